@@ -1,0 +1,3 @@
+//! The stable guest ABI of Xen: numbers, structures and constants, no logic.
+#![no_std]
+#![forbid(unsafe_code)]
