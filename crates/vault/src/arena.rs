@@ -1,0 +1,76 @@
+//! Arenas: the fixed memory in which regions of records lie.
+
+use core::mem::{align_of, size_of};
+use zerocopy::FromZeros;
+
+/// A durable record: plain atomic words, valid when zeroed, without a destructor. Declared with
+/// [`record!`](crate::record).
+pub trait Record: FromZeros + Send + Sync + 'static {}
+
+/// Declares a durable record. Its doc comment names the lock that covers it (`Lock:`) and what rebuilds
+/// the derived state that belongs to it (`Rebuild:`).
+#[macro_export]
+macro_rules! record {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_doc:meta])* $field_vis:vis $field:ident : $type:ty),* $(,)?
+    }) => {
+        $(#[$doc])*
+        #[derive($crate::zerocopy::FromZeros)]
+        #[zerocopy(crate = "vault::zerocopy")]
+        #[repr(C)]
+        #[expect(missing_debug_implementations, reason = "records are shown by their crate's audit")]
+        $vis struct $name { $($(#[$field_doc])* $field_vis $field: $type),* }
+
+        impl $crate::Record for $name {}
+    };
+}
+
+/// A run of memory carved into regions in a fixed order, so that first boot and recovery get the same
+/// addresses. First boot gives zeroed memory; recovery what was left there.
+#[derive(Debug)]
+pub struct Arena {
+    next: usize,
+    end: usize,
+}
+
+impl Arena {
+    /// # Safety
+    /// (1) `start..start+len` is mapped, writable and used through this arena alone for the life of the
+    /// program; (2) it is zeroed, or holds what the same sequence of [`carve`](Self::carve) calls left.
+    #[expect(unsafe_code, reason = "the caller vouches for the memory")]
+    pub const unsafe fn new(start: usize, len: usize) -> Self {
+        Self { next: start, end: start + len }
+    }
+
+    /// Takes the next `count` records. `None` when the arena is too small.
+    #[expect(unsafe_code, reason = "the one place where memory becomes records")]
+    pub fn carve<R: Record>(&mut self, count: usize) -> Option<&'static [R]> {
+        let start = self.next.checked_next_multiple_of(align_of::<R>().max(64))?;
+        let end = start.checked_add(size_of::<R>().checked_mul(count)?)?;
+        if end > self.end {
+            return None;
+        }
+        self.next = end;
+        // SAFETY: (1) `new`'s contract gives the memory to this arena, and each carve moves past it;
+        // (2) R is valid for zeroed memory (FromZeros) and for what its own atomics left there;
+        // (3) R holds atomics only, so shared references are all that is needed.
+        Some(unsafe { core::slice::from_raw_parts(start as *const R, count) })
+    }
+
+    /// Bytes not carved yet.
+    pub const fn left(&self) -> usize {
+        self.end - self.next
+    }
+}
+
+#[cfg(any(test, feature = "crash-points"))]
+impl Arena {
+    /// Host only: an arena of `len` zeroed bytes that is never freed.
+    #[expect(unsafe_code, reason = "gives fresh memory to an arena")]
+    pub fn leak(len: usize) -> Self {
+        let words = std::vec![0u64; len / 8 + 64].leak();
+        // SAFETY: fresh zeroed memory, leaked, referenced by nothing else.
+        unsafe { Self::new(words.as_mut_ptr() as usize, len / 8 * 8) }
+    }
+}
+impl Record for crate::log::Log {}

@@ -1,0 +1,157 @@
+//! Effects: what a committed transaction still has to do.
+
+use crate::cell::{Cell, Durable, Plain, Word};
+use crate::head::Head;
+use crate::lock::LockWord;
+use crate::log::Log;
+use crate::step;
+use core::sync::atomic::Ordering;
+
+/// One entry of the outbox. `kind` is defined by the composition that applies it, but for
+/// [`Effect::STORE`]. Effects are idempotent or applied through [`Once`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// What to do.
+    pub kind: u32,
+    /// A 32-bit operand.
+    pub x: u32,
+    /// A 64-bit operand.
+    pub a: u64,
+    /// A 64-bit operand.
+    pub b: u64,
+}
+
+impl Effect {
+    /// The vault's own kind: a durable word gets a value (redo).
+    pub const STORE: u32 = 0;
+}
+
+/// Applies effects: implemented once, by the composition of the system.
+pub trait Apply {
+    /// Applies one effect. May run again after a crash with the same arguments, unless it ended in
+    /// a successful [`Once::exchange`].
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
+}
+
+/// The hold an effect has on the log while it is applied: for changes that must happen exactly once, and
+/// for consequences that follow from them.
+pub struct Once<'l, 'h> {
+    pub(crate) log: &'l Log,
+    pub(crate) head: Head,
+    pub(crate) index: usize,
+    pub(crate) chained: usize,
+    pub(crate) held: &'h mut Held<'l>,
+}
+
+impl core::fmt::Debug for Once<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Once({:?}, effect {}, chained {})", self.head, self.index, self.chained)
+    }
+}
+
+impl<'l> Once<'l, '_> {
+    /// Exchanges `word` from `old` to `new` exactly once whatever crashes, and publishes with it the
+    /// effects queued by [`then`](Self::then). On failure (the word had changed) those are dropped.
+    pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
+        let chained = self.chained as u64 * Head::ONE_EFFECT;
+        let after = Head(self.head.with_applied(self.index + 1).0 + chained);
+        self.chained = 0;
+        let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
+        if done {
+            self.head = after;
+        }
+        done
+    }
+
+    /// Queues an effect to be published by the coming [`exchange`](Self::exchange).
+    pub fn then(&mut self, effect: Effect) {
+        self.log.write_effect(self.head.effects() + self.chained, &effect);
+        self.chained += 1;
+    }
+
+    /// Queues the store of a durable word; the word must be covered by a lock taken with
+    /// [`lock`](Self::lock) or by the transaction.
+    pub fn then_set<T: Plain>(&mut self, word: &'static Durable<T>, value: T) {
+        self.then(store(word, value));
+    }
+
+    /// Takes a lock until the outbox is empty.
+    pub fn lock(&mut self, lock: &'l LockWord) {
+        self.held.take(lock);
+    }
+}
+
+/// The effect that stores `value` in `word`.
+pub(crate) fn store<T: Plain>(word: &Durable<T>, value: T) -> Effect {
+    Effect {
+        kind: Effect::STORE,
+        x: <T::Cell as Cell>::WIDTH as u32,
+        a: core::ptr::from_ref(word) as u64,
+        b: value.into_bits(),
+    }
+}
+
+/// The locks a transaction holds.
+#[derive(Default)]
+pub(crate) struct Held<'l> {
+    locks: [Option<&'l LockWord>; MAX_HELD],
+    count: usize,
+}
+
+const MAX_HELD: usize = 16;
+
+impl<'l> Held<'l> {
+    #[inline(always)]
+    pub(crate) fn take(&mut self, lock: &'l LockWord) {
+        if self.locks[..self.count].iter().flatten().any(|l| core::ptr::eq(*l, lock)) {
+            return;
+        }
+        lock.acquire();
+        self.locks[self.count] = Some(lock);
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    pub(crate) fn release_all(&mut self) {
+        while self.count > 0 {
+            self.count -= 1;
+            if let Some(lock) = self.locks[self.count].take() {
+                lock.release();
+            }
+        }
+    }
+}
+
+/// Puts a value of `width` bytes at the durable word whose address an undo entry or store effect holds.
+#[expect(unsafe_code, reason = "log entries hold addresses of durable words")]
+pub(crate) fn poke(address: u64, width: u64, bits: u64) {
+    use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+    step::point();
+    macro_rules! put {
+        ($atomic:ty) => {{
+            // SAFETY: (1) the address was taken from a reference to a durable word of this width, which
+            // lives in an arena for the life of the vault; (2) all access to such words is atomic.
+            let word = unsafe { &*(address as *const $atomic) };
+            Cell::store(word, bits);
+        }};
+    }
+    match width {
+        1 => put!(AtomicU8),
+        2 => put!(AtomicU16),
+        4 => put!(AtomicU32),
+        _ => put!(AtomicU64),
+    }
+}
+
+/// Takes `delta` off the shared word whose address an undo entry holds, together with the log head.
+#[expect(unsafe_code, reason = "log entries hold addresses of durable words")]
+pub(crate) fn take_back(address: u64, delta: u64, log: &Log, after: Head) {
+    // SAFETY: as in `poke`: the address of a Word or Counter in an arena, accessed atomically only.
+    let word = unsafe { &*(address as *const Word) };
+    loop {
+        let old = word.cell.load(Ordering::Acquire);
+        if step::exchange(&word.cell, old, old.wrapping_sub(delta), &log.head, after.0) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Durable state that outlives the hypervisor, and the one way to change it.
+//!
+//! Everything that a microreboot must keep lives in *records*: plain words in fixed regions, changed
+//! only inside a [`Tx`]. A transaction belongs to one CPU's [`Log`] and ends in **one store** that turns
+//! that log from *undo* into *outbox*:
+//!
+//! - before the commit, [`Log::roll_back`] restores every word and the entry is dispatched again;
+//! - after it, [`Log::drain`] finishes the published [`Effect`]s and the entry is never repeated.
+//!
+//! | word | how it is undone | who may see it before the commit |
+//! |---|---|---|
+//! | [`Durable`] | by value: it is covered by a lock held until the commit | nobody |
+//! | [`Counter`] | by delta | everybody: a count too high is harmless |
+//! | [`Word`] | by delta of one compare-exchange | everybody, under the owner crate's rules |
+//!
+//! A counter or word changes together with the log that remembers it: the machine's compare-exchange and
+//! the store of the log head form one labelled sequence ([`step`]), so the stopped CPU's instruction
+//! pointer tells whether the change happened.
+//!
+//! State class: all that is defined here is *durable*, but for [`LockWord`], which is *derived*.
+#![no_std]
+
+#[cfg(any(test, feature = "crash-points"))]
+extern crate std;
+
+mod arena;
+mod cell;
+mod effect;
+mod head;
+mod lock;
+mod log;
+pub mod step;
+mod tx;
+
+pub use arena::{Arena, Record};
+pub use cell::{Counter, Durable, Plain, Word};
+pub use effect::{Apply, Effect, Once};
+pub use head::{Head, Phase};
+pub use lock::LockWord;
+pub use log::{Log, MAX_EFFECTS, MAX_UNDO, OUTBOX_BYTES};
+pub use tx::Tx;
+
+#[doc(hidden)]
+pub use zerocopy;

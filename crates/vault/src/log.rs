@@ -1,0 +1,198 @@
+//! A CPU's log: undo entries before the commit, outbox after it.
+
+use crate::effect::{Apply, Effect, Held, Once, poke, take_back};
+use crate::head::{Head, Phase};
+use crate::step;
+use crate::tx::Tx;
+use core::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::FromZeros;
+
+/// Undo entries a transaction may write.
+pub const MAX_UNDO: usize = 256;
+/// Effects a transaction may publish, consequences included.
+pub const MAX_EFFECTS: usize = 160;
+/// Bytes that a transaction's effects may refer to (results to copy out).
+pub const OUTBOX_BYTES: usize = 4096;
+
+/// One CPU's log. Durable; written by its CPU alone, and by recovery while every CPU is stopped.
+#[derive(FromZeros)]
+#[repr(C, align(64))]
+pub struct Log {
+    pub(crate) head: AtomicU64,
+    undo: [[AtomicU64; 2]; MAX_UNDO],
+    effects: [[AtomicU64; 3]; MAX_EFFECTS],
+    bytes: [AtomicU64; OUTBOX_BYTES / 8],
+}
+
+/// How an undo entry's second word is meant; kept in the top 16 bits of its first, the address: addresses
+/// are canonical, so 48 bits hold one.
+const KIND: u32 = 48;
+const DELTA: u64 = 0;
+
+impl core::fmt::Debug for Log {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Log({:?})", self.head())
+    }
+}
+
+impl Log {
+    /// The head: where this CPU's entry stands.
+    #[inline(always)]
+    pub fn head(&self) -> Head {
+        Head(self.head.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_head(&self, head: Head) {
+        step::point();
+        // Release: whatever the new head gives a meaning to is in memory before it.
+        self.head.store(head.0, Ordering::Release);
+    }
+
+    /// An entry begins: nothing written, nothing committed.
+    #[inline(always)]
+    pub fn begin(&self) {
+        self.set_head(Head::BEGUN);
+    }
+
+    /// The entry is over: from here on a crash repeats nothing of it.
+    #[inline(always)]
+    pub fn end(&self) {
+        self.set_head(Head::IDLE);
+    }
+
+    /// Completes the head of a CPU stopped between a shared word's exchange and the head's store.
+    pub fn complete(&self, head: u64) {
+        self.head.store(head, Ordering::Release);
+    }
+
+    /// Runs `f` as one transaction: commits if it returns `Ok` and drains the outbox through `apply`,
+    /// otherwise undoes every write. Locks taken inside are free afterwards.
+    ///
+    /// # Errors
+    /// Whatever `f` returns; then nothing has changed.
+    #[inline]
+    pub fn transaction<'l, O, E>(
+        &'l self,
+        apply: &mut impl Apply,
+        f: impl FnOnce(&mut Tx<'l>) -> Result<O, E>,
+    ) -> Result<O, E> {
+        let mut tx = Tx::new(self);
+        let result = f(&mut tx);
+        let mut held = if result.is_ok() {
+            let held = tx.commit();
+            self.drain_holding(apply, held)
+        } else {
+            self.roll_back();
+            tx.into_held()
+        };
+        held.release_all();
+        result
+    }
+
+    /// Undoes every write of the open transaction, newest first. Safe to crash in and run again.
+    pub fn roll_back(&self) {
+        let mut head = self.head();
+        if head.phase() != Phase::Undo {
+            return;
+        }
+        while head.undo() > 0 {
+            let [tagged, value] = &self.undo[head.undo() - 1];
+            let (tagged, value) = (tagged.load(Ordering::Relaxed), value.load(Ordering::Relaxed));
+            let address = sign_extend(tagged);
+            let next = Head(head.0 - Head::ONE_UNDO);
+            match tagged >> KIND {
+                DELTA => take_back(address, value, self, next),
+                width => {
+                    poke(address, width, value);
+                    self.set_head(next);
+                }
+            }
+            head = next;
+        }
+        self.set_head(head.emptied());
+    }
+
+    /// Finishes the outbox of a committed transaction. Safe to crash in and run again. Recovery calls it;
+    /// [`transaction`](Self::transaction) does so itself.
+    pub fn drain(&self, apply: &mut impl Apply) {
+        self.drain_holding(apply, Held::default()).release_all();
+    }
+
+    fn drain_holding<'l>(&'l self, apply: &mut impl Apply, mut held: Held<'l>) -> Held<'l> {
+        let mut head = self.head();
+        if head.phase() != Phase::Outbox {
+            return held;
+        }
+        let mut index = head.applied();
+        while index < head.effects() {
+            let effect = self.read_effect(index);
+            step::point();
+            if effect.kind == Effect::STORE {
+                poke(effect.a, u64::from(effect.x), effect.b);
+            } else {
+                let mut once = Once { log: self, head, index, chained: 0, held: &mut held };
+                apply.apply(&effect, &mut once);
+                head = once.head;
+            }
+            index += 1;
+        }
+        self.set_head(head.finished());
+        held
+    }
+
+    #[inline(always)]
+    pub(crate) fn write_undo_value(&self, index: usize, address: u64, width: u64, value: u64) {
+        let entry = &self.undo[index];
+        entry[0].store(address & ((1 << KIND) - 1) | width << KIND, Ordering::Relaxed);
+        entry[1].store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn write_undo_delta(&self, index: usize, address: u64, delta: u64) {
+        let entry = &self.undo[index];
+        entry[0].store(address & ((1 << KIND) - 1) | DELTA << KIND, Ordering::Relaxed);
+        entry[1].store(delta, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn write_effect(&self, index: usize, effect: &Effect) {
+        let entry = &self.effects[index];
+        entry[0].store(u64::from(effect.kind) << 32 | u64::from(effect.x), Ordering::Relaxed);
+        entry[1].store(effect.a, Ordering::Relaxed);
+        entry[2].store(effect.b, Ordering::Relaxed);
+    }
+
+    fn read_effect(&self, index: usize) -> Effect {
+        let entry = &self.effects[index];
+        let first = entry[0].load(Ordering::Relaxed);
+        Effect {
+            kind: (first >> 32) as u32,
+            x: first as u32,
+            a: entry[1].load(Ordering::Relaxed),
+            b: entry[2].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stores `bytes` from `offset` (a multiple of 8) of the outbox's byte area.
+    pub(crate) fn write_bytes(&self, offset: usize, bytes: &[u8]) {
+        for (slot, chunk) in self.bytes[offset / 8..].iter().zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            slot.store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+    }
+
+    /// Reads back bytes that an effect refers to: `out.len()` of them from `offset` (a multiple of 8).
+    pub fn read_bytes(&self, offset: usize, out: &mut [u8]) {
+        for (slot, chunk) in self.bytes[offset / 8..].iter().zip(out.chunks_mut(8)) {
+            let word = slot.load(Ordering::Relaxed).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+/// The canonical address from its low 48 bits.
+fn sign_extend(tagged: u64) -> u64 {
+    ((tagged << 16) as i64 >> 16) as u64
+}

@@ -1,0 +1,136 @@
+//! A transaction: the only way to write durable words.
+
+use crate::cell::{Cell, Counter, Durable, Plain, Word};
+use crate::effect::{Effect, Held, store};
+use crate::head::Head;
+use crate::lock::LockWord;
+use crate::log::{Log, OUTBOX_BYTES};
+use crate::step;
+
+/// An open transaction on one CPU's log.
+pub struct Tx<'l> {
+    log: &'l Log,
+    head: Head,
+    bytes: usize,
+    steps: u64,
+    last: bool,
+    held: Held<'l>,
+}
+
+impl core::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Tx({:?})", self.head)
+    }
+}
+
+impl<'l> Tx<'l> {
+    #[inline(always)]
+    pub(crate) fn new(log: &'l Log) -> Self {
+        let head = log.head();
+        debug_assert_eq!(head.0, head.emptied().0, "a transaction starts on an open, empty log");
+        Self { log, head, bytes: 0, steps: 0, last: false, held: Held::default() }
+    }
+
+    /// Takes a lock until the transaction's outbox is empty (or all is undone). Taking it twice is fine.
+    #[inline(always)]
+    pub fn lock(&mut self, lock: &'l LockWord) {
+        self.held.take(lock);
+    }
+
+    /// Writes a durable word. The lock its record names must be held.
+    #[inline(always)]
+    pub fn set<T: Plain>(&mut self, word: &Durable<T>, value: T) {
+        let address = core::ptr::from_ref(word) as u64;
+        self.log.write_undo_value(self.head.undo(), address, <T::Cell as Cell>::WIDTH, word.cell.load());
+        self.head.0 += Head::ONE_UNDO;
+        self.log.set_head(self.head);
+        step::point();
+        word.cell.store(value.into_bits());
+    }
+
+    /// Adds `delta` (two's complement for a subtraction) to a counter before the commit. What a counter
+    /// protects must bear a value too high; take away by publishing an effect.
+    #[inline(always)]
+    pub fn add(&mut self, counter: &Counter, delta: u64) {
+        let address = core::ptr::from_ref(counter) as u64;
+        self.log.write_undo_delta(self.head.undo(), address, delta);
+        let after = Head(self.head.0 + Head::ONE_UNDO);
+        loop {
+            let old = counter.get();
+            if step::exchange(&counter.cell, old, old.wrapping_add(delta), &self.log.head, after.0) {
+                self.head = after;
+                return;
+            }
+        }
+    }
+
+    /// Compare-exchange on a state word, undone by delta. Returns whether it happened.
+    #[inline(always)]
+    #[must_use]
+    pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
+        let address = core::ptr::from_ref(word) as u64;
+        self.log.write_undo_delta(self.head.undo(), address, new.wrapping_sub(old));
+        let after = Head(self.head.0 + Head::ONE_UNDO);
+        let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
+        if done {
+            self.head = after;
+        }
+        done
+    }
+
+    /// Adds an effect to the outbox: it happens if and only if this transaction commits.
+    #[inline(always)]
+    pub fn publish(&mut self, effect: Effect) {
+        self.log.write_effect(self.head.effects(), &effect);
+        // Published by the commit; until then only this transaction counts it.
+        self.head.0 += Head::ONE_EFFECT;
+    }
+
+    /// Publishes the store of a durable word that others may read without its lock: they never see a
+    /// value that is taken back.
+    #[inline(always)]
+    pub fn publish_set<T: Plain>(&mut self, word: &'static Durable<T>, value: T) {
+        self.publish(store(word, value));
+    }
+
+    /// Keeps `bytes` for an effect to refer to; returns their offset, or `None` if the area is full.
+    pub fn keep_bytes(&mut self, bytes: &[u8]) -> Option<u32> {
+        let offset = self.bytes;
+        let end = offset.checked_add(bytes.len())?.checked_next_multiple_of(8)?;
+        if end > OUTBOX_BYTES {
+            return None;
+        }
+        self.log.write_bytes(offset, bytes);
+        self.bytes = end;
+        u32::try_from(offset).ok()
+    }
+
+    /// Counts `steps` elements of the entry as done when this transaction commits.
+    #[inline(always)]
+    pub fn advance(&mut self, steps: u64) {
+        self.steps += steps;
+    }
+
+    /// Elements of the entry that earlier transactions have committed.
+    #[inline(always)]
+    pub fn progress(&self) -> u64 {
+        self.head.progress()
+    }
+
+    /// The entry ends with this transaction's outbox.
+    #[inline(always)]
+    pub fn last(&mut self) {
+        self.last = true;
+    }
+
+    #[inline(always)]
+    pub(crate) fn commit(self) -> Held<'l> {
+        self.log.set_head(self.head.commit(self.steps, self.last));
+        self.held
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_held(self) -> Held<'l> {
+        self.held
+    }
+}
