@@ -7,8 +7,8 @@ use crate::log::Log;
 use crate::step;
 use core::sync::atomic::Ordering;
 
-/// One entry of the outbox. `kind` is defined by the composition that applies it, but for
-/// [`Effect::STORE`]. Effects are idempotent or applied through [`Once`].
+/// One entry of the outbox. `kind` is one of [`kind`](crate::kind); the composition applies all but
+/// [`Effect::STORE`] itself. Effects are idempotent or applied through [`Once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
     /// What to do.
@@ -23,7 +23,7 @@ pub struct Effect {
 
 impl Effect {
     /// The vault's own kind: a durable word gets a value (redo).
-    pub const STORE: u32 = 0;
+    pub const STORE: u32 = crate::kind::STORE;
 }
 
 /// Applies effects: implemented once, by the composition of the system.

@@ -27,6 +27,7 @@ mod arena;
 mod cell;
 mod effect;
 mod head;
+pub mod kind;
 mod lock;
 mod log;
 pub mod step;

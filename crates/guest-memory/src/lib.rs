@@ -1,0 +1,127 @@
+//! The one way to touch memory that guests can write.
+//!
+//! Guest memory never becomes a Rust reference: any byte may change between two reads. It is read and
+//! written by value, atomically per word, either by machine address (the caller has proven by the frame
+//! table whose frame it is) or by guest virtual address, where a fault is an error value.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "fake")]
+extern crate std;
+
+#[cfg(feature = "fake")]
+mod fake;
+
+#[cfg(feature = "fake")]
+pub use fake::FakeMemory;
+use ids::{Gva, Maddr};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A guest virtual address could not be read or written (the errno is `-EFAULT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault;
+
+/// Machine memory and the current guest's address space.
+///
+/// Accesses by machine address panic (host) or fault fatally (machine) when the address is no RAM: the
+/// caller holds a reference to the frame. They are atomic, naturally aligned, and ordered like x86 ones.
+pub trait GuestMemory {
+    /// Reads an aligned 64-bit word.
+    fn load64(&self, at: Maddr) -> u64;
+    /// Writes an aligned 64-bit word.
+    fn store64(&self, at: Maddr, value: u64);
+    /// Compare-exchange on an aligned 64-bit word: `Ok(())`, or the value found.
+    ///
+    /// # Errors
+    /// The word did not hold `old`.
+    fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64>;
+    /// Compare-exchange on an aligned 32-bit word (FIFO event words).
+    ///
+    /// # Errors
+    /// The word did not hold `old`.
+    fn exchange32(&self, at: Maddr, old: u32, new: u32) -> Result<(), u32>;
+    /// Reads an aligned 32-bit word.
+    fn load32(&self, at: Maddr) -> u32;
+    /// Writes an aligned 32-bit word.
+    fn store32(&self, at: Maddr, value: u32);
+    /// Reads one byte.
+    fn load8(&self, at: Maddr) -> u8;
+    /// Writes one byte.
+    fn store8(&self, at: Maddr, value: u8);
+    /// Fills a whole frame's worth of zeros at a frame-aligned address.
+    fn clear_frame(&self, at: Maddr) {
+        for offset in (0..ids::FRAME_SIZE).step_by(8) {
+            self.store64(Maddr(at.0 + offset), 0);
+        }
+    }
+
+    /// Sets bits of a 64-bit word atomically; returns the word before.
+    fn or64(&self, at: Maddr, bits: u64) -> u64 {
+        let mut old = self.load64(at);
+        loop {
+            match self.exchange64(at, old, old | bits) {
+                Ok(()) => return old,
+                Err(found) => old = found,
+            }
+        }
+    }
+
+    /// Clears bits of a 64-bit word atomically; returns the word before.
+    fn and_not64(&self, at: Maddr, bits: u64) -> u64 {
+        let mut old = self.load64(at);
+        loop {
+            match self.exchange64(at, old, old & !bits) {
+                Ok(()) => return old,
+                Err(found) => old = found,
+            }
+        }
+    }
+
+    /// Copies from the current guest's address space, as its kernel sees it.
+    ///
+    /// # Errors
+    /// A byte is not mapped readable, or lies in the hypervisor's range.
+    fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault>;
+    /// Copies to the current guest's address space, as its kernel sees it.
+    ///
+    /// # Errors
+    /// A byte is not mapped writable, or lies in the hypervisor's range; bytes before it may be written.
+    fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault>;
+
+    /// Copies one value in.
+    ///
+    /// # Errors
+    /// As [`copy_in`](Self::copy_in).
+    fn read<T: FromBytes + IntoBytes>(&self, from: Gva) -> Result<T, Fault>
+    where
+        Self: Sized,
+    {
+        let mut value = T::new_zeroed();
+        self.copy_in(from, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies one value out.
+    ///
+    /// # Errors
+    /// As [`copy_out`](Self::copy_out).
+    fn write<T: IntoBytes + Immutable>(&self, to: Gva, value: &T) -> Result<(), Fault>
+    where
+        Self: Sized,
+    {
+        self.copy_out(to, value.as_bytes())
+    }
+
+    /// Copies one value in from machine memory (`at` 8-aligned, whole words).
+    fn read_machine<T: FromBytes + IntoBytes>(&self, at: Maddr) -> T
+    where
+        Self: Sized,
+    {
+        let mut value = T::new_zeroed();
+        for (i, chunk) in value.as_mut_bytes().chunks_mut(8).enumerate() {
+            let word = self.load64(Maddr(at.0 + 8 * i as u64)).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        value
+    }
+}

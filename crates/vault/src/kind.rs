@@ -1,0 +1,47 @@
+//! Every kind of [`Effect`](crate::Effect), its operands and what a repetition does.
+//!
+//! | kind | x | a | b | again |
+//! |---|---|---|---|---|
+//! | STORE | width | address | value | same value |
+//! | PUT_REF | | mfn | | exactly once |
+//! | PUT_TYPED | | mfn | | exactly once |
+//! | GUEST_STORE | width 1, 4 or 8 | machine address | value | same value, no guest ran between |
+//! | PTE | 1: keep accessed and dirty | machine address | new entry | skipped if there, bits 5 and 6 apart |
+//! | M2P | | mfn | pfn | same value |
+//! | COPY_OUT | offset of the bytes | guest address | length | same bytes |
+//! | REGISTER | index in the frame | | value | same value |
+//! | EVENT | port | domain slot | | at least once |
+//! | KICK | vCPU slot | | | at least once |
+//! | TIMER | vCPU slot | | | derived from the durable deadline |
+//! | FLUSH | scope | address or mask | | at least once |
+//! | IRQ_ROUTE | irq | | | derived from the durable route |
+//! | CONTEXT | what | | | the CPU's registers follow the durable context |
+
+/// A durable word gets a value.
+pub const STORE: u32 = 0;
+/// A general reference to a frame is dropped.
+pub const PUT_REF: u32 = 1;
+/// A typed reference to a frame is dropped.
+pub const PUT_TYPED: u32 = 2;
+/// A word of guest memory gets a value.
+pub const GUEST_STORE: u32 = 3;
+/// A page-table entry gets a value.
+pub const PTE: u32 = 4;
+/// The machine-to-physical table gets an entry.
+pub const M2P: u32 = 5;
+/// Bytes kept in the outbox go to a guest address; a fault then is the guest's.
+pub const COPY_OUT: u32 = 6;
+/// A register of the entry's guest frame gets a value.
+pub const REGISTER: u32 = 7;
+/// An event channel port becomes pending.
+pub const EVENT: u32 = 8;
+/// A vCPU is made to look at its events.
+pub const KICK: u32 = 9;
+/// A vCPU's deadline changed.
+pub const TIMER: u32 = 10;
+/// TLBs forget entries.
+pub const FLUSH: u32 = 11;
+/// An interrupt's route is programmed as its record says.
+pub const IRQ_ROUTE: u32 = 12;
+/// The CPU loads what the vCPU's durable context says (page tables, segments, debug registers).
+pub const CONTEXT: u32 = 13;
