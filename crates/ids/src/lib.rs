@@ -61,6 +61,15 @@ number!(
     CpuId(u32), "cpu"
 );
 
+number!(
+    /// Index of a domain's records in every region; slot 0 is Dom0's.
+    DomainSlot(u16), "slot:"
+);
+number!(
+    /// Index of a vCPU's records in every region, over all domains.
+    VcpuSlot(u32), "vslot:"
+);
+
 impl Mfn {
     /// The machine address of the frame's first byte.
     pub const fn maddr(self) -> Maddr {

@@ -88,7 +88,7 @@ macro_rules! plain {
     )+};
 }
 
-plain!(ids::Mfn: u64, ids::Gfn: u64, ids::Maddr: u64, ids::Gva: u64, ids::DomId: u16, ids::VcpuId: u32, ids::CpuId: u32);
+plain!(ids::DomainSlot: u16, ids::VcpuSlot: u32, ids::Mfn: u64, ids::Gfn: u64, ids::Maddr: u64, ids::Gva: u64, ids::DomId: u16, ids::VcpuId: u32, ids::CpuId: u32);
 
 /// A word undone by value. Read anywhere; written only by [`Tx::set`](crate::Tx::set), under the lock
 /// that its record names.
