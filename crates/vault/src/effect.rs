@@ -53,8 +53,7 @@ impl<'l> Once<'l, '_> {
     /// Exchanges `word` from `old` to `new` exactly once whatever crashes, and publishes with it the
     /// effects queued by [`then`](Self::then). On failure (the word had changed) those are dropped.
     pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
-        let chained = self.chained as u64 * Head::ONE_EFFECT;
-        let after = Head(self.head.with_applied(self.index + 1).0 + chained);
+        let after = self.head.with_applied(self.index + 1, self.chained);
         self.chained = 0;
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {
@@ -63,9 +62,10 @@ impl<'l> Once<'l, '_> {
         done
     }
 
-    /// Queues an effect to be published by the coming [`exchange`](Self::exchange).
+    /// Queues an idempotent effect to be published by the coming [`exchange`](Self::exchange) and applied
+    /// right after it.
     pub fn then(&mut self, effect: Effect) {
-        self.log.write_effect(self.head.effects() + self.chained, &effect);
+        self.log.write_chained(self.chained, &effect);
         self.chained += 1;
     }
 

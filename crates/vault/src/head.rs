@@ -17,7 +17,7 @@ pub enum Phase {
 /// |---|---|
 /// | 0..2 | phase |
 /// | 2 | last: the entry ends with this outbox |
-/// | 3..16 | undo entries in force |
+/// | 3..16 | undo: entries in force; outbox: consequences of the last exchange still to be applied |
 /// | 16..32 | effects published |
 /// | 32..48 | effects known to be applied |
 /// | 48..64 | progress: elements of the entry that are committed |
@@ -59,6 +59,11 @@ impl Head {
         (self.0 >> UNDO & UNDO_MASK) as usize
     }
 
+    /// Consequences of the last exactly-once effect that are still to be applied.
+    pub const fn chained(self) -> usize {
+        self.undo()
+    }
+
     /// Effects published.
     pub const fn effects(self) -> usize {
         (self.0 >> EFFECTS & FIELD) as usize
@@ -90,8 +95,10 @@ impl Head {
         Head(1 | self.0 & (FIELD << PROGRESS))
     }
 
-    pub(crate) const fn with_applied(self, applied: usize) -> Head {
-        Head(self.0 & !(FIELD << APPLIED) | (applied as u64) << APPLIED)
+    /// An outbox where `applied` effects are done and `chained` consequences are not.
+    pub(crate) const fn with_applied(self, applied: usize, chained: usize) -> Head {
+        let kept = self.0 & !(FIELD << APPLIED) & !(UNDO_MASK << UNDO);
+        Head(kept | (applied as u64) << APPLIED | (chained as u64) << UNDO)
     }
 }
 

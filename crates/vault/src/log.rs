@@ -11,6 +11,8 @@ use zerocopy::FromZeros;
 pub const MAX_UNDO: usize = 256;
 /// Effects a transaction may publish, consequences included.
 pub const MAX_EFFECTS: usize = 160;
+/// Consequences one exactly-once effect may have.
+pub(crate) const MAX_CHAINED: usize = 32;
 /// Bytes that a transaction's effects may refer to (results to copy out).
 pub const OUTBOX_BYTES: usize = 4096;
 
@@ -21,6 +23,7 @@ pub struct Log {
     pub(crate) head: AtomicU64,
     undo: [[AtomicU64; 2]; MAX_UNDO],
     effects: [[AtomicU64; 3]; MAX_EFFECTS],
+    chained: [[AtomicU64; 3]; MAX_CHAINED],
     bytes: [AtomicU64; OUTBOX_BYTES / 8],
 }
 
@@ -71,7 +74,7 @@ impl Log {
     ///
     /// # Errors
     /// Whatever `f` returns; then nothing has changed.
-    #[inline]
+    #[inline(always)]
     pub fn transaction<'l, O, E>(
         &'l self,
         apply: &mut impl Apply,
@@ -124,21 +127,48 @@ impl Log {
         if head.phase() != Phase::Outbox {
             return held;
         }
+        head = self.drain_chained(apply, head, &mut held);
         let mut index = head.applied();
         while index < head.effects() {
-            let effect = self.read_effect(index);
-            step::point();
-            if effect.kind == Effect::STORE {
-                poke(effect.a, u64::from(effect.x), effect.b);
-            } else {
-                let mut once = Once { log: self, head, index, chained: 0, held: &mut held };
-                apply.apply(&effect, &mut once);
-                head = once.head;
-            }
+            head = self.apply_one(apply, head, index, &self.effects[index], &mut held);
+            head = self.drain_chained(apply, head, &mut held);
             index += 1;
         }
         self.set_head(head.finished());
         held
+    }
+
+    /// Applies the consequences of the last exactly-once effect, which come before all later effects.
+    fn drain_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
+        if head.chained() == 0 {
+            return head;
+        }
+        for slot in &self.chained[..head.chained()] {
+            self.apply_one(apply, head, head.applied(), slot, held);
+        }
+        let head = head.with_applied(head.applied(), 0);
+        self.set_head(head);
+        head
+    }
+
+    #[inline(always)]
+    fn apply_one<'l>(
+        &'l self,
+        apply: &mut impl Apply,
+        head: Head,
+        index: usize,
+        slot: &[AtomicU64; 3],
+        held: &mut Held<'l>,
+    ) -> Head {
+        let effect = read_effect(slot);
+        step::point();
+        if effect.kind == Effect::STORE {
+            poke(effect.a, u64::from(effect.x), effect.b);
+            return head;
+        }
+        let mut once = Once { log: self, head, index, chained: 0, held };
+        apply.apply(&effect, &mut once);
+        once.head
     }
 
     #[inline(always)]
@@ -157,21 +187,11 @@ impl Log {
 
     #[inline(always)]
     pub(crate) fn write_effect(&self, index: usize, effect: &Effect) {
-        let entry = &self.effects[index];
-        entry[0].store(u64::from(effect.kind) << 32 | u64::from(effect.x), Ordering::Relaxed);
-        entry[1].store(effect.a, Ordering::Relaxed);
-        entry[2].store(effect.b, Ordering::Relaxed);
+        put_effect(&self.effects[index], effect);
     }
 
-    fn read_effect(&self, index: usize) -> Effect {
-        let entry = &self.effects[index];
-        let first = entry[0].load(Ordering::Relaxed);
-        Effect {
-            kind: (first >> 32) as u32,
-            x: first as u32,
-            a: entry[1].load(Ordering::Relaxed),
-            b: entry[2].load(Ordering::Relaxed),
-        }
+    pub(crate) fn write_chained(&self, index: usize, effect: &Effect) {
+        put_effect(&self.chained[index], effect);
     }
 
     /// Stores `bytes` from `offset` (a multiple of 8) of the outbox's byte area.
@@ -189,6 +209,24 @@ impl Log {
             let word = slot.load(Ordering::Relaxed).to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
+    }
+}
+
+#[inline(always)]
+fn put_effect(slot: &[AtomicU64; 3], effect: &Effect) {
+    slot[0].store(u64::from(effect.kind) << 32 | u64::from(effect.x), Ordering::Relaxed);
+    slot[1].store(effect.a, Ordering::Relaxed);
+    slot[2].store(effect.b, Ordering::Relaxed);
+}
+
+#[inline(always)]
+fn read_effect(slot: &[AtomicU64; 3]) -> Effect {
+    let first = slot[0].load(Ordering::Relaxed);
+    Effect {
+        kind: (first >> 32) as u32,
+        x: first as u32,
+        a: slot[1].load(Ordering::Relaxed),
+        b: slot[2].load(Ordering::Relaxed),
     }
 }
 

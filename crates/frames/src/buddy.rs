@@ -1,0 +1,275 @@
+//! Free memory: a buddy system by zones, its lists threaded through the frame records.
+//!
+//! A zone holds the blocks whose first frame number has the same bit length, so that an allocation below
+//! an address width (DMA) looks at the zones that fit. Freed frames go back one by one;
+//! [`Frames::merge_one`] joins buddies, a transaction each, when a larger block is wanted.
+
+use crate::usage::Usage;
+use crate::{Frame, Frames, Owner};
+use ids::{DomainSlot, Mfn};
+use vault::{Durable, Effect, Once, Tx, kind, record};
+
+/// Largest block: 2^18 frames (1 GiB).
+pub const MAX_ORDER: u32 = 18;
+const ORDERS: usize = MAX_ORDER as usize + 1;
+/// Frame numbers have at most 32 bits (16 TiB).
+const ZONES: usize = 33;
+/// The order of a frame that heads no free block.
+const NO_BLOCK: u8 = 0xff;
+/// Largest block that one transaction hands to a domain.
+pub const MAX_ASSIGN_ORDER: u32 = 6;
+
+/// No free block fits (the errno is `-ENOMEM`), or the domain may have no more (`-ENOMEM` as well).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoMemory;
+
+record! {
+    /// The free lists.
+    ///
+    /// Lock: `Locks::heap`. Rebuild: nothing is derived.
+    pub struct Heap {
+        free: Durable<u64>,
+        /// By zone, a bit for each order whose list is not empty.
+        orders: [Durable<u32>; ZONES],
+        heads: [[Durable<u32>; ORDERS]; ZONES],
+    }
+}
+
+impl Heap {
+    /// Free frames.
+    pub fn free_frames(&self) -> u64 {
+        self.free.get()
+    }
+
+    /// First block of a free list, for the audit.
+    pub fn first(&self, zone: usize, order: usize) -> Option<Mfn> {
+        let raw = self.heads.get(zone)?.get(order)?.get();
+        (raw != 0).then_some(Mfn(raw.into()))
+    }
+}
+
+fn zone_of(mfn: u32) -> usize {
+    (u32::BITS - mfn.leading_zeros()) as usize
+}
+
+impl Frame {
+    /// Order of the free block this frame heads.
+    pub fn block_order(&self) -> u32 {
+        self.order.get().into()
+    }
+}
+
+impl Frames {
+    /// First boot: marks up to 128 frames from `start` as RAM that is on no list yet; returns how many.
+    pub fn seed_frames(&self, tx: &mut Tx<'_>, start: Mfn, end: Mfn) -> u64 {
+        let count = (end.0 - start.0).min(128);
+        for mfn in start.0..start.0 + count {
+            if let Some(frame) = self.frame(Mfn(mfn)) {
+                let old = frame.usage();
+                let done = tx.exchange(&frame.usage, old.0, Usage::unused(Owner::FREE).0);
+                debug_assert!(done, "nobody else runs");
+            }
+        }
+        count
+    }
+
+    /// First boot: marks up to 128 frames as the hypervisor's own; returns how many.
+    pub fn reserve_frames(&self, tx: &mut Tx<'_>, start: Mfn, end: Mfn) -> u64 {
+        let count = (end.0 - start.0).min(128);
+        for mfn in start.0..start.0 + count {
+            if let Some(frame) = self.frame(Mfn(mfn)) {
+                let old = frame.usage();
+                let done = tx.exchange(&frame.usage, old.0, Usage::allocated(Owner::HYPERVISOR).0);
+                debug_assert!(done, "nobody else runs");
+            }
+        }
+        count
+    }
+
+    /// First boot: gives the largest aligned block at `start` to the heap; returns its frames.
+    pub fn seed_block(&self, tx: &mut Tx<'_>, start: Mfn, end: Mfn) -> u64 {
+        let room = 63 - (end.0 - start.0).leading_zeros();
+        let order = start.0.trailing_zeros().min(room).min(MAX_ORDER);
+        tx.lock(&self.locks.heap);
+        self.push(tx, start.0 as u32, order);
+        let count = 1 << order;
+        tx.set(&self.heap.free, self.heap.free.get() + count);
+        count
+    }
+
+    /// Allocates 2^`order` adjacent frames (`order` at most [`MAX_ASSIGN_ORDER`]) below `2^address_bits`
+    /// to a domain: general reference, page list and count. Their M2P entries are the caller's.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate(
+        &self,
+        tx: &mut Tx<'_>,
+        slot: DomainSlot,
+        order: u32,
+        address_bits: u32,
+    ) -> Result<Mfn, NoMemory> {
+        if order > MAX_ASSIGN_ORDER {
+            return Err(NoMemory);
+        }
+        let list = self.list(slot);
+        tx.lock(self.list_lock(slot));
+        let pages = list.pages.get() + (1 << order);
+        if pages > list.max_pages.get() {
+            return Err(NoMemory);
+        }
+        tx.lock(&self.locks.heap);
+        let mfn = self.take_block(tx, order, address_bits)?;
+        for index in 0..1u32 << order {
+            let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
+            self.own(tx, frame, Owner::domain(slot))?;
+            self.enlist(tx, slot, mfn + index, frame);
+        }
+        tx.set(&list.pages, pages);
+        Ok(Mfn(mfn.into()))
+    }
+
+    /// Allocates one frame for the hypervisor's own use.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate_own(&self, tx: &mut Tx<'_>) -> Result<Mfn, NoMemory> {
+        tx.lock(&self.locks.heap);
+        let mfn = self.take_block(tx, 0, 64)?;
+        let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
+        self.own(tx, frame, Owner::HYPERVISOR)?;
+        Ok(Mfn(mfn.into()))
+    }
+
+    /// Allocates one frame that the hypervisor shares with a domain: the domain owns it and may map it,
+    /// but it is not among its pages.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate_shared(&self, tx: &mut Tx<'_>, slot: DomainSlot) -> Result<Mfn, NoMemory> {
+        tx.lock(&self.locks.heap);
+        let mfn = self.take_block(tx, 0, 64)?;
+        let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
+        self.own(tx, frame, Owner::domain(slot))?;
+        Ok(Mfn(mfn.into()))
+    }
+
+    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, owner: Owner) -> Result<(), NoMemory> {
+        let old = frame.usage();
+        if tx.exchange(&frame.usage, old.0, Usage::allocated(owner).0) { Ok(()) } else { Err(NoMemory) }
+    }
+
+    /// First boot: hands a frame the hypervisor kept (a boot module) to a domain.
+    pub fn adopt(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn) -> Result<(), NoMemory> {
+        let frame = self.frame(mfn).ok_or(NoMemory)?;
+        let list = self.list(slot);
+        tx.lock(self.list_lock(slot));
+        self.own(tx, frame, Owner::domain(slot))?;
+        self.enlist(tx, slot, mfn.0 as u32, frame);
+        tx.set(&list.pages, list.pages.get() + 1);
+        Ok(())
+    }
+
+    /// Takes a free block of exactly `order`, splitting a larger one; the heap lock is held.
+    fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
+        let top = (address_bits.saturating_sub(ids::FRAME_SHIFT) as usize).min(ZONES - 1);
+        for zone in (0..=top).rev() {
+            let fitting = self.heap.orders[zone].get() >> order;
+            if fitting == 0 {
+                continue;
+            }
+            let found = order + fitting.trailing_zeros();
+            let mfn = self.heap.heads[zone][found as usize].get();
+            self.unlink(tx, mfn, found);
+            for half in (order..found).rev() {
+                self.push(tx, mfn + (1 << half), half);
+            }
+            tx.set(&self.heap.free, self.heap.free.get() - (1 << order));
+            return Ok(mfn);
+        }
+        Err(NoMemory)
+    }
+
+    fn push(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
+        let zone = zone_of(mfn);
+        let head = &self.heap.heads[zone][order as usize];
+        let old = head.get();
+        if let Some(frame) = self.frame(Mfn(mfn.into())) {
+            tx.set(&frame.next, old);
+            tx.set(&frame.prev, 0);
+            tx.set(&frame.order, order as u8);
+        }
+        match self.linked(old) {
+            Some(second) => tx.set(&second.prev, mfn),
+            None => tx.set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1 << order),
+        }
+        tx.set(head, mfn);
+    }
+
+    fn unlink(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
+        let zone = zone_of(mfn);
+        let Some(frame) = self.frame(Mfn(mfn.into())) else { return };
+        let (next, prev) = (frame.next.get(), frame.prev.get());
+        match self.linked(prev) {
+            Some(before) => tx.set(&before.next, next),
+            None => {
+                tx.set(&self.heap.heads[zone][order as usize], next);
+                if next == 0 {
+                    tx.set(&self.heap.orders[zone], self.heap.orders[zone].get() & !(1 << order));
+                }
+            }
+        }
+        if let Some(after) = self.linked(next) {
+            tx.set(&after.prev, prev);
+        }
+        tx.set(&frame.order, NO_BLOCK);
+    }
+
+    /// Queues the return of a frame to the free lists as consequence of its last reference's end.
+    pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
+        if let Some(slot) = owner.slot() {
+            self.chain_delist(once, slot, frame);
+        }
+        once.lock(&self.locks.heap);
+        let raw = mfn.0 as u32;
+        let zone = zone_of(raw);
+        let old = self.heap.heads[zone][0].get();
+        match self.linked(old) {
+            Some(second) => once.then_set(&second.prev, raw),
+            None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1),
+        }
+        once.then_set(&frame.next, old);
+        once.then_set(&frame.prev, 0);
+        once.then_set(&frame.order, 0);
+        once.then_set(&self.heap.heads[zone][0], raw);
+        once.then_set(&self.heap.free, self.heap.free.get() + 1);
+        once.then(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
+    }
+
+    /// Joins the first pair of free buddies found on `zone`'s list of `order` whose first entry has a
+    /// free buddy of the same order. Returns whether it did.
+    pub fn merge_one(&self, tx: &mut Tx<'_>, zone: usize, order: u32) -> bool {
+        tx.lock(&self.locks.heap);
+        let mut at = self.heap.heads[zone][order as usize].get();
+        for _ in 0..64 {
+            let Some(frame) = self.linked(at) else { return false };
+            let buddy = at ^ 1 << order;
+            if self.is_free_block(buddy, order) && zone_of(buddy) == zone {
+                self.unlink(tx, at, order);
+                self.unlink(tx, buddy, order);
+                self.push(tx, at.min(buddy), order + 1);
+                return true;
+            }
+            at = frame.next.get();
+        }
+        false
+    }
+
+    fn is_free_block(&self, mfn: u32, order: u32) -> bool {
+        let Some(frame) = self.frame(Mfn(mfn.into())) else { return false };
+        let zone = zone_of(mfn);
+        frame.usage().owner() == Owner::FREE
+            && frame.block_order() == order
+            && (frame.prev.get() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
+    }
+}

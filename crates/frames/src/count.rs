@@ -1,0 +1,189 @@
+//! Taking and dropping references.
+
+use crate::usage::{Kind, Usage};
+use crate::{Frame, Frames, Owner};
+use ids::Mfn;
+use vault::{Once, Tx};
+
+/// Why a reference was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameError {
+    /// The machine has no such frame, or it is not the expected owner's.
+    NotOwned,
+    /// It is in use as something that excludes the wanted use.
+    InUse(Kind),
+}
+
+/// How a typed reference came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Got {
+    /// The reference is taken.
+    Taken,
+    /// Nobody uses the frame as anything: its contents must be validated first.
+    MustValidate,
+    /// Its validation (or the reverse) was begun and not finished.
+    InWork,
+}
+
+impl Frames {
+    /// Takes a general reference to a frame of `owner`.
+    ///
+    /// # Errors
+    /// [`FrameError::NotOwned`].
+    #[inline]
+    pub fn get_ref(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
+        let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
+        loop {
+            let old = frame.usage();
+            if old.owner() != owner || old.is_unreferenced() {
+                return Err(FrameError::NotOwned);
+            }
+            if tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a typed reference to a frame of `owner`. [`Kind::Writable`] and [`Kind::Descriptors`] follow
+    /// the same rules as tables: the first is valid by itself, all others answer
+    /// [`Got::MustValidate`] when nobody holds them yet.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    #[inline]
+    pub fn get_typed(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner, kind: Kind) -> Result<Got, FrameError> {
+        let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
+        loop {
+            let old = frame.usage();
+            if old.owner() != owner || old.is_unreferenced() {
+                return Err(FrameError::NotOwned);
+            }
+            let new = match typed_step(old, kind)? {
+                Ok(new) => new,
+                Err(got) => return Ok(got),
+            };
+            if tx.exchange(&frame.usage, old.0, new.0) {
+                return Ok(Got::Taken);
+            }
+        }
+    }
+
+    /// Claims an untyped frame as `kind`, in work from cursor 0, with one typed reference for the caller.
+    ///
+    /// # Errors
+    /// [`FrameError`], when the frame is no longer free of typed use.
+    pub fn begin_work(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner, kind: Kind) -> Result<(), FrameError> {
+        let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
+        loop {
+            let old = frame.usage();
+            if old.owner() != owner || old.is_unreferenced() {
+                return Err(FrameError::NotOwned);
+            }
+            if old.typed() != 0 || old.is_in_work() || old.is_validated() {
+                return Err(FrameError::InUse(old.kind()));
+            }
+            let new = old.plus_typed().with_kind(kind).with_in_work(true);
+            if tx.exchange(&frame.usage, old.0, new.0) {
+                tx.set(&frame.cursor, 0);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends work on a frame: it is validated, pinned if asked, and the worker's reference stays.
+    pub fn finish_work(&self, tx: &mut Tx<'_>, frame: &Frame, pin: bool) {
+        self.change(tx, frame, |u| {
+            let u = u.with_in_work(false).with_validated(true);
+            if pin { u.with_pinned(true) } else { u }
+        });
+    }
+
+    /// Turns a validated table back to *in work*, to be unvalidated down from `cursor`, if the one typed
+    /// reference left is the caller's or none is (dormant: the worker then takes one). Refuses, returning
+    /// false, when others hold it.
+    pub fn begin_unwork(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) -> bool {
+        loop {
+            let old = frame.usage();
+            if old.typed() > 1 || !old.is_validated() {
+                return false;
+            }
+            let held = if old.typed() == 0 { old.plus_typed() } else { old };
+            let new = held.with_validated(false).with_in_work(true);
+            if tx.exchange(&frame.usage, old.0, new.0) {
+                tx.set(&frame.cursor, cursor);
+                return true;
+            }
+        }
+    }
+
+    /// Ends unvalidation: no kind, no pin; the worker's typed reference goes with the commit.
+    pub fn finish_unwork(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
+        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false).with_kind(Kind::None));
+        tx.publish(Self::put_typed(mfn));
+    }
+
+    /// Sets or clears the pin bit (its typed reference is the caller's business).
+    pub fn set_pinned(&self, tx: &mut Tx<'_>, frame: &Frame, on: bool) {
+        self.change(tx, frame, |u| u.with_pinned(on));
+    }
+
+    fn change(&self, tx: &mut Tx<'_>, frame: &Frame, f: impl Fn(Usage) -> Usage) {
+        loop {
+            let old = frame.usage();
+            if tx.exchange(&frame.usage, old.0, f(old).0) {
+                return;
+            }
+        }
+    }
+
+    /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
+    pub fn apply_put_ref(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
+        self.apply_put(once, mfn, Usage::minus_ref);
+    }
+
+    /// Applies a dropped typed reference, exactly once; frees the frame if it was the last of all. A page
+    /// table whose last typed reference goes stays validated (*dormant*): its entries keep their
+    /// references until [`begin_unwork`](Self::begin_unwork).
+    pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
+        self.apply_put(once, mfn, |u| {
+            let new = u.minus_typed();
+            match (new.typed(), u.kind()) {
+                (0, Kind::Writable) => new.with_validated(false),
+                _ => new,
+            }
+        });
+    }
+
+    fn apply_put(&self, once: &mut Once<'_, '_>, mfn: Mfn, step: impl Fn(Usage) -> Usage) {
+        let Some(frame) = self.frame(mfn) else { return };
+        loop {
+            let old = frame.usage();
+            let mut new = step(old);
+            if new.is_unreferenced() && !new.is_validated() && !new.is_in_work() && !old.is_unreferenced() {
+                new = Usage::unused(Owner::FREE);
+                self.chain_free(once, mfn, frame, old.owner());
+            }
+            if once.exchange(&frame.usage, old.0, new.0) {
+                return;
+            }
+        }
+    }
+}
+
+/// What a typed reference makes of a usage: `Ok(Ok(new))`, or why not.
+fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> {
+    if old.is_in_work() {
+        return if old.kind() == kind { Ok(Err(Got::InWork)) } else { Err(FrameError::InUse(old.kind())) };
+    }
+    if old.is_validated() && old.kind() == kind {
+        return Ok(Ok(old.plus_typed()));
+    }
+    if old.typed() != 0 || old.is_validated() {
+        return Err(FrameError::InUse(old.kind()));
+    }
+    match kind {
+        Kind::Writable => Ok(Ok(old.with_kind(kind).with_validated(true).plus_typed())),
+        _ => Ok(Err(Got::MustValidate)),
+    }
+}

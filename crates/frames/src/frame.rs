@@ -1,0 +1,76 @@
+//! The record of one frame.
+
+use crate::usage::Usage;
+use ids::DomainSlot;
+use static_assertions::const_assert_eq;
+use vault::{Durable, Word, record};
+
+/// Who a frame belongs to: a domain, or one of the machine's own purposes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Owner(pub(crate) u16);
+
+impl Owner {
+    /// No RAM: a hole, a device, firmware. Dom0 may map it as I/O memory.
+    pub const IO: Owner = Owner(0);
+    /// On a free list.
+    pub const FREE: Owner = Owner(1);
+    /// The hypervisor's own.
+    pub const HYPERVISOR: Owner = Owner(2);
+    const FIRST_DOMAIN: u16 = 16;
+
+    /// The owner that stands for a domain.
+    pub const fn domain(slot: DomainSlot) -> Owner {
+        Owner(Self::FIRST_DOMAIN + slot.0)
+    }
+
+    /// The domain, if it is one.
+    pub const fn slot(self) -> Option<DomainSlot> {
+        match self.0.checked_sub(Self::FIRST_DOMAIN) {
+            Some(slot) => Some(DomainSlot(slot)),
+            None => None,
+        }
+    }
+}
+
+impl core::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match (*self, self.slot()) {
+            (_, Some(slot)) => write!(f, "{slot:?}"),
+            (Self::IO, _) => f.write_str("io"),
+            (Self::FREE, _) => f.write_str("free"),
+            _ => f.write_str("hypervisor"),
+        }
+    }
+}
+
+record! {
+    /// One machine frame.
+    ///
+    /// Lock: `usage` none (compare-exchange); `next` and `prev` the owner's list lock, or the heap lock
+    /// while free; `cursor` and `order` whoever set *in work*, or the heap lock while free.
+    /// Rebuild: nothing is derived from it but the audit's counts.
+    pub struct Frame {
+        /// Owner, kind and counts: a [`Usage`].
+        pub(crate) usage: Word,
+        /// Next frame on its list; 0 ends it.
+        pub(crate) next: Durable<u32>,
+        /// Frame before it on its list; 0 at the head.
+        pub(crate) prev: Durable<u32>,
+        /// Entries validated (or still to be unvalidated) of a page table in work.
+        pub cursor: Durable<u16>,
+        /// Order of the free block it heads.
+        pub(crate) order: Durable<u8>,
+        spare: Durable<u8>,
+        spare2: Durable<u32>,
+    }
+}
+
+const_assert_eq!(size_of::<Frame>(), 24);
+
+impl Frame {
+    /// Owner, kind and counts.
+    #[inline(always)]
+    pub fn usage(&self) -> Usage {
+        Usage(self.usage.get())
+    }
+}

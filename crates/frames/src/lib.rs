@@ -1,0 +1,107 @@
+//! The frame table: who owns each machine frame, what it is used as, how often, and which are free.
+//!
+//! One 24-byte record a frame. Its first word holds owner, type and both counts, so that taking a
+//! reference checks and counts in one compare-exchange:
+//!
+//! - a *general* reference keeps the frame with its owner (the allocation itself, a read-only mapping);
+//! - a *typed* reference does so too and fixes what the frame is used as (a writable mapping, a page
+//!   table of one level, a descriptor table). Types exclude each other while typed references exist.
+//!
+//! A frame returns to the free lists when both counts reach zero. Counts saturate: a frame with millions
+//! of mappings stays with its domain until the domain ends, and no guest sees an overflow.
+//!
+//! References are taken before a commit (undone by delta) and dropped after it, by effects that happen
+//! exactly once. State class: durable.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod buddy;
+mod count;
+mod frame;
+mod list;
+mod usage;
+
+pub use buddy::{Heap, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
+pub use count::{FrameError, Got};
+pub use frame::{Frame, Owner};
+pub use list::PageList;
+pub use usage::{Kind, Usage};
+
+use ids::Mfn;
+use vault::{Arena, Effect, LockWord, kind};
+
+/// The frame table with its heap and the locks that cover them.
+#[derive(Clone, Copy)]
+pub struct Frames {
+    table: &'static [Frame],
+    lists: &'static [PageList],
+    heap: &'static Heap,
+    locks: &'static Locks,
+}
+
+/// Locks of the frame table. Derived: made anew by every start, all free.
+#[derive(Debug)]
+pub struct Locks {
+    /// Covers the free lists.
+    pub heap: LockWord,
+    /// Cover the page lists, by domain slot.
+    pub lists: [LockWord; 64],
+}
+
+impl Locks {
+    /// Free locks.
+    pub const fn new() -> Self {
+        Self { heap: LockWord::new(), lists: [const { LockWord::new() }; 64] }
+    }
+}
+
+impl Default for Locks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Frames {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Frames({} frames)", self.table.len())
+    }
+}
+
+impl Frames {
+    /// Carves the table for frames `0..count`, page lists for `domains` slots and the heap. `None` when the arena is too small.
+    pub fn carve(arena: &mut Arena, count: usize, domains: usize, locks: &'static Locks) -> Option<Self> {
+        let heap = arena.carve::<Heap>(1)?.first()?;
+        Some(Self { lists: arena.carve(domains)?, table: arena.carve(count)?, heap, locks })
+    }
+
+    /// The record of a frame, if the machine has that frame.
+    #[inline(always)]
+    pub fn frame(&self, mfn: Mfn) -> Option<&'static Frame> {
+        self.table.get(usize::try_from(mfn.0).ok()?)
+    }
+
+    /// Frame numbers the table covers, from 0.
+    pub fn len(&self) -> u64 {
+        self.table.len() as u64
+    }
+
+    /// Whether the table covers no frame.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The heap, for figures (`free_frames`).
+    pub fn heap(&self) -> &'static Heap {
+        self.heap
+    }
+
+    /// The effect that drops a general reference.
+    pub fn put_ref(mfn: Mfn) -> Effect {
+        Effect { kind: kind::PUT_REF, x: 0, a: mfn.0, b: 0 }
+    }
+
+    /// The effect that drops a typed reference.
+    pub fn put_typed(mfn: Mfn) -> Effect {
+        Effect { kind: kind::PUT_TYPED, x: 0, a: mfn.0, b: 0 }
+    }
+}

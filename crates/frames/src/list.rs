@@ -1,0 +1,96 @@
+//! A domain's frames, threaded through their records, so that teardown finds them without a scan.
+
+use crate::{Frame, Frames};
+use ids::{DomainSlot, Mfn};
+use vault::{Durable, LockWord, Once, Tx, record};
+
+record! {
+    /// The frames of one domain slot.
+    ///
+    /// Lock: `Locks::lists` of the slot. Rebuild: nothing is derived.
+    pub struct PageList {
+        /// First frame; 0 when there is none.
+        pub(crate) head: Durable<u32>,
+        spare: Durable<u32>,
+        /// Frames on the list (Xen's `tot_pages`).
+        pub(crate) pages: Durable<u64>,
+        /// The most it may hold (Xen's `max_pages`).
+        pub(crate) max_pages: Durable<u64>,
+    }
+}
+
+impl PageList {
+    /// Frames the domain has.
+    pub fn pages(&self) -> u64 {
+        self.pages.get()
+    }
+
+    /// The most it may have.
+    pub fn max_pages(&self) -> u64 {
+        self.max_pages.get()
+    }
+
+    /// First frame of the list, to walk it for teardown or audit.
+    pub fn first(&self) -> Option<Mfn> {
+        link(self.head.get())
+    }
+}
+
+impl Frame {
+    /// The frame after this one on its list.
+    pub fn following(&self) -> Option<Mfn> {
+        link(self.next.get())
+    }
+}
+
+fn link(raw: u32) -> Option<Mfn> {
+    (raw != 0).then_some(Mfn(raw.into()))
+}
+
+impl Frames {
+    /// The page list of a domain slot.
+    pub fn list(&self, slot: DomainSlot) -> &'static PageList {
+        &self.lists[usize::from(slot.0)]
+    }
+
+    pub(crate) fn list_lock(&self, slot: DomainSlot) -> &'static LockWord {
+        &self.locks.lists[usize::from(slot.0) % self.locks.lists.len()]
+    }
+
+    /// Sets how many frames a domain may have.
+    pub fn set_max_pages(&self, tx: &mut Tx<'_>, slot: DomainSlot, pages: u64) {
+        tx.lock(self.list_lock(slot));
+        tx.set(&self.list(slot).max_pages, pages);
+    }
+
+    /// Puts a frame at the head of a domain's list; the caller holds the list lock.
+    pub(crate) fn enlist(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: u32, frame: &Frame) {
+        let list = self.list(slot);
+        let old = list.head.get();
+        if let Some(second) = self.linked(old) {
+            tx.set(&second.prev, mfn);
+        }
+        tx.set(&frame.next, old);
+        tx.set(&frame.prev, 0);
+        tx.set(&list.head, mfn);
+    }
+
+    /// Queues taking a frame off its domain's list as consequence of its last reference's end.
+    pub(crate) fn chain_delist(&self, once: &mut Once<'_, '_>, slot: DomainSlot, frame: &Frame) {
+        once.lock(self.list_lock(slot));
+        let list = self.list(slot);
+        let (next, prev) = (frame.next.get(), frame.prev.get());
+        match self.linked(prev) {
+            Some(before) => once.then_set(&before.next, next),
+            None => once.then_set(&list.head, next),
+        }
+        if let Some(after) = self.linked(next) {
+            once.then_set(&after.prev, prev);
+        }
+        once.then_set(&list.pages, list.pages.get().saturating_sub(1));
+    }
+
+    pub(crate) fn linked(&self, raw: u32) -> Option<&'static Frame> {
+        link(raw).and_then(|mfn| self.frame(mfn))
+    }
+}

@@ -1,0 +1,177 @@
+//! The first word of a frame record: owner, type and counts in one.
+
+use crate::frame::Owner;
+use core::fmt;
+
+/// What a frame is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing in particular: only read-only mappings.
+    None = 0,
+    /// Page table of level 1 (entries map 4 KiB frames).
+    L1 = 1,
+    /// Page table of level 2.
+    L2 = 2,
+    /// Page table of level 3.
+    L3 = 3,
+    /// Page table of level 4, the root.
+    L4 = 4,
+    /// Descriptor table (GDT or LDT).
+    Descriptors = 5,
+    /// Mapped writable by a guest.
+    Writable = 6,
+}
+
+impl Kind {
+    const fn from_bits(bits: u64) -> Self {
+        match bits {
+            1 => Self::L1,
+            2 => Self::L2,
+            3 => Self::L3,
+            4 => Self::L4,
+            5 => Self::Descriptors,
+            6 => Self::Writable,
+            _ => Self::None,
+        }
+    }
+
+    /// The page-table level (1 to 4), if it is one.
+    pub const fn level(self) -> Option<u32> {
+        match self {
+            Self::L1 => Some(1),
+            Self::L2 => Some(2),
+            Self::L3 => Some(3),
+            Self::L4 => Some(4),
+            _ => None,
+        }
+    }
+
+    /// The table kind of a level, 1 to 4.
+    pub const fn table(level: u32) -> Self {
+        Self::from_bits(if level >= 1 && level <= 4 { level as u64 } else { 0 })
+    }
+}
+
+/// The decoded word.
+///
+/// | bits | field |
+/// |---|---|
+/// | 0..24 | general references, saturating |
+/// | 24..46 | typed references, saturating |
+/// | 46..49 | kind |
+/// | 49 | validated: the contents obey the kind's rules |
+/// | 50 | in work: being validated or unvalidated; the cursor says how far |
+/// | 51 | pinned by the guest as this kind (one typed reference belongs to the pin) |
+/// | 52..64 | owner |
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Usage(pub(crate) u64);
+
+const REFS: u64 = 0xff_ffff;
+const TYPED: u32 = 24;
+const TYPED_MAX: u64 = 0x3f_ffff;
+const KIND: u32 = 46;
+const VALIDATED: u64 = 1 << 49;
+const IN_WORK: u64 = 1 << 50;
+const PINNED: u64 = 1 << 51;
+const OWNER: u32 = 52;
+
+impl Usage {
+    /// A frame of `owner` with one general reference (the allocation).
+    pub(crate) const fn allocated(owner: Owner) -> Self {
+        Self((owner.0 as u64) << OWNER | 1)
+    }
+
+    /// A frame without references.
+    pub(crate) const fn unused(owner: Owner) -> Self {
+        Self((owner.0 as u64) << OWNER)
+    }
+
+    /// The owner.
+    pub const fn owner(self) -> Owner {
+        Owner((self.0 >> OWNER) as u16)
+    }
+
+    /// General references.
+    pub const fn refs(self) -> u64 {
+        self.0 & REFS
+    }
+
+    /// Typed references.
+    pub const fn typed(self) -> u64 {
+        self.0 >> TYPED & TYPED_MAX
+    }
+
+    /// The kind; meaningful while typed references exist or it is validated, a memory of it otherwise.
+    pub const fn kind(self) -> Kind {
+        Kind::from_bits(self.0 >> KIND & 7)
+    }
+
+    /// Whether the contents obey the kind's rules.
+    pub const fn is_validated(self) -> bool {
+        self.0 & VALIDATED != 0
+    }
+
+    /// Whether validation or its reverse is under way.
+    pub const fn is_in_work(self) -> bool {
+        self.0 & IN_WORK != 0
+    }
+
+    /// Whether the guest pinned it.
+    pub const fn is_pinned(self) -> bool {
+        self.0 & PINNED != 0
+    }
+
+    /// No reference of either sort.
+    pub const fn is_unreferenced(self) -> bool {
+        self.refs() == 0 && self.typed() == 0
+    }
+
+    pub(crate) const fn plus_ref(self) -> Self {
+        if self.refs() == REFS { self } else { Self(self.0 + 1) }
+    }
+
+    pub(crate) const fn minus_ref(self) -> Self {
+        if self.refs() == REFS || self.refs() == 0 { self } else { Self(self.0 - 1) }
+    }
+
+    pub(crate) const fn plus_typed(self) -> Self {
+        if self.typed() == TYPED_MAX { self } else { Self(self.0 + (1 << TYPED)) }
+    }
+
+    pub(crate) const fn minus_typed(self) -> Self {
+        if self.typed() == TYPED_MAX || self.typed() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
+    }
+
+    pub(crate) const fn with_kind(self, kind: Kind) -> Self {
+        Self(self.0 & !(7 << KIND) | (kind as u64) << KIND)
+    }
+
+    pub(crate) const fn with_validated(self, on: bool) -> Self {
+        Self(if on { self.0 | VALIDATED } else { self.0 & !VALIDATED })
+    }
+
+    pub(crate) const fn with_in_work(self, on: bool) -> Self {
+        Self(if on { self.0 | IN_WORK } else { self.0 & !IN_WORK })
+    }
+
+    pub(crate) const fn with_pinned(self, on: bool) -> Self {
+        Self(if on { self.0 | PINNED } else { self.0 & !PINNED })
+    }
+}
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} {:?} refs {} typed {}{}{}{}",
+            self.owner(),
+            self.kind(),
+            self.refs(),
+            self.typed(),
+            if self.is_validated() { " validated" } else { "" },
+            if self.is_in_work() { " in-work" } else { "" },
+            if self.is_pinned() { " pinned" } else { "" }
+        )
+    }
+}
