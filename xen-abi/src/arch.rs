@@ -1,0 +1,9 @@
+//! The x86-64 part of the ABI (`arch-x86/xen.h`, `arch-x86/xen-x86_64.h`).
+
+mod address_space;
+mod regs;
+mod segments;
+
+pub use address_space::*;
+pub use regs::*;
+pub use segments::*;
