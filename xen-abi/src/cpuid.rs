@@ -54,3 +54,6 @@ constants! {
     /// Per-vCPU upcall vectors work without an EOI.
     XEN_HVM_CPUID_UPCALL_VECTOR = 64, "XEN_HVM_CPUID_UPCALL_VECTOR";
 }
+
+/// Bytes before a `cpuid` instruction that make a PV guest's one be emulated (`arch-x86/xen.h`): `ud2`, "xen".
+pub const XEN_EMULATE_PREFIX: [u8; 5] = [0x0f, 0x0b, b'x', b'e', b'n'];

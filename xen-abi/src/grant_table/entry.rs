@@ -67,7 +67,7 @@ const_assert_eq!(size_of::<GrantEntryV1>(), 8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GrantEntryHeader {
-    /// Bits of [`GTFS`] without those for use.
+    /// Bits of [`GTFS`]; those for use are in the status frames.
     pub flags: u16,
     /// Domain granted to.
     pub domid: u16,

@@ -221,7 +221,7 @@ pub struct XenpfSetProcessorPminfo {
     /// One of [`XEN_PM_TYPES`] (C: `type`).
     pub type_: u32,
     /// [`ProcessorPower`], [`ProcessorPerformance`] or an address, by type.
-    pub u: [u64; 14],
+    pub u: [u64; 13],
 }
 
-const_assert_eq!(size_of::<XenpfSetProcessorPminfo>(), 120);
+const_assert_eq!(size_of::<XenpfSetProcessorPminfo>(), 112);

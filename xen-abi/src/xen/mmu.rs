@@ -64,8 +64,8 @@ constants! {
 }
 
 constants! {
-    /// Flags of `update_va_mapping`. With a flush and neither `UVMF_ALL` nor 0 in the remaining bits, these
-    /// are the address of a vCPU bitmap.
+    /// Flags of `update_va_mapping`: a kind of flush in bits 1:0, and in the rest 0 (this vCPU),
+    /// [`UVMF_ALL`], or the address of a bitmap of vCPUs.
     UVMFS: u64;
     /// No flush.
     UVMF_NONE = 0, "UVMF_NONE";
