@@ -17,7 +17,10 @@ pub fn name_of(family: &[Constant], value: u64) -> Option<&'static str> {
 
 /// Declares a family: `TABLE: type;` then `NAME = value, "C name";` for each constant.
 macro_rules! constants {
-    ($(#[$table_doc:meta])* $table:ident: $type:ty; $($(#[$doc:meta])* $name:ident = $value:expr, $c_name:literal;)*) => {
+    (
+        $(#[$table_doc:meta])* $table:ident: $type:ty;
+        $($(#[$doc:meta])* $name:ident = $value:expr, $c_name:literal;)*
+    ) => {
         $(#[$table_doc])*
         pub const $table: &[$crate::constants::Constant] =
             &[$($crate::constants::Constant { c_name: $c_name, value: $name as u64 }),*];

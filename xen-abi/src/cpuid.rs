@@ -55,5 +55,5 @@ constants! {
     XEN_HVM_CPUID_UPCALL_VECTOR = 64, "XEN_HVM_CPUID_UPCALL_VECTOR";
 }
 
-/// Bytes before a `cpuid` instruction that make a PV guest's one be emulated (`arch-x86/xen.h`): `ud2`, "xen".
+/// Bytes before a `cpuid` instruction that have it emulated for a PV guest (`arch-x86/xen.h`): `ud2`, "xen".
 pub const XEN_EMULATE_PREFIX: [u8; 5] = [0x0f, 0x0b, b'x', b'e', b'n'];

@@ -75,7 +75,8 @@ macro_rules! families {
 }
 pub(crate) use families;
 
-/// What the headers need around them. Only `errno.h` is read as the hypervisor reads it, for the errors of its own.
+/// What the headers need around them. Only `errno.h` is read as the hypervisor reads it, for its private
+/// errors.
 const PRELUDE: &str = r#"
 #define __XEN_TOOLS__ 1
 #define __XEN_INTERFACE_VERSION__ 0x00041100
