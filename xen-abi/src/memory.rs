@@ -1,0 +1,7 @@
+//! Memory operations (`memory.h`).
+
+mod arguments;
+mod ops;
+
+pub use arguments::*;
+pub use ops::*;

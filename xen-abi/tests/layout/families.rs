@@ -1,0 +1,94 @@
+//! Every family of constants of the crate.
+
+use crate::check::{FamilyRow, families};
+
+/// One row per family.
+pub(crate) fn rows() -> Vec<FamilyRow> {
+    families! {
+        hypercall::HYPERCALLS;
+        xen::VIRQS;
+        xen::VIRQ_LIMITS;
+        xen::DOMIDS;
+        xen::MMU_UPDATE_CMDS;
+        xen::MMUEXT_CMDS;
+        xen::UVMFS;
+        xen::CONSOLEIO_CMDS;
+        xen::XEN_VGATYPES;
+        xen::VMASST_CMDS;
+        xen::VMASST_TYPES;
+        xen::PVCLOCK_FLAGS;
+        xen::LEGACY_LIMITS;
+        xen::SIFS;
+        xen::START_INFO_LIMITS;
+        arch::RESERVED_GDT;
+        arch::FLAT_SELECTORS;
+        arch::SEGBASES;
+        arch::ADDRESS_SPACE;
+        arch::PORTS;
+        arch::VGCFS;
+        arch::TRAP_INFO_FLAGS;
+        arch::CPUID_POLICY_MARKS;
+        event_channel::EVTCHN_OPS;
+        event_channel::EVTCHN_STATES;
+        event_channel::BIND_PIRQ_FLAGS;
+        event_channel::EVTCHN_LIMITS;
+        event_channel::EVTCHN_FIFO_WORD;
+        sched::SCHED_OPS;
+        sched::SHUTDOWN_REASONS;
+        vcpu::VCPU_OPS;
+        vcpu::RUNSTATES;
+        vcpu::VCPU_FLAGS;
+        vcpu::RUNSTATE_MARKS;
+        version::XENVER_CMDS;
+        version::VERSION_SIZES;
+        callback::CALLBACK_TYPES;
+        callback::CALLBACK_FLAGS;
+        callback::CALLBACK_OPS;
+        features::XENFEATS;
+        features::FEATURE_LIMITS;
+        nmi::NMI_OPS;
+        nmi::NMI_REASONS;
+        elfnote::ELFNOTES;
+        cpuid::XEN_CPUID_LEAVES;
+        cpuid::XEN_CPUID_VALUES;
+        cpuid::XEN_HVM_CPUID_FEATURES;
+        grant_table::GTFS;
+        grant_table::GNTTAB_RESERVED;
+        grant_table::GNTTAB_OPS;
+        grant_table::GNTMAPS;
+        grant_table::GNTSTS;
+        grant_table::GNTCOPY_FLAGS;
+        grant_table::GNTTAB_CACHE_OPS;
+        physdev::PHYSDEV_OPS;
+        physdev::XENIRQSTATS;
+        physdev::MAP_PIRQ_TYPES;
+        physdev::PCI_FLAGS;
+        physdev::DBGP_VALUES;
+        memory::XENMEM_OPS;
+        memory::XENMEMFS;
+        memory::XENMAPSPACES;
+        memory::XENMAPIDXS;
+        memory::XENMEM_RDM_FLAGS;
+        memory::XENMEM_RESOURCES;
+        memory::XENMEM_RESOURCE_IDS;
+        memory::XENMEM_IOREQ_FRAMES;
+        pmu::XENPMU_OPS;
+        pmu::XENPMU_VERSION;
+        pmu::XENPMU_MODES;
+        pmu::XENPMU_FEATURES;
+        hvm::HVM_START;
+        hvm::HVM_MEMMAP_TYPES;
+        mca::XEN_MC_CMDS;
+        mca::XEN_MC_VALUES;
+        platform::XENPF_CMDS;
+        platform::XENPF_VALUES;
+        platform::XEN_FW_TYPES;
+        platform::XEN_FW_EFI_INDEXES;
+        platform::XEN_EFI_FUNCTIONS;
+        platform::XEN_EFI_FLAGS;
+        platform::XEN_PROCESSOR_PMS;
+        platform::XEN_PM_TYPES;
+        platform::XEN_PX_FLAGS;
+        platform::XEN_CPUPERF_SHARED_TYPES;
+    }
+}
