@@ -1,0 +1,137 @@
+//! What one L1 entry may map, and the reference it holds.
+
+use crate::{Mmu, MmuError, Pte, Subject};
+use frames::{FrameError, Frames, Got, Kind, Owner};
+use guest_memory::GuestMemory;
+use ids::Mfn;
+use vault::{Effect, Tx};
+
+/// Device frames that Dom0 may not map at all, or read-only: sorted by nothing, few. Immutable after boot.
+#[derive(Debug, Clone)]
+pub struct IoRanges {
+    ranges: [(u64, u64, IoRule); 48],
+    count: usize,
+    max_mfn: u64,
+}
+
+/// What is allowed on a device frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoRule {
+    /// No mapping.
+    Forbidden,
+    /// Read-only mappings.
+    ReadOnly,
+    /// Any.
+    Allowed,
+}
+
+impl IoRanges {
+    /// Everything up to the physical address width is allowed.
+    pub const fn new(address_bits: u32) -> Self {
+        Self { ranges: [(0, 0, IoRule::Allowed); 48], count: 0, max_mfn: 1 << (address_bits - 12) }
+    }
+
+    /// Adds a rule for the frames `start..=last`. Returns false when the table is full.
+    pub fn add(&mut self, start: Mfn, last: Mfn, rule: IoRule) -> bool {
+        match self.ranges.get_mut(self.count) {
+            Some(slot) => {
+                *slot = (start.0, last.0, rule);
+                self.count += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The strictest rule for a frame.
+    pub fn rule(&self, mfn: Mfn) -> IoRule {
+        if mfn.0 >= self.max_mfn {
+            return IoRule::Forbidden;
+        }
+        let mut rule = IoRule::Allowed;
+        for &(start, last, r) in &self.ranges[..self.count] {
+            if (start..=last).contains(&mfn.0) {
+                match r {
+                    IoRule::Forbidden => return r,
+                    IoRule::ReadOnly => rule = r,
+                    IoRule::Allowed => {}
+                }
+            }
+        }
+        rule
+    }
+}
+
+/// A table frame stands in the way of a reference, though no typed reference holds it: it must be
+/// unvalidated first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Final(MmuError),
+    Dormant(Mfn),
+}
+
+impl From<MmuError> for Refusal {
+    fn from(e: MmuError) -> Self {
+        Self::Final(e)
+    }
+}
+
+impl<M: GuestMemory> Mmu<'_, M> {
+    /// Takes the reference an L1 entry holds, or says why the guest may not have the entry.
+    #[inline]
+    pub(crate) fn get_leaf(&self, tx: &mut Tx<'_>, pte: Pte, subject: Subject) -> Result<(), Refusal> {
+        if !pte.is_present() {
+            return Ok(());
+        }
+        let mfn = pte.mfn();
+        let taken = if pte.is_writable() {
+            self.frames.get_typed(tx, mfn, subject.leaves, Kind::Writable)
+        } else {
+            self.frames.get_ref(tx, mfn, subject.leaves).map(|()| Got::Taken)
+        };
+        match taken {
+            Ok(Got::Taken) => Ok(()),
+            Ok(_) => Err(Refusal::Dormant(mfn)),
+            Err(FrameError::NotOwned) => self.io_leaf(pte, subject),
+            Err(FrameError::InUse(_)) if self.is_reclaimable(mfn) => Err(Refusal::Dormant(mfn)),
+            Err(FrameError::InUse(_)) => Err(MmuError::Invalid.into()),
+        }
+    }
+
+    /// A table nobody refers to, or whose reverse of validation nobody finished.
+    fn is_reclaimable(&self, mfn: Mfn) -> bool {
+        self.frames.frame(mfn).is_some_and(|f| {
+            let u = f.usage();
+            u.is_in_work() || u.typed() == 0
+        })
+    }
+
+    fn is_io(&self, mfn: Mfn) -> bool {
+        self.frames.frame(mfn).is_none_or(|f| f.usage().owner() == Owner::IO)
+    }
+
+    fn io_leaf(&self, pte: Pte, subject: Subject) -> Result<(), Refusal> {
+        let mfn = pte.mfn();
+        if !self.is_io(mfn) {
+            return Err(MmuError::Invalid.into());
+        }
+        if !subject.io {
+            return Err(MmuError::NotPermitted.into());
+        }
+        match self.io.rule(mfn) {
+            IoRule::Allowed => Ok(()),
+            IoRule::ReadOnly if !pte.is_writable() => Ok(()),
+            _ => Err(MmuError::NotPermitted.into()),
+        }
+    }
+
+    /// The effect that drops the reference an L1 entry holds.
+    #[inline]
+    pub(crate) fn put_leaf(&self, pte: Pte) -> Option<Effect> {
+        let mfn = pte.mfn();
+        if !pte.is_present() || self.is_io(mfn) {
+            return None;
+        }
+        Some(if pte.is_writable() { Frames::put_typed(mfn) } else { Frames::put_ref(mfn) })
+    }
+}

@@ -1,0 +1,232 @@
+//! Changing one entry of a live table.
+
+use crate::entry::Refusal;
+use crate::pte::{adjusted_l1, adjusted_table, same_but_ad};
+use crate::work::is_hypervisor_slot;
+use crate::{Mmu, MmuError, Pte, Subject};
+use frames::Kind;
+use guest_memory::GuestMemory;
+use ids::{Maddr, Mfn};
+use vault::{Apply, Effect, Journal, Tx, kind};
+
+/// What becomes of the accessed and dirty bits that hardware may set meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdBits {
+    /// The new entry's bits are meant as they are (`MMU_NORMAL_PT_UPDATE`).
+    Replace,
+    /// The present bits stay (`MMU_PT_UPDATE_PRESERVE_AD`).
+    Preserve,
+}
+
+/// What an emulated instruction makes of an entry: `None` leaves it (a failed compare-exchange).
+pub type Rewrite<'a> = &'a mut dyn FnMut(u64) -> Option<u64>;
+
+impl<M: GuestMemory> Mmu<'_, M> {
+    /// Writes one entry of the table that holds machine address `at`, whatever its level; `done` runs in
+    /// the transaction that does it (progress, result).
+    ///
+    /// # Errors
+    /// [`MmuError`].
+    pub fn update<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        at: Maddr,
+        new: Pte,
+        ad: AdBits,
+        subject: Subject,
+        done: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Result<(), MmuError> {
+        let table = at.mfn();
+        let usage = self.frames.frame(table).ok_or(MmuError::Invalid)?.usage();
+        if usage.owner() != subject.tables {
+            return Err(MmuError::Invalid);
+        }
+        match usage.kind().level() {
+            Some(1) if usage.is_validated() => {
+                self.update_leaf(j, at, ad, subject, &mut |_| Some(new.0), &mut |tx, _| done(tx))
+            }
+            Some(level) if usage.is_validated() => self.update_table(j, at, level, new, ad, subject, done),
+            _ if usage.is_in_work() => {
+                self.reclaim(j, table)?;
+                Err(MmuError::Preempted)
+            }
+            _ => self.write_plain(j, at, new, subject, done),
+        }
+    }
+
+    /// Changes one L1 entry by `rewrite` of its present value, under the table's lock; `done` gets the
+    /// value before.
+    ///
+    /// # Errors
+    /// [`MmuError`]; [`MmuError::Invalid`] also when the frame is no live L1 table of the subject.
+    #[inline]
+    pub fn update_leaf<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        at: Maddr,
+        ad: AdBits,
+        subject: Subject,
+        rewrite: Rewrite<'_>,
+        done: &mut dyn FnMut(&mut Tx<'static>, u64),
+    ) -> Result<(), MmuError> {
+        let table = at.mfn();
+        loop {
+            let result = j.transaction(|tx| -> Result<(), Refusal> {
+                tx.lock(self.locks.of(table, 1));
+                if !self.is_live_table(table, subject.tables, Kind::L1) {
+                    return Err(MmuError::Invalid.into());
+                }
+                let old = Pte(self.memory.load64(at));
+                if let Some(new) = rewrite(old.0) {
+                    self.replace_leaf(tx, at, old, adjusted_l1(Pte(new)), ad, subject)?;
+                }
+                done(tx, old.0);
+                Ok(())
+            });
+            match result {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
+                Err(Refusal::Final(e)) => return Err(e),
+            }
+        }
+    }
+
+    #[inline]
+    fn replace_leaf(
+        &self,
+        tx: &mut Tx<'static>,
+        at: Maddr,
+        old: Pte,
+        new: Pte,
+        ad: AdBits,
+        subject: Subject,
+    ) -> Result<(), Refusal> {
+        // The same frame with the same rights keeps its reference.
+        if !keeps_reference(old, new) {
+            self.get_leaf(tx, new, subject)?;
+            publish_pte(tx, at, new, ad);
+            if let Some(effect) = self.put_leaf(old) {
+                tx.publish(effect);
+            }
+        } else {
+            publish_pte(tx, at, new, ad);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one entry's write is described by just these")]
+    fn update_table<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        at: Maddr,
+        level: u32,
+        new: Pte,
+        ad: AdBits,
+        subject: Subject,
+        done: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Result<(), MmuError> {
+        let table = at.mfn();
+        if is_hypervisor_slot(level, (at.offset() / 8) as u16) {
+            return Err(MmuError::Invalid);
+        }
+        if new.is_present() && new.0 & Pte::PSE != 0 {
+            return Err(MmuError::Invalid);
+        }
+        let new = adjusted_table(new);
+        let mut dropped = None;
+        let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
+            if !self.is_live_table(table, subject.tables, Kind::table(level)) {
+                return Err(MmuError::Invalid);
+            }
+            let old = Pte(self.memory.load64(at));
+            publish_pte(tx, at, new, ad);
+            let keeps = !took && keeps_table(old, new);
+            dropped = (old.is_present() && !keeps).then_some(old.mfn());
+            if let Some(mfn) = dropped {
+                self.put_table(tx, mfn);
+            }
+            done(tx);
+            Ok(())
+        };
+        let old = Pte(self.memory.load64(at));
+        if !new.is_present() || keeps_table(old, new) {
+            j.transaction(|tx| {
+                tx.lock(self.locks.of(table, level));
+                let now = Pte(self.memory.load64(at));
+                if new.is_present() && !keeps_table(now, new) {
+                    return Err(MmuError::Preempted);
+                }
+                write(tx, false)
+            })?;
+        } else {
+            let outer = Some((table, level));
+            self.get_table(j, new.mfn(), level - 1, subject, outer, &mut |tx| write(tx, true))?;
+        }
+        match dropped {
+            // What is left undone here is done when the frame is wanted.
+            Some(mfn) => self.retire(j, mfn).or(Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// `mmu_update` of a word in a page that is no table: a plain write, if the page may be written.
+    fn write_plain<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        at: Maddr,
+        new: Pte,
+        subject: Subject,
+        done: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Result<(), MmuError> {
+        let table = at.mfn();
+        j.transaction(|tx| {
+            match self.frames.get_typed(tx, table, subject.tables, Kind::Writable)? {
+                frames::Got::Taken => {}
+                _ => return Err(MmuError::Preempted),
+            }
+            tx.publish(Effect { kind: kind::GUEST_STORE, x: 8, a: at.0, b: new.0 });
+            tx.publish(frames::Frames::put_typed(table));
+            done(tx);
+            Ok(())
+        })
+    }
+
+    /// Whether `mfn` is a live L1 table of the subject: what a faulting guest write may be meant for.
+    pub fn is_live_l1(&self, mfn: Mfn, subject: Subject) -> bool {
+        self.is_live_table(mfn, subject.tables, Kind::L1)
+    }
+}
+
+fn publish_pte(tx: &mut Tx<'static>, at: Maddr, new: Pte, ad: AdBits) {
+    tx.publish(Effect { kind: kind::PTE, x: u32::from(ad == AdBits::Preserve), a: at.0, b: new.0 });
+}
+
+/// Whether the new L1 entry holds the very reference of the old one.
+fn keeps_reference(old: Pte, new: Pte) -> bool {
+    let held = Pte::P | Pte::RW;
+    old.is_present() && new.is_present() && old.mfn() == new.mfn() && (old.0 ^ new.0) & held == 0
+}
+
+/// Whether the new table entry holds the very reference of the old one.
+fn keeps_table(old: Pte, new: Pte) -> bool {
+    old.is_present() && new.is_present() && old.mfn() == new.mfn()
+}
+
+/// Applies a page-table entry's effect. `again`: a crash came between the commit and now; then an entry
+/// that is there already, accessed and dirty bits apart, stays, for a guest may have used it meanwhile.
+pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, again: bool) {
+    let mut old = memory.load64(at);
+    loop {
+        if again && same_but_ad(old, new) {
+            return;
+        }
+        let value = match ad {
+            AdBits::Preserve => new | old & (Pte::A | Pte::D),
+            AdBits::Replace => new,
+        };
+        match memory.exchange64(at, old, value) {
+            Ok(()) => return,
+            Err(found) => old = found,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Validation of a table, a few entries a transaction.
+
+use crate::entry::Refusal;
+use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
+use frames::{Frame, FrameError, Got, Kind};
+use guest_memory::GuestMemory;
+use ids::{Maddr, Mfn};
+use vault::{Apply, Effect, Journal, Tx, kind};
+
+/// Entries of a table.
+pub(crate) const ENTRIES: u16 = 512;
+/// References one transaction takes at most (its undo entries are bounded).
+const BATCH: usize = 96;
+/// Root entries that belong to the hypervisor.
+pub(crate) const HYPERVISOR_SLOTS: core::ops::Range<u16> = 256..272;
+
+/// What comes of one transaction of work.
+enum Step {
+    Advanced,
+    Complete,
+    Below(Mfn),
+    InTheWay(Mfn),
+    Gone,
+}
+
+/// A table (frame and level) to lock before the one worked on.
+pub type Outer = Option<(Mfn, u32)>;
+
+pub(crate) fn entry_address(table: Mfn, index: u16) -> Maddr {
+    Maddr(table.maddr().0 + 8 * u64::from(index))
+}
+
+/// Whether entry `index` of a table of `level` is the hypervisor's.
+pub(crate) fn is_hypervisor_slot(level: u32, index: u16) -> bool {
+    level == 4 && HYPERVISOR_SLOTS.contains(&index)
+}
+
+impl<M: GuestMemory> Mmu<'_, M> {
+    /// Gets a typed reference to `mfn` as a table of `level`, validating it if need be, and runs `then` in
+    /// the transaction that takes (or completes) it, under the lock of `outer`, the table above that
+    /// `then` changes. If `then` refuses, the reference is not taken.
+    ///
+    /// # Errors
+    /// [`MmuError`]: what `then` says, or why the table is invalid.
+    pub fn get_table<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        outer: Outer,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<(), MmuError> {
+        let kind = Kind::table(level);
+        loop {
+            let got = j.transaction(|tx| -> Result<Got, Refusal> {
+                self.lock_outer(tx, outer);
+                let got = match self.frames.get_typed(tx, mfn, subject.tables, kind) {
+                    Ok(got) => got,
+                    Err(FrameError::InUse(_)) if self.is_dormant(mfn) => return Err(Refusal::Dormant(mfn)),
+                    Err(e) => return Err(MmuError::from(e).into()),
+                };
+                match got {
+                    Got::Taken => then(tx)?,
+                    Got::MustValidate => {
+                        let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
+                        self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
+                        if was == Kind::Writable {
+                            // A processor may still hold a writable translation of the former page.
+                            tx.publish(Effect { kind: kind::FLUSH, x: 0, a: u64::MAX, b: 0 });
+                        }
+                    }
+                    Got::InWork => {}
+                }
+                Ok(got)
+            });
+            match got {
+                Ok(Got::Taken) => return Ok(()),
+                Ok(_) => match self.work(j, mfn, level, subject, outer, then) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(MmuError::Preempted) => return Err(MmuError::Preempted),
+                    Err(e) => {
+                        self.unwork(j, mfn, level, None, &mut |_| {})?;
+                        return Err(e);
+                    }
+                },
+                Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
+                Err(Refusal::Final(e)) => return Err(e),
+            }
+        }
+    }
+
+    pub(crate) fn lock_outer(&self, tx: &mut Tx<'static>, outer: Outer) {
+        if let Some((mfn, level)) = outer {
+            tx.lock(self.locks.of(mfn, level));
+        }
+    }
+
+    fn is_dormant(&self, mfn: Mfn) -> bool {
+        self.frames.frame(mfn).is_some_and(|f| f.usage().typed() == 0 && f.usage().is_validated())
+    }
+
+    /// Moves the cursor of a frame in work to the end and completes it with `then`. `Ok(false)`: somebody
+    /// else completed or gave up the frame meanwhile.
+    fn work<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        outer: Outer,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<bool, MmuError> {
+        let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
+        loop {
+            j.spend()?;
+            let step = j.transaction(|tx| {
+                self.lock_outer(tx, outer);
+                tx.lock(self.locks.of(mfn, level));
+                let usage = frame.usage();
+                if !usage.is_in_work() || usage.kind() != Kind::table(level) {
+                    return Ok(Step::Gone);
+                }
+                match frame.cursor.get() {
+                    ENTRIES => {
+                        self.complete(tx, mfn, level, frame, then)?;
+                        Ok(Step::Complete)
+                    }
+                    _ if level == 1 => self.work_leaves(tx, mfn, frame, subject),
+                    _ => self.work_tables(tx, mfn, level, frame, subject),
+                }
+            })?;
+            match step {
+                Step::Advanced => {}
+                Step::Complete => return Ok(true),
+                Step::Gone => return Ok(false),
+                Step::InTheWay(m) => self.reclaim(j, m)?,
+                Step::Below(child) => {
+                    self.get_table(j, child, level - 1, subject, Some((mfn, level)), &mut |tx| {
+                        self.child_done(tx, mfn, level, frame, child)
+                    })?;
+                }
+            }
+        }
+    }
+
+    /// A child table is valid: its reference becomes that of the parent's entry at the cursor.
+    fn child_done(
+        &self,
+        tx: &mut Tx<'static>,
+        parent: Mfn,
+        level: u32,
+        frame: &Frame,
+        child: Mfn,
+    ) -> Result<(), MmuError> {
+        // The parent is in work and its entry names the child, or somebody else got here first.
+        let index = frame.cursor.get();
+        let usage = frame.usage();
+        if !usage.is_in_work() || usage.kind() != Kind::table(level) || index >= ENTRIES {
+            return Err(MmuError::Preempted);
+        }
+        let at = entry_address(parent, index);
+        let pte = Pte(self.memory.load64(at));
+        if pte.mfn() != child {
+            return Err(MmuError::Preempted);
+        }
+        self.memory.store64(at, adjusted_table(pte).0);
+        tx.set(&frame.cursor, index + 1);
+        Ok(())
+    }
+
+    fn complete(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        level: u32,
+        frame: &Frame,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<(), MmuError> {
+        if level == 4 {
+            for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
+                self.memory.store64(entry_address(mfn, slot), *value);
+            }
+        }
+        self.frames.finish_work(tx, frame, false);
+        then(tx)
+    }
+
+    /// A run of L1 entries in one transaction. The table is not in use, so its entries are adjusted
+    /// right away: adjusting is idempotent and a rolled-back adjustment harmless.
+    fn work_leaves(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        frame: &Frame,
+        subject: Subject,
+    ) -> Result<Step, MmuError> {
+        let start = frame.cursor.get();
+        let (mut index, mut taken) = (start, 0);
+        while index < ENTRIES && taken < BATCH {
+            let at = entry_address(mfn, index);
+            let pte = Pte(self.memory.load64(at));
+            if pte.is_present() {
+                match self.get_leaf(tx, pte, subject) {
+                    Ok(()) => {}
+                    // What came before stays; the table in the way is dealt with between transactions.
+                    Err(Refusal::Dormant(m)) if index == start => return Ok(Step::InTheWay(m)),
+                    Err(Refusal::Dormant(_)) => break,
+                    Err(Refusal::Final(_)) if index != start => break,
+                    Err(Refusal::Final(e)) => return Err(e),
+                }
+                let adjusted = adjusted_l1(pte);
+                if adjusted != pte {
+                    self.memory.store64(at, adjusted.0);
+                }
+                taken += 1;
+            }
+            index += 1;
+        }
+        tx.set(&frame.cursor, index);
+        Ok(Step::Advanced)
+    }
+
+    /// Entries of a higher table: runs of absent ones, or tables below that are valid already.
+    fn work_tables(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        level: u32,
+        frame: &Frame,
+        subject: Subject,
+    ) -> Result<Step, MmuError> {
+        let start = frame.cursor.get();
+        let (mut index, mut taken) = (start, 0);
+        let mut below = None;
+        while index < ENTRIES && taken < BATCH {
+            let at = entry_address(mfn, index);
+            let pte = Pte(self.memory.load64(at));
+            if pte.is_present() && !is_hypervisor_slot(level, index) {
+                if pte.0 & Pte::PSE != 0 {
+                    if index == start {
+                        return Err(MmuError::Invalid);
+                    }
+                    break;
+                }
+                match self.frames.get_typed(tx, pte.mfn(), subject.tables, Kind::table(level - 1)) {
+                    Ok(Got::Taken) => self.memory.store64(at, adjusted_table(pte).0),
+                    _ => {
+                        below = Some(pte.mfn());
+                        break;
+                    }
+                }
+                taken += 1;
+            }
+            index += 1;
+        }
+        if index == start
+            && let Some(child) = below
+        {
+            return Ok(Step::Below(child));
+        }
+        tx.set(&frame.cursor, index);
+        Ok(Step::Advanced)
+    }
+}
