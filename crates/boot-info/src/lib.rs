@@ -1,0 +1,16 @@
+//! What boot learned about this machine, as plain data: no pointers into firmware or boot loader memory remain.
+//!
+//! The facts are gathered once, before the other CPUs start, and sealed: recovery verifies the seal and uses them as
+//! they are. This crate parses and holds; reading the firmware's memory is the image's business.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod facts;
+mod memory;
+mod multiboot;
+mod ranges;
+
+pub use facts::{BootFacts, Module, Overflow};
+pub use memory::{E820Entry, E820Kind, MemoryMap};
+pub use multiboot::MultibootError;
+pub use ranges::{FreeRanges, Full, Range};

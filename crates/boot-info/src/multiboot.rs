@@ -1,0 +1,108 @@
+//! Facts from a Multiboot2 information structure (GNU GRUB Multiboot2 specification 2.0, chapter 3.6).
+
+use core::fmt;
+
+use multiboot2::BootInformation;
+
+use crate::facts::MAX_COMMAND_LINE;
+use crate::{BootFacts, E820Entry, E820Kind, Full, Module, Overflow};
+use ids::Maddr;
+
+/// Why the boot loader's information cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MultibootError {
+    /// A tag of this type is shorter than its fixed part.
+    ShortTag(u32),
+    /// A tag of this type holds impossible values.
+    BadTag(u32),
+    /// There is no memory map.
+    NoMemoryMap,
+    /// More than there is room for.
+    Overflow(&'static str),
+}
+
+impl fmt::Display for MultibootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShortTag(kind) => write!(f, "Multiboot2 tag {kind} is too short"),
+            Self::BadTag(kind) => write!(f, "Multiboot2 tag {kind} is corrupt"),
+            Self::NoMemoryMap => f.write_str("the boot loader gave no memory map"),
+            Self::Overflow(what) => write!(f, "the boot loader gave too many {what}"),
+        }
+    }
+}
+
+impl From<Overflow> for MultibootError {
+    fn from(overflow: Overflow) -> Self {
+        Self::Overflow(overflow.0)
+    }
+}
+
+impl From<Full> for MultibootError {
+    fn from(_: Full) -> Self {
+        Self::Overflow("memory ranges")
+    }
+}
+
+const COMMAND_LINE: u32 = 1;
+const MODULE: u32 = 3;
+const MEMORY_MAP: u32 = 6;
+/// Bytes of a memory map entry in version 0 of that tag.
+const MEMORY_MAP_ENTRY: u32 = 24;
+
+/// Bytes of a tag's fixed part, header included, for the types read here.
+const fn fixed_part(kind: u32) -> u32 {
+    match kind {
+        MODULE | MEMORY_MAP => 16,
+        _ => 8,
+    }
+}
+
+impl BootFacts {
+    /// Takes memory map, command line and modules from the boot loader's information.
+    ///
+    /// # Errors
+    /// See [`MultibootError`]; the facts are then incomplete.
+    pub fn read_multiboot(&mut self, info: &BootInformation<'_>) -> Result<(), MultibootError> {
+        // The accessors of the library panic on tags shorter than their type: check all before using any.
+        for tag in info.tags() {
+            let (kind, size) = (u32::from(tag.header().typ), tag.header().size);
+            let Some(rest) = size.checked_sub(fixed_part(kind)) else {
+                return Err(MultibootError::ShortTag(kind));
+            };
+            if kind == MEMORY_MAP && rest % MEMORY_MAP_ENTRY != 0 {
+                return Err(MultibootError::BadTag(kind));
+            }
+        }
+        self.read_memory_map(info)?;
+        if let Some(tag) = info.command_line_tag() {
+            let text = tag.cmdline().map_err(|_| MultibootError::BadTag(COMMAND_LINE))?;
+            if text.len() > MAX_COMMAND_LINE {
+                return Err(MultibootError::Overflow("bytes of command line"));
+            }
+            self.command_line = self.keep_text(text)?;
+        }
+        for tag in info.module_tags() {
+            let (start, end) = (u64::from(tag.start_address()), u64::from(tag.end_address()));
+            let len = end.checked_sub(start).ok_or(MultibootError::BadTag(MODULE))?;
+            let text = tag.cmdline().map_err(|_| MultibootError::BadTag(MODULE))?;
+            let command_line = self.keep_text(text)?;
+            let module = Module { start: Maddr(start), len, command_line };
+            self.modules.try_push(module).map_err(|_| MultibootError::Overflow("modules"))?;
+        }
+        Ok(())
+    }
+
+    fn read_memory_map(&mut self, info: &BootInformation<'_>) -> Result<(), MultibootError> {
+        let tag = info.memory_map_tag().ok_or(MultibootError::NoMemoryMap)?;
+        if tag.entry_size() != MEMORY_MAP_ENTRY {
+            return Err(MultibootError::BadTag(MEMORY_MAP));
+        }
+        for area in tag.memory_areas() {
+            let kind = E820Kind(u32::from(area.typ()));
+            let entry = E820Entry { start: Maddr(area.start_address()), len: area.size(), kind };
+            self.memory.insert(entry)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! From the boot loader's world to the final address space.
+//!
+//! Order: console, facts from the boot loader, CPU features, page tables with direct map and both image copies, per-CPU
+//! blocks, new CR3; then vault, M2P, heap and the sealed record from all of memory; then `start` on CPU 0's own stack.
+#![expect(unsafe_code, reason = "owns the machine")]
+
+use boot_info::{BootFacts, FreeRanges, Range};
+use ids::{CpuId, Maddr};
+use machine::image::{ImageCopies, SEAL_BYTES, Sections};
+use machine::paging::{Access, PageSize, PageTables, TableMemory};
+use machine::{control, direct, layout, percpu, stack, tables};
+use multiboot2::BootInformation;
+use spin::Mutex;
+
+use crate::console::log;
+use crate::sealed::{self, Sealed};
+use crate::{console, faults, heap, start};
+
+/// What the boot tables show: allocations before the final tables stay below.
+const BOOT_MAP_END: u64 = 4 << 30;
+const LARGE_PAGE: u64 = 2 << 20;
+
+/// Memory nobody has taken yet; derived, and empty once the frame table owns all memory.
+pub(crate) static FREE: Mutex<Option<FreeRanges>> = Mutex::new(None);
+
+unsafe extern "C" {
+    static image_start: u8;
+    static text_start: u8;
+    static text_end: u8;
+    static pristine_start: u8;
+    static data_start: u8;
+    static data_end: u8;
+    static image_end: u8;
+}
+
+/// Entered from the boot section on the boot stack, with the boot tables in use.
+pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
+    console::init();
+    log!("Revenant {}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(magic, multiboot2::MAGIC, "not started by a Multiboot2 boot loader");
+    let (facts, info_range) = read_facts(Maddr(u64::from(info)));
+    log_memory(&facts);
+    let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).expect("memory map");
+    let sections = sections();
+    let image = Range::new(Maddr(u64::from(load)), sections.end);
+    let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
+
+    // SAFETY: boot owns this CPU.
+    let features = unsafe { control::enable_features() };
+    log!("CPU features in use: {features:?}");
+    let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
+    let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END };
+    let tables = new_tables(&mut memory, &ram, largest);
+    let image = second_image(&mut memory, tables, sections, Maddr(image.start));
+    let cpus = 1;
+    let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
+    // SAFETY: the image is mapped as before, RAM at the direct map; the boot stack is in the image.
+    unsafe { control::set_root(tables.root()) };
+
+    memory.below = u64::MAX;
+    let frames = ram.end() / ids::FRAME_SIZE;
+    let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
+    let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
+    let heap = memory.take(start::HEAP_BYTES, LARGE_PAGE);
+    // SAFETY: just taken.
+    unsafe { heap::add_permanent(heap) };
+    let facts_seal = facts.seal();
+    let record = Sealed {
+        facts,
+        facts_seal,
+        image,
+        root: tables.root(),
+        per_cpu,
+        cpus,
+        vault,
+        m2p,
+        heap,
+        ram: ram.clone(),
+    };
+    memory.seal(tables, record);
+
+    *FREE.lock() = Some(free);
+    // SAFETY: CPU 0's block was mapped above, its tables written by `per_cpu_blocks`.
+    unsafe { tables::load(CpuId(0)) };
+    // SAFETY: nobody uses CPU 0's main stack yet.
+    unsafe { stack::abandon_for(percpu::block(CpuId(0)) + percpu::STACK_TOP, start::first_boot) }
+}
+
+/// Copies what the boot loader says; nothing of its memory is referenced afterwards.
+fn read_facts(info: Maddr) -> (BootFacts, Range) {
+    let header = direct::pointer::<multiboot2::BootInformationHeader>(info);
+    // SAFETY: the boot loader passed this address with the right magic; nobody writes there.
+    let info = unsafe { BootInformation::load(header) }
+        .unwrap_or_else(|error| panic!("the boot loader's information is corrupt: {error:?}"));
+    let mut facts = BootFacts::default();
+    if let Err(error) = facts.read_multiboot(&info) {
+        panic!("{error}");
+    }
+    let start = header.addr() as u64 - layout::DIRECT_MAP;
+    (facts, Range::new(Maddr(start), info.total_size() as u64))
+}
+
+fn log_memory(facts: &BootFacts) {
+    log!("Command line: {}", facts.command_line());
+    log!("Memory map:");
+    for entry in facts.memory.iter() {
+        let end = entry.start.0.wrapping_add(entry.len).wrapping_sub(1);
+        log!("  [{:016x}, {end:016x}] ({})", entry.start.0, entry.kind.name());
+    }
+    for module in facts.modules() {
+        let range = module.range();
+        log!("Module [{:#x}, {:#x}) {}", range.start, range.end, facts.module_command_line(module));
+    }
+}
+
+fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRanges {
+    let mut free = ram.clone();
+    for range in facts.modules().iter().map(|module| module.range()).chain(taken) {
+        let frames = Range { start: range.start & !0xfff, end: (range.end + 0xfff) & !0xfff };
+        free.remove(frames).expect("memory map");
+    }
+    free
+}
+
+fn sections() -> Sections {
+    let offset = |symbol: *const u8| (symbol.addr() - (&raw const image_start).addr()) as u64;
+    Sections {
+        text: offset(&raw const text_start),
+        text_end: offset(&raw const text_end),
+        pristine: offset(&raw const pristine_start),
+        data: offset(&raw const data_start),
+        data_end: offset(&raw const data_end),
+        end: offset(&raw const image_end),
+    }
+}
+
+fn new_tables(memory: &mut BootFrames<'_>, ram: &FreeRanges, largest: PageSize) -> PageTables {
+    let tables = PageTables::new(memory).expect("no memory for page tables");
+    let slots = [layout::M2P, layout::PER_CPU, layout::VAULT, layout::MMIO, layout::DIRECT_MAP];
+    tables
+        .populate_slots(memory, slots.map(layout::l4_index).into_iter())
+        .expect("no memory for page tables");
+    for range in ram.iter() {
+        let va = layout::DIRECT_MAP + range.start;
+        tables.map(memory, va, Maddr(range.start), range.len(), Access::Write, largest).expect("direct map");
+    }
+    tables
+}
+
+fn second_image(
+    memory: &mut BootFrames<'_>,
+    tables: PageTables,
+    sections: Sections,
+    first: Maddr,
+) -> ImageCopies {
+    let second = Maddr(memory.take(sections.end, LARGE_PAGE).start);
+    let seals = Maddr(memory.take(SEAL_BYTES, ids::FRAME_SIZE).start);
+    // SAFETY: `first` is where the boot loader put us; the others were just taken.
+    let copies = unsafe { ImageCopies::build(tables, memory, sections, [first, second], seals) };
+    copies.expect("no memory for the second image")
+}
+
+/// Maps the blocks and writes each CPU's GDT, TSS and exception gates.
+fn per_cpu_blocks(memory: &mut BootFrames<'_>, tables: PageTables, cpus: u32) -> Range {
+    let frames = memory.take(percpu::BYTES * u64::from(cpus), ids::FRAME_SIZE);
+    // SAFETY: just taken.
+    unsafe { direct::zero(Maddr(frames.start), frames.len() as usize) };
+    for cpu in 0..cpus {
+        let own = Maddr(frames.start + percpu::BYTES * u64::from(cpu));
+        percpu::map(tables, memory, CpuId(cpu), own).expect("no memory for a per-CPU block");
+        // SAFETY: the memory behind that CPU's block; no CPU uses it yet.
+        unsafe { tables::write(CpuId(cpu), own) };
+        // SAFETY: as above.
+        unsafe { faults::set_gates(own) };
+    }
+    frames
+}
+
+/// The boot allocator: takes from the top of what is free.
+struct BootFrames<'a> {
+    free: &'a mut FreeRanges,
+    below: u64,
+}
+
+impl BootFrames<'_> {
+    /// `len` bytes, rounded up to whole frames.
+    fn take(&mut self, len: u64, align: u64) -> Range {
+        let len = len.next_multiple_of(ids::FRAME_SIZE);
+        let start = self.free.take(len, align, self.below);
+        Range::new(start.unwrap_or_else(|| panic!("no {len:#x} bytes of memory left")), len)
+    }
+
+    /// Takes `len` bytes in whole large pages, fills them with `fill` and maps them at `va`.
+    fn mapped(&mut self, tables: PageTables, va: u64, len: u64, access: Access, fill: u8) -> Range {
+        let range = self.take(len.next_multiple_of(LARGE_PAGE), LARGE_PAGE);
+        // SAFETY: just taken, and in the direct map of the final tables.
+        unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
+        tables.map(self, va, Maddr(range.start), range.len(), access, PageSize::Large).expect("mapping");
+        range
+    }
+
+    /// Puts the record where every later start finds it.
+    fn seal(&mut self, tables: PageTables, record: Sealed) {
+        let range = self.take(size_of::<Sealed>() as u64, ids::FRAME_SIZE);
+        // SAFETY: just taken, page aligned and large enough.
+        unsafe { direct::pointer::<Sealed>(Maddr(range.start)).write(record) };
+        tables
+            .map(self, layout::SEALED, Maddr(range.start), range.len(), Access::Read, PageSize::Small)
+            .expect("mapping");
+        // SAFETY: it is, now.
+        unsafe { sealed::mark_mapped() };
+    }
+}
+
+impl TableMemory for BootFrames<'_> {
+    fn read(&self, table: Maddr, index: usize) -> u64 {
+        // SAFETY: tables are frames taken below, in the direct map.
+        unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
+    }
+
+    fn write(&mut self, table: Maddr, index: usize, entry: u64) {
+        // SAFETY: as above; boot owns them.
+        unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
+    }
+
+    fn allocate(&mut self) -> Option<Maddr> {
+        let frame = self.free.take(ids::FRAME_SIZE, ids::FRAME_SIZE, self.below)?;
+        // SAFETY: just taken.
+        unsafe { direct::zero(frame, ids::FRAME_SIZE as usize) };
+        Some(frame)
+    }
+}

@@ -1,0 +1,55 @@
+//! The sealed record: what boot learned and decided, read-only at a fixed address from then on. The only thing a copy
+//! of the image finds without having been told.
+#![expect(unsafe_code, reason = "reads a fixed address")]
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use boot_info::{BootFacts, Range};
+use ids::Maddr;
+use machine::image::ImageCopies;
+use machine::layout;
+
+/// Everything that stays as boot left it.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// What the firmware and the boot loader said.
+    pub(crate) facts: BootFacts,
+    /// The checksum of the facts.
+    pub(crate) facts_seal: u64,
+    /// The two copies of the image.
+    pub(crate) image: ImageCopies,
+    /// The hypervisor's own L4 table: slots 256 to 271 of every address space equal its.
+    pub(crate) root: Maddr,
+    /// Memory behind the per-CPU blocks, `percpu::BYTES` each, in order.
+    pub(crate) per_cpu: Range,
+    /// CPUs that have a block.
+    pub(crate) cpus: u32,
+    /// Memory mapped at `layout::VAULT`.
+    pub(crate) vault: Range,
+    /// Memory mapped at `layout::M2P`.
+    pub(crate) m2p: Range,
+    /// The heap's permanent memory.
+    pub(crate) heap: Range,
+    /// All RAM: what the direct map shows.
+    pub(crate) ram: boot_info::FreeRanges,
+}
+
+static MAPPED: AtomicBool = AtomicBool::new(false);
+
+/// The record.
+///
+/// # Panics
+/// Panics before boot has mapped it.
+pub(crate) fn sealed() -> &'static Sealed {
+    assert!(MAPPED.load(Ordering::Relaxed), "the sealed record is not mapped yet");
+    // SAFETY: mapped read-only for good, and written before.
+    unsafe { &*core::ptr::with_exposed_provenance(layout::SEALED as usize) }
+}
+
+/// Says that the record is there: once by boot, once by each start from a refreshed image copy.
+///
+/// # Safety
+/// It is.
+pub(crate) unsafe fn mark_mapped() {
+    MAPPED.store(true, Ordering::Relaxed);
+}

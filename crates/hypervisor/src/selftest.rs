@@ -1,0 +1,102 @@
+//! `boot-selftest`: shows on the real machine that the image switch switches, and that the address space is as said.
+#![expect(unsafe_code, reason = "switches and damages image copies on purpose")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc::vec::Vec;
+
+use boot_info::Range;
+use machine::image::Copy;
+use machine::{control, direct, layout};
+
+use crate::console::log;
+use crate::sealed::sealed;
+use crate::{boot, heap};
+
+/// Initialised data: a refreshed copy has 7 again.
+static INITIALISED: AtomicU64 = AtomicU64::new(7);
+/// Zeroed data.
+static ZEROED: AtomicU64 = AtomicU64::new(0);
+
+/// Loads an immediate operand that the test changes in the copy that does not run.
+#[inline(never)]
+fn marker() -> u64 {
+    let value: u64;
+    // SAFETY: a constant into a register.
+    unsafe { core::arch::asm!("movabs {}, 0x1122334455667788", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// Runs all tests.
+///
+/// # Panics
+/// Panics at the first that fails.
+pub(crate) fn run() {
+    assert_eq!(control::root(), sealed().root);
+    the_image_switches();
+    scratch_memory_comes_back();
+}
+
+fn scratch_memory_comes_back() {
+    let mut free = boot::FREE.lock();
+    let free = free.as_mut().expect("boot left memory");
+    let before = free.bytes();
+    let range = Range::new(free.take(64 << 20, 4096, u64::MAX).expect("64 MiB"), 64 << 20);
+    // SAFETY: just taken.
+    unsafe { heap::open_scratch(range) };
+    let large: Vec<u64> = (0..4 << 20).collect();
+    assert!(
+        (layout::DIRECT_MAP + range.start..layout::DIRECT_MAP + range.end)
+            .contains(&(large.as_ptr().addr() as u64))
+    );
+    assert_eq!(heap::close_scratch(), Err(1));
+    drop(large);
+    let back = heap::close_scratch().expect("nothing is alive");
+    free.insert(back).expect("room for a range");
+    assert_eq!(free.bytes(), before);
+    let permanent: Vec<u64> = (0..1000).collect();
+    let (at, heap) = (permanent.as_ptr().addr() as u64 - layout::DIRECT_MAP, sealed().heap);
+    assert!((heap.start..heap.end).contains(&at));
+    log!("Self-test: heap and scratch heap work");
+}
+
+fn the_image_switches() {
+    let image = sealed().image;
+    assert_eq!(image.running(), Copy::A);
+    for copy in [Copy::A, Copy::B] {
+        assert_eq!(image.first_damaged(copy), None, "{copy:?}");
+    }
+    INITIALISED.store(1, Ordering::Relaxed);
+    ZEROED.store(2, Ordering::Relaxed);
+    let immediate = immediate_of_marker();
+    let in_b = image.maddr(Copy::B, immediate).expect("marker is in the image");
+    // SAFETY: eight bytes of code of the copy that does not run.
+    unsafe { direct::pointer::<u64>(in_b).write_unaligned(0xb) };
+    assert_eq!(image.first_damaged(Copy::B), Some((immediate - layout::IMAGE) & !0xfff));
+
+    // SAFETY: on a per-CPU stack, one CPU runs, no reference to a static is held; the damage is the test.
+    unsafe { image.select(Copy::B) };
+    let seen = [marker(), INITIALISED.load(Ordering::Relaxed), ZEROED.load(Ordering::Relaxed)];
+    let running = image.running();
+    // SAFETY: as above; copy A is intact.
+    unsafe { image.select(Copy::A) };
+    assert_eq!((running, seen), (Copy::B, [0xb, 7, 0]), "copy B did not run");
+    let back = [marker(), INITIALISED.load(Ordering::Relaxed), ZEROED.load(Ordering::Relaxed)];
+    assert_eq!(back, [0x1122_3344_5566_7788, 1, 2], "copy A did not come back");
+
+    // SAFETY: copy B does not run.
+    assert_eq!(unsafe { image.make_pristine(Copy::B) }, Ok(1));
+    assert_eq!(image.first_damaged(Copy::B), None);
+    log!("Self-test: image A -> B -> A switched, B ran its own code and variables and was repaired");
+}
+
+/// Where the immediate operand of [`marker`] is.
+fn immediate_of_marker() -> u64 {
+    let code = marker as fn() -> u64 as usize as u64;
+    let in_a = sealed().image.maddr(Copy::A, code).expect("marker is in the image");
+    // SAFETY: code does not change.
+    let bytes = unsafe { direct::bytes(in_a, 64) };
+    let wanted = 0x1122_3344_5566_7788_u64.to_le_bytes();
+    let at = bytes.windows(8).position(|window| window == wanted).expect("marker loads its immediate");
+    code + at as u64
+}

@@ -1,0 +1,42 @@
+//! What happens once the machine floor stands.
+
+use boot_info::FreeRanges;
+use machine::control;
+
+use crate::console::log;
+use crate::sealed::sealed;
+use crate::{boot, selftest};
+
+/// The heap's permanent memory.
+pub(crate) const HEAP_BYTES: u64 = 16 << 20;
+
+/// Bytes of the vault for a machine with `ram`: 8 MiB and 32 bytes for each frame of the frame table.
+pub(crate) fn vault_bytes(ram: &FreeRanges) -> u64 {
+    (8 << 20) + ram.end() / ids::FRAME_SIZE * 32
+}
+
+/// On CPU 0's own stack, in the final address space.
+pub(crate) extern "C" fn first_boot() -> ! {
+    let record = sealed();
+    assert!(record.facts.verify(record.facts_seal), "the boot facts changed while booting");
+    let free = boot::FREE.lock().as_ref().map_or(0, |free| free.bytes());
+    log!(
+        "{} MiB of RAM, {} CPUs, per-CPU blocks at {:#x}",
+        record.ram.bytes() >> 20,
+        record.cpus,
+        record.per_cpu.start
+    );
+    log!(
+        "Image {} KiB, twice; vault [{:#x}, {:#x}); M2P {} KiB; {} KiB of memory free",
+        record.image.bytes() >> 10,
+        record.vault.start,
+        record.vault.end,
+        record.m2p.len() >> 10,
+        free >> 10
+    );
+    if record.facts.command_line().split_ascii_whitespace().any(|word| word == "boot-selftest") {
+        selftest::run();
+    }
+    log!("Boot complete");
+    control::halt()
+}

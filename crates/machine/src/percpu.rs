@@ -1,0 +1,153 @@
+//! The per-CPU block: 2 MiB of address space for each CPU, most of it unmapped.
+//!
+//! ```text
+//! +0x00000  GDT window   16 pages: 0 to 13 a PV guest's frames, 14 the hypervisor's own descriptors
+//! +0x10000  LDT window   16 pages of a PV guest's frames
+//! +0x21000  TSS          1 page
+//! +0x22000  IDT          1 page, read-only
+//! +0x23000  data         5 pages
+//! +0x29000  NMI stack    8 KiB    each stack between unmapped guard pages
+//! +0x2c000  #DF stack    8 KiB
+//! +0x2f000  #MC stack    8 KiB
+//! +0x32000  #DB stack    8 KiB
+//! +0x38000  main stack   32 KiB, up to +0x40000
+//! ```
+//!
+//! The block is aligned to its size, so the CPU is known from any address on any of its stacks, whatever GS holds.
+//! Each block has an L1 table of its own, so a guest's descriptor frames are switched without touching other CPUs.
+
+use ids::{CpuId, Maddr};
+
+use crate::layout;
+use crate::paging::{Access, MapError, PageSize, PageTables, TableMemory};
+
+/// Address distance of two blocks.
+pub const STRIDE: u64 = 0x20_0000;
+/// CPUs the address range and the boot facts have room for.
+pub const MAX_CPUS: u32 = 256;
+
+/// GDT window: what GDTR points to.
+pub const GDT_WINDOW: u64 = 0;
+/// The hypervisor's own page of the GDT (`FIRST_RESERVED_GDT_PAGE`, public/arch-x86/xen.h).
+pub const GDT_OWN_PAGE: u64 = 0xe000;
+/// LDT window: the base of a guest's LDT descriptor.
+pub const LDT_WINDOW: u64 = 0x1_0000;
+/// Pages in each window.
+pub const WINDOW_PAGES: u64 = 16;
+/// Task state segment.
+pub const TSS: u64 = 0x2_1000;
+/// Interrupt descriptor table.
+pub const IDT: u64 = 0x2_2000;
+/// Data of this CPU's software.
+pub const DATA: u64 = 0x2_3000;
+/// Bytes at [`DATA`].
+pub const DATA_SIZE: u64 = 0x5000;
+/// First address after the NMI stack.
+pub const NMI_STACK_TOP: u64 = 0x2_b000;
+/// First address after the double fault stack.
+pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x2_e000;
+/// First address after the machine check stack.
+pub const MACHINE_CHECK_STACK_TOP: u64 = 0x3_1000;
+/// First address after the debug exception stack.
+pub const DEBUG_STACK_TOP: u64 = 0x3_4000;
+/// Bytes in each of the four stacks above.
+pub const IST_STACK_SIZE: u64 = 0x2000;
+/// First address after the main stack.
+pub const STACK_TOP: u64 = 0x4_0000;
+/// Bytes in the main stack.
+pub const STACK_SIZE: u64 = 0x8000;
+
+/// What is mapped in a block: offset, bytes, access. Frames follow in this order.
+const PARTS: [(u64, u64, Access); 9] = [
+    (GDT_OWN_PAGE, 0x1000, Access::Write),
+    (TSS, 0x1000, Access::Write),
+    (IDT, 0x1000, Access::Read),
+    (DATA, DATA_SIZE, Access::Write),
+    (NMI_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
+    (DOUBLE_FAULT_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
+    (MACHINE_CHECK_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
+    (DEBUG_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
+    (STACK_TOP - STACK_SIZE, STACK_SIZE, Access::Write),
+];
+
+/// Bytes of memory behind each block.
+pub const BYTES: u64 = {
+    let mut sum = 0;
+    let mut part = 0;
+    while part < PARTS.len() {
+        sum += PARTS[part].1;
+        part += 1;
+    }
+    sum
+};
+
+/// The address of `cpu`'s block.
+pub const fn block(cpu: CpuId) -> u64 {
+    layout::PER_CPU + cpu.0 as u64 * STRIDE
+}
+
+/// The CPU whose block `va` lies in, be it an address on one of its stacks; `None` outside of all blocks.
+pub const fn cpu_of(va: u64) -> Option<CpuId> {
+    if va < layout::PER_CPU || va >= layout::PER_CPU + MAX_CPUS as u64 * STRIDE {
+        return None;
+    }
+    Some(CpuId(((va - layout::PER_CPU) / STRIDE) as u32))
+}
+
+/// The machine address behind `offset` in a block whose frames start at `frames`; `None` where nothing is mapped.
+pub fn frame_of(frames: Maddr, offset: u64) -> Option<Maddr> {
+    let mut maddr = frames.0;
+    for (start, len, _) in PARTS {
+        if (start..start + len).contains(&offset) {
+            return Some(Maddr(maddr + (offset - start)));
+        }
+        maddr += len;
+    }
+    None
+}
+
+/// Maps `cpu`'s block onto the [`BYTES`] bytes of memory from `frames` on.
+pub fn map(
+    tables: PageTables,
+    memory: &mut impl TableMemory,
+    cpu: CpuId,
+    frames: Maddr,
+) -> Result<(), MapError> {
+    let mut maddr = frames.0;
+    for (start, len, access) in PARTS {
+        tables.map(memory, block(cpu) + start, Maddr(maddr), len, access, PageSize::Small)?;
+        maddr += len;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_have_guards_and_name_their_cpu() {
+        for top in
+            [NMI_STACK_TOP, DOUBLE_FAULT_STACK_TOP, MACHINE_CHECK_STACK_TOP, DEBUG_STACK_TOP, STACK_TOP]
+        {
+            let size = if top == STACK_TOP { STACK_SIZE } else { IST_STACK_SIZE };
+            assert!(frame_of(Maddr(0), top - 1).is_some() && frame_of(Maddr(0), top - size).is_some());
+            assert_eq!(frame_of(Maddr(0), top), None, "{top:#x}");
+            assert_eq!(frame_of(Maddr(0), top - size - 1), None, "{top:#x}");
+            assert_eq!(cpu_of(block(CpuId(7)) + top), Some(CpuId(7)));
+        }
+        assert_eq!(cpu_of(layout::PER_CPU - 1), None);
+        assert_eq!(cpu_of(block(CpuId(MAX_CPUS))), None);
+    }
+
+    #[test]
+    fn frames_are_distinct() {
+        let mut seen = std::collections::BTreeSet::new();
+        for page in 0..STRIDE >> 12 {
+            if let Some(maddr) = frame_of(Maddr(0x1000), page << 12) {
+                assert!(seen.insert(maddr.0) && maddr.0 >= 0x1000 && maddr.0 < 0x1000 + BYTES);
+            }
+        }
+        assert_eq!(seen.len() as u64, BYTES >> 12);
+    }
+}

@@ -1,0 +1,16 @@
+//! Leaving a stack for good.
+#![expect(unsafe_code, reason = "sets the stack pointer")]
+
+use core::arch::asm;
+
+/// Continues with `then` on the stack that ends at `top`; the current stack is abandoned, no destructor runs.
+///
+/// # Safety
+/// `top` is the 16-byte aligned end of a mapped stack nobody uses.
+pub unsafe fn abandon_for(top: u64, then: extern "C" fn() -> !) -> ! {
+    // SAFETY: the caller's promise; a zero return address and frame pointer end backtraces.
+    unsafe {
+        asm!("mov rsp, {top}", "xor ebp, ebp", "push 0", "jmp {then}", top = in(reg) top, then = in(reg) then,
+            options(noreturn));
+    }
+}
