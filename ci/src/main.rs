@@ -1,6 +1,9 @@
 //! The lab: the project's one door. It builds the bare-metal image, makes stock guests and boot media from Debian's
 //! packages, runs them in QEMU, and checks the house laws. `make` and `.ci/run` call it through `ci/lab`.
 
+#![forbid(unsafe_code)]
+
+mod check;
 mod command;
 mod cpio;
 mod expect;
@@ -8,6 +11,7 @@ mod image;
 mod initramfs;
 mod iso;
 mod kernel;
+mod laws;
 mod machine;
 mod modules;
 mod options;
@@ -15,6 +19,7 @@ mod packages;
 mod qemu;
 mod qmp;
 mod stand;
+mod suite;
 mod toolchain;
 mod workspace;
 
@@ -63,6 +68,9 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "artefacts" => stand::artefacts(&workspace).map(|()| true),
         "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
         "boot" => boot(&workspace, &toolchain, &options),
+        "test" => suite::run(&workspace, &toolchain, &options.words),
+        "check" => check(&workspace, &toolchain),
+        "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
         _ => bail!("{USAGE}"),
     }
 }
@@ -72,4 +80,10 @@ fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Resu
     println!();
     progress(&format!("{} ({}); console log: {}", outcome.end, seconds(outcome.took), outcome.log.display()));
     Ok(outcome.end == End::Done)
+}
+
+fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<bool> {
+    let tally = check::check(workspace, toolchain)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
 }

@@ -195,14 +195,14 @@ fn waited(talk: &Conversation) -> String {
 
 /// Why QEMU went away by itself.
 fn ended(status: ExitStatus, listener: &Listener, talk: &Conversation, errors: &Path) -> End {
+    let said = fs::read_to_string(errors).unwrap_or_default();
     match (status.code(), listener.reason()) {
-        // isa-debug-exit ends QEMU with (value << 1) | 1, as does a failing QEMU with 1; the event tells them apart.
-        (Some(code), Some(reason)) if code == 0 => End::Shutdown(reason, waited(talk)),
-        (Some(code), _) if code > 1 && code & 1 == 1 => End::DebugExit(code >> 1, waited(talk)),
-        _ => {
-            let said = fs::read_to_string(errors).unwrap_or_default();
-            End::Broken(format!("{status}: {}", said.trim()))
+        (Some(0), Some(reason)) => End::Shutdown(reason, waited(talk)),
+        // isa-debug-exit ends QEMU with (value << 1) | 1; a failing QEMU ends with 1 too, but says why.
+        (Some(code), _) if code & 1 == 1 && (code > 1 || said.trim().is_empty()) => {
+            End::DebugExit(code >> 1, waited(talk))
         }
+        _ => End::Broken(format!("{status}: {}", said.trim())),
     }
 }
 
