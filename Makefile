@@ -1,0 +1,36 @@
+# The project's door. Every target prepares the machine first (ci/setup.sh), then asks the lab tool (ci/).
+#
+#   make            the bare-metal image: dist/revenant, dist/revenant.debug
+#   make run        boot Dom0 on it to a shell here   KERNEL=trixie CPUS=2 MEM=2048 PEER=1 BARE=1 UEFI=1
+#   make check      format, lints, host tests, house laws
+#   make test       all of that and the QEMU tests    FILTER=text
+#   make clean      forget results (downloads stay; rm -r .build forgets them too)
+
+RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU="$(CPU)" PEER="$(PEER)" \
+      BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
+
+.PHONY: build setup artefacts run check test laws clean
+
+build: setup
+	@ci/lab build FEATURES="$(FEATURES)"
+
+setup:
+	@ci/setup.sh
+
+artefacts: setup
+	@ci/lab artefacts
+
+run: setup
+	@ci/lab run $(RUN)
+
+check: setup
+	@ci/lab check
+
+laws: setup
+	@ci/lab laws
+
+test: setup
+	@ci/lab test FILTER="$(FILTER)"
+
+clean:
+	rm -rf dist target .build/image .build/iso .build/logs .build/initrd .build/guest

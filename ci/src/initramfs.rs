@@ -1,0 +1,177 @@
+//! The initramfs of every guest: busybox, the lab's init and tests, static helper programs, kernel modules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{output, timed, up_to_date};
+use crate::cpio::Archive;
+use crate::kernel::Kernel;
+use crate::packages::{Suite, unpacked};
+use crate::workspace::Workspace;
+
+/// Kernel modules by the name that `lab.load=` and the guest's `load` take.
+const MODULE_GROUPS: [(&str, &[&str]); 4] = [
+    ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
+    ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
+    ("net", &["virtio_pci", "virtio_net", "e1000e"]),
+    ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
+];
+
+/// Makes the initramfs for a kernel if it is not up to date, and returns it.
+pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
+    let result = workspace.build(&format!("initrd/{}.cpio.gz", kernel.release));
+    let guest = sources(&workspace.path("ci/guest"))?;
+    let tool = std::env::current_exe()?;
+    let mut inputs: Vec<&Path> = guest.iter().map(PathBuf::as_path).collect();
+    inputs.extend([kernel.module_folder.as_path(), tool.as_path()]);
+    if up_to_date(&result, &inputs) {
+        return Ok(result);
+    }
+    let busybox = unpacked(workspace, Suite::Bookworm, "busybox-static")?.join("bin/busybox");
+    timed(&format!("making the initramfs for Linux {}", kernel.release), || {
+        let mut tree = Tree::default();
+        add_busybox(&mut tree, &busybox)?;
+        add_guest(&mut tree, workspace)?;
+        add_modules(&mut tree, kernel)?;
+        fs::create_dir_all(workspace.build("initrd"))?;
+        compress(&tree.archive.finish(), &result)
+    })?;
+    Ok(result)
+}
+
+/// An archive that makes parent folders by itself.
+#[derive(Default)]
+struct Tree {
+    archive: Archive,
+    folders: BTreeSet<String>,
+}
+
+impl Tree {
+    fn parents(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            self.folder(&path[..at]);
+        }
+    }
+
+    fn folder(&mut self, path: &str) {
+        if self.folders.insert(path.to_string()) {
+            self.archive.folder(path);
+        }
+    }
+
+    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.parents(path);
+        self.archive.file(path, mode, content);
+    }
+
+    fn link(&mut self, path: &str, target: &str) {
+        self.parents(path);
+        self.archive.link(path, target);
+    }
+}
+
+fn add_busybox(tree: &mut Tree, busybox: &Path) -> Result<()> {
+    for folder in ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tests", "tmp", "usr", "var"] {
+        tree.folder(folder);
+    }
+    tree.archive.device("dev/console", (5, 1));
+    tree.archive.device("dev/null", (1, 3));
+    tree.file("bin/busybox", 0o755, &fs::read(busybox)?);
+    for applet in output(Command::new(busybox).arg("--list"))?.lines().filter(|name| *name != "busybox") {
+        tree.link(&format!("bin/{applet}"), "busybox");
+    }
+    Ok(())
+}
+
+/// The lab's own part: scripts as they are, C programs built statically.
+fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
+    let base = workspace.path("ci/guest");
+    let programs = workspace.build("guest");
+    fs::create_dir_all(&programs)?;
+    for path in sources(&base)? {
+        let name = path.strip_prefix(&base)?.to_string_lossy().into_owned();
+        if let Some(program) = name.strip_suffix(".c") {
+            let built = programs.join(program);
+            output(
+                Command::new("gcc")
+                    .args(["-static", "-O2", "-Wall", "-Werror", "-s", "-o"])
+                    .arg(&built)
+                    .arg(&path),
+            )?;
+            tree.file(&format!("bin/{program}"), 0o755, &fs::read(&built)?);
+        } else if name == "load" {
+            tree.file("sbin/load", 0o755, &fs::read(&path)?);
+        } else {
+            let executable = fs::metadata(&path)?.permissions().mode() & 0o111 != 0;
+            tree.file(&name, if executable { 0o755 } else { 0o644 }, &fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// All files below a folder, sorted.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(sources(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn add_modules(tree: &mut Tree, kernel: &Kernel) -> Result<()> {
+    let index = kernel.modules()?;
+    for (group, names) in MODULE_GROUPS {
+        let mut list = String::new();
+        for path in index.load_order(names)? {
+            let plain = path.strip_suffix(".xz").unwrap_or(&path);
+            let place = format!("lib/modules/{}/{plain}", kernel.release);
+            list.push_str(&format!("/{place}\n"));
+            if tree.folders.insert(place.clone()) {
+                tree.file(&place, 0o644, &plain_module(&kernel.module_folder.join(&path))?);
+            }
+        }
+        tree.file(&format!("etc/modules/{group}"), 0o644, list.as_bytes());
+    }
+    Ok(())
+}
+
+/// A module's ELF file: Debian 13 compresses them, and busybox does not decompress.
+fn plain_module(path: &Path) -> Result<Vec<u8>> {
+    if path.extension().is_some_and(|ending| ending == "xz") {
+        let result = Command::new("xz").arg("-dc").arg(path).output()?;
+        anyhow::ensure!(result.status.success(), "xz cannot read {}", path.display());
+        return Ok(result.stdout);
+    }
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn compress(archive: &[u8], result: &Path) -> Result<()> {
+    let plain = result.with_extension("");
+    fs::write(&plain, archive)?;
+    output(Command::new("gzip").args(["-n", "-6", "-f"]).arg(&plain))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_made_once() {
+        let mut tree = Tree::default();
+        tree.file("a/b/c", 0o644, b"");
+        tree.file("a/b/d", 0o644, b"");
+        assert_eq!(tree.folders.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "a/b"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! Boot media: a GRUB image that starts a hypervisor with its Dom0, or Linux alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::output;
+
+/// What GRUB is to load.
+#[derive(Debug, Clone)]
+pub(crate) struct BootEntry {
+    /// The hypervisor and its options; none for bare Linux.
+    pub(crate) hypervisor: Option<(PathBuf, String)>,
+    /// The kernel (Dom0's, under a hypervisor) and its command line.
+    pub(crate) kernel: (PathBuf, String),
+    /// The kernel's initramfs.
+    pub(crate) initrd: PathBuf,
+}
+
+impl BootEntry {
+    /// GRUB's configuration for it: no menu, no waiting.
+    fn configuration(&self) -> String {
+        let head = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\n\
+                    terminal_input serial console\nterminal_output serial console\nmenuentry lab {\n";
+        let command = &self.kernel.1;
+        let body = match &self.hypervisor {
+            Some((_, options)) => format!(
+                "  multiboot2 /boot/hypervisor {options}\n  module2 /boot/vmlinuz {command}\n  module2 --nounzip /boot/initrd\n"
+            ),
+            None => format!("  linux /boot/vmlinuz {command}\n  initrd /boot/initrd\n"),
+        };
+        format!("{head}{body}}}\n")
+    }
+
+    /// Writes the medium (BIOS and UEFI) with `folder` as the place to lay it out.
+    pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let tree = folder.join("tree");
+        let _ = fs::remove_dir_all(&tree);
+        fs::create_dir_all(tree.join("boot/grub"))?;
+        fs::write(tree.join("boot/grub/grub.cfg"), self.configuration())?;
+        if let Some((image, _)) = &self.hypervisor {
+            place(image, &tree.join("boot/hypervisor"))?;
+        }
+        place(&self.kernel.0, &tree.join("boot/vmlinuz"))?;
+        place(&self.initrd, &tree.join("boot/initrd"))?;
+        let iso = folder.join("boot.iso");
+        let modules = "--install-modules=multiboot2 linux serial terminal normal iso9660 part_gpt part_msdos \
+                       search configfile gzio echo reboot halt all_video";
+        output(Command::new("grub-mkrescue").arg(modules).arg("-o").arg(&iso).arg(&tree))?;
+        Ok(iso)
+    }
+}
+
+/// Puts a file into the tree, linked where the file system allows it.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(hypervisor: Option<(PathBuf, String)>) -> BootEntry {
+        BootEntry { hypervisor, kernel: ("k".into(), "console=hvc0 x".into()), initrd: "i".into() }
+    }
+
+    #[test]
+    fn a_hypervisor_gets_its_modules_unpacked_by_itself() {
+        let text = entry(Some(("r".into(), "com1=115200,8n1".into()))).configuration();
+        assert!(text.contains("multiboot2 /boot/hypervisor com1=115200,8n1\n"));
+        assert!(text.contains("module2 /boot/vmlinuz console=hvc0 x\n"));
+        assert!(text.contains("module2 --nounzip /boot/initrd\n"));
+    }
+
+    #[test]
+    fn bare_linux_is_booted_by_grub_itself() {
+        let text = entry(None).configuration();
+        assert!(text.contains("linux /boot/vmlinuz console=hvc0 x\n") && !text.contains("multiboot2"));
+    }
+}

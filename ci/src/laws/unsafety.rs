@@ -1,0 +1,72 @@
+//! Law: `unsafe` and assembly stand only in the crates that exist for them; all others forbid the former.
+
+use super::lexer::{code_only, lines_with_word};
+use super::tree::Member;
+use super::{Tree, Violation};
+
+const UNSAFE: [&str; 5] = ["vault", "machine", "guest-memory", "locks", "hypervisor"];
+const ASSEMBLY: [&str; 3] = ["machine", "hypervisor", "vault"];
+const ASSEMBLY_WORDS: [&str; 3] = ["asm", "global_asm", "naked_asm"];
+
+pub(super) fn judge(tree: &Tree) -> Vec<Violation> {
+    tree.members.iter().flat_map(|member| judge_member(tree, member)).collect()
+}
+
+fn judge_member(tree: &Tree, member: &Member) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let may_unsafe = UNSAFE.contains(&member.name.as_str());
+    let may_assembly = ASSEMBLY.contains(&member.name.as_str());
+    let mut forbids = false;
+    for file in tree.rust_of(member) {
+        let code = code_only(&file.text);
+        let root =
+            ["/src/lib.rs", "/src/main.rs"].iter().any(|end| file.path == format!("{}{end}", member.folder));
+        forbids |= root && code.contains("#![forbid(unsafe_code)]");
+        if !may_unsafe {
+            let lines = lines_with_word(&code, "unsafe");
+            violations.extend(
+                lines.iter().map(|line| Violation::at(&file.path, *line, "unsafe outside its crates")),
+            );
+        }
+        if !may_assembly {
+            let found = ASSEMBLY_WORDS.iter().flat_map(|word| lines_with_word(&code, &format!("{word}!")));
+            violations
+                .extend(found.map(|line| Violation::at(&file.path, line, "assembly outside its crates")));
+        }
+    }
+    if !may_unsafe && !forbids {
+        violations.push(Violation::new(&member.folder, "the crate's root lacks #![forbid(unsafe_code)]"));
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::tree;
+    use super::*;
+
+    fn judged(name: &str, code: &str) -> Vec<String> {
+        let manifest = format!("[package]\nname = \"{name}\"\n");
+        let files = [("c/Cargo.toml", manifest.as_str()), ("c/src/lib.rs", code)];
+        judge(&tree(&files)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_logic_crate_forbids_it() {
+        assert!(judged("frames", "#![forbid(unsafe_code)]\n// unsafe and asm! in words\n").is_empty());
+        assert_eq!(judged("frames", "").len(), 1);
+        assert_eq!(
+            judged("frames", "#![forbid(unsafe_code)]\nunsafe fn f() {}\ncore::arch::asm!(\"\")").len(),
+            2
+        );
+    }
+
+    #[test]
+    fn the_named_crates_may() {
+        assert!(judged("machine", "unsafe { asm!(\"hlt\") }").is_empty());
+        assert_eq!(
+            judged("locks", "unsafe {}\nasm!(\"\");"),
+            ["c/src/lib.rs:2: assembly outside its crates"]
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! The lab: the project's one door. It builds the bare-metal image, makes stock guests and boot media from Debian's
+//! packages, runs them in QEMU, and checks the house laws. `make` and `.ci/run` call it through `ci/lab`.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod command;
+mod cpio;
+mod expect;
+mod image;
+mod initramfs;
+mod iso;
+mod kernel;
+mod laws;
+mod machine;
+mod modules;
+mod options;
+mod packages;
+mod qemu;
+mod qmp;
+mod stand;
+mod suite;
+mod toolchain;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::command::{progress, seconds};
+use crate::options::Options;
+use crate::qemu::End;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "usage: ci/lab VERB [options]
+  build                 dist/revenant and dist/revenant.debug (FEATURES=a,b)
+  artefacts             download and make what runs need
+  run                   boot to a shell on this terminal
+  boot                  boot under a script: --expect TEXT, --send TEXT, --refuse TEXT (in order, any number)
+  test [FILTER]         all tests, or those whose name contains FILTER
+  check                 format, lints, host tests, house laws
+  laws                  the house laws alone
+run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model UEFI=1 ICOUNT=1
+  XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
+  --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let verb = arguments.next().unwrap_or_default();
+    match Options::parse(arguments).and_then(|options| act(&verb, options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what the verb says; `false` when it was done and found something wrong.
+fn act(verb: &str, options: Options) -> Result<bool> {
+    let workspace = Workspace::find();
+    let toolchain = Toolchain::read(&workspace)?;
+    match verb {
+        "build" => image::build(&workspace, &toolchain, &options.features).map(|_| true),
+        "artefacts" => stand::artefacts(&workspace).map(|()| true),
+        "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
+        "boot" => boot(&workspace, &toolchain, &options),
+        "test" => suite::run(&workspace, &toolchain, &options.words),
+        "check" => check(&workspace, &toolchain),
+        "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<bool> {
+    let outcome = stand::boot(workspace, toolchain, options)?;
+    println!();
+    progress(&format!("{} ({}); console log: {}", outcome.end, seconds(outcome.took), outcome.log.display()));
+    Ok(outcome.end == End::Done)
+}
+
+fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<bool> {
+    let tally = check::check(workspace, toolchain)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}

@@ -1,0 +1,185 @@
+//! The command line: `VERB [KEY=VALUE | --flag [value] | word] ...`.
+//!
+//! Keys are what `make` takes (`KERNEL=trixie CPUS=2`), flags are for direct use; both end in one place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::expect::{Step, unescape};
+use crate::machine::Machine;
+use crate::packages::Suite;
+
+/// What is booted below the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// The image of this checkout.
+    Revenant,
+    /// Debian's Xen 4.17.
+    Peer,
+    /// Nothing: Linux alone.
+    Bare,
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Options {
+    /// What runs below the kernel.
+    pub(crate) below: Below,
+    /// The kernel's suite.
+    pub(crate) kernel: Suite,
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// Dom0's memory in MiB (under a hypervisor).
+    pub(crate) dom0_memory: u32,
+    /// More hypervisor options.
+    pub(crate) xen: String,
+    /// More kernel options.
+    pub(crate) append: String,
+    /// The image to boot instead of building one.
+    pub(crate) image: Option<PathBuf>,
+    /// Features of the image's build.
+    pub(crate) features: Vec<String>,
+    /// The name of the log.
+    pub(crate) name: String,
+    /// Texts to see and to type, in order.
+    pub(crate) steps: Vec<Step>,
+    /// Texts that end the run as failed.
+    pub(crate) refuse: Vec<String>,
+    /// Wall-time limit.
+    pub(crate) timeout: Duration,
+    /// The user's terminal is the console.
+    pub(crate) interactive: bool,
+    /// Do not copy the console to standard output.
+    pub(crate) quiet: bool,
+    /// Other words: a test filter.
+    pub(crate) words: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            below: Below::Revenant,
+            kernel: Suite::Bookworm,
+            machine: Machine::default(),
+            dom0_memory: 512,
+            xen: String::new(),
+            append: String::new(),
+            image: None,
+            features: Vec::new(),
+            name: "run".into(),
+            steps: Vec::new(),
+            refuse: Vec::new(),
+            timeout: Duration::from_secs(180),
+            interactive: false,
+            quiet: false,
+            words: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads the arguments after the verb.
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options> {
+        let mut options = Options::default();
+        let mut rest = arguments.into_iter();
+        while let Some(word) = rest.next() {
+            if let Some(flag) = word.strip_prefix("--") {
+                options.flag(flag, &mut rest)?;
+            } else if let Some((key, value)) = word.split_once('=') {
+                options.key(key, value)?;
+            } else {
+                options.words.push(word);
+            }
+        }
+        Ok(options)
+    }
+
+    fn flag(&mut self, flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<()> {
+        let mut value = || rest.next().with_context(|| format!("--{flag} needs a value"));
+        match flag {
+            "peer" => self.below = Below::Peer,
+            "bare" => self.below = Below::Bare,
+            "interactive" => self.interactive = true,
+            "quiet" => self.quiet = true,
+            "uefi" => self.machine.uefi = true,
+            "icount" => self.machine.icount = true,
+            "frozen" => self.machine.frozen = true,
+            "gdb" => self.machine.gdb = Some(value()?.into()),
+            "qmp" => self.machine.qmp = Some(value()?.into()),
+            "qemu" => self.machine.more.extend(value()?.split_whitespace().map(str::to_string)),
+            "expect" => self.steps.push(Step::See(unescape(&value()?))),
+            "send" => self.steps.push(Step::Send(unescape(&value()?))),
+            "refuse" => self.refuse.push(unescape(&value()?)),
+            "timeout" => self.timeout = Duration::from_secs(number("timeout", &value()?)?.into()),
+            "name" => self.name = value()?,
+            "image" => self.image = Some(value()?.into()),
+            "guest-test" => self.append.push_str(&format!(" lab.test={}", value()?)),
+            other => bail!("unknown flag --{other}"),
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            // make passes every variable; an empty one is as good as none.
+            _ if value.is_empty() => {}
+            "KERNEL" => self.kernel = Suite::parse(value)?,
+            "CPUS" => self.machine.cpus = number(key, value)?,
+            "MEM" => self.machine.memory = number(key, value)?,
+            "DOM0_MEM" => self.dom0_memory = number(key, value)?,
+            "CPU" => self.machine.model = value.into(),
+            "PEER" if value == "1" => self.below = Below::Peer,
+            "BARE" if value == "1" => self.below = Below::Bare,
+            "UEFI" if value == "1" => self.machine.uefi = true,
+            "ICOUNT" if value == "1" => self.machine.icount = true,
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" if value == "0" => {}
+            "XEN" => self.xen = value.into(),
+            "APPEND" => self.append = format!("{} {value}", self.append),
+            "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),
+            "FILTER" => self.words.push(value.into()),
+            _ => bail!("cannot understand {key}={value}"),
+        }
+        Ok(())
+    }
+}
+
+fn number(what: &str, text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(value) if value > 0 => Ok(value),
+        _ => bail!("{what}: {text} is no positive number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(line.split_whitespace().map(str::to_string))
+    }
+
+    #[test]
+    fn keys_as_make_passes_them() {
+        let options = parse("KERNEL=trixie CPUS=4 MEM= PEER=1 BARE= UEFI=0").unwrap();
+        assert_eq!((options.kernel, options.below), (Suite::Trixie, Below::Peer));
+        assert_eq!((options.machine.cpus, options.machine.memory), (4, 1024));
+        assert!(!options.machine.uefi);
+    }
+
+    #[test]
+    fn the_conversation_keeps_its_order() {
+        let options = parse(r"--expect # --send ls\n --expect done --timeout 9 boots").unwrap();
+        let see = |text: &str| Step::See(text.into());
+        assert_eq!(options.steps, [see("#"), Step::Send("ls\n".into()), see("done")]);
+        assert_eq!((options.timeout.as_secs(), options.words), (9, vec!["boots".to_string()]));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["CPUS=none", "CPUS=0", "COLOUR=red", "--expect", "--what", "KERNEL=sid", "PEER=maybe"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Running QEMU: under a conversation with a time limit, or on the user's terminal.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::expect::{Act, Conversation};
+use crate::machine::{Machine, Serial};
+use crate::qmp::Listener;
+use crate::workspace::Workspace;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All steps of the conversation were done.
+    Done,
+    /// The console showed a text that means failure (the line).
+    Refused(String),
+    /// The time limit passed while this text was waited for.
+    TimedOut(String),
+    /// The guest ended the machine, in QEMU's words, while this text was waited for.
+    Shutdown(String, String),
+    /// The guest wrote this value to the debug-exit port, while this text was waited for.
+    DebugExit(i32, String),
+    /// QEMU itself failed: its status and what it said.
+    Broken(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Done => write!(f, "done"),
+            End::Refused(line) => write!(f, "the console said: {line}"),
+            End::TimedOut(text) => write!(f, "time limit passed, waiting for \"{text}\""),
+            End::Shutdown(why, text) => write!(f, "machine ended ({why}), waiting for \"{text}\""),
+            End::DebugExit(code, text) => write!(f, "debug exit {code:#x}, waiting for \"{text}\""),
+            End::Broken(said) => write!(f, "QEMU failed: {said}"),
+        }
+    }
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) end: End,
+    /// Wall time.
+    pub(crate) took: Duration,
+    /// The serial log.
+    pub(crate) log: PathBuf,
+}
+
+/// A machine, what it boots, and how long it may take.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    /// The log's name.
+    pub(crate) name: &'a str,
+    /// The machine's shape.
+    pub(crate) machine: &'a Machine,
+    /// The boot medium.
+    pub(crate) iso: &'a Path,
+    /// Wall-time limit.
+    pub(crate) limit: Duration,
+    /// Show the serial port on standard output too.
+    pub(crate) echo: bool,
+}
+
+/// Files of one run; the control socket has a short path, which unix sockets need.
+struct Place {
+    log: PathBuf,
+    control: PathBuf,
+}
+
+impl Place {
+    fn new(workspace: &Workspace, name: &str) -> Result<Place> {
+        let logs = workspace.build("logs");
+        fs::create_dir_all(&logs)?;
+        let control = std::env::temp_dir().join(format!("lab-{}.qmp", std::process::id()));
+        let _ = fs::remove_file(&control);
+        Ok(Place { log: logs.join(format!("{name}.log")), control })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.control);
+    }
+}
+
+/// QEMU as a command that dies with the lab.
+fn qemu() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+    command
+}
+
+/// Runs QEMU and holds the conversation on its serial port.
+pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversation) -> Result<Outcome> {
+    let place = Place::new(workspace, run.name)?;
+    let errors = place.log.with_extension("qemu");
+    let start = Instant::now();
+    let mut child = qemu()
+        .args(run.machine.arguments(run.iso, &place.log, &place.control, Serial::Lab))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&errors)?)
+        .spawn()
+        .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
+    let listener = Listener::start(place.control.clone());
+    let result = follow(&mut child, run, &mut talk, start);
+    if !matches!(result, Ok(None)) {
+        // Still running, whether the conversation is over or failed.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let end = match result? {
+        Some(end) => end,
+        None => ended(status, &listener, &talk, &errors),
+    };
+    Ok(Outcome { end, took: start.elapsed(), log: place.log.clone() })
+}
+
+/// Feeds the serial stream to the conversation; `None` when QEMU closed it.
+fn follow(child: &mut Child, run: &Run<'_>, talk: &mut Conversation, start: Instant) -> Result<Option<End>> {
+    let mut input = child.stdin.take().context("QEMU has no input")?;
+    let stream = read_serial(child)?;
+    loop {
+        let left = run.limit.saturating_sub(start.elapsed());
+        let bytes = match stream.recv_timeout(left) {
+            Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Timeout) => {
+                return Ok(Some(End::TimedOut(waited(talk))));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        };
+        if run.echo {
+            let mut out = std::io::stdout();
+            out.write_all(&bytes)?;
+            out.flush()?;
+        }
+        for act in talk.feed(&bytes) {
+            match act {
+                Act::Send(text) => {
+                    input.write_all(text.as_bytes())?;
+                    input.flush()?;
+                }
+                Act::Refused(line) => return Ok(Some(End::Refused(line))),
+                Act::Done => {
+                    last_line(&stream, run.echo);
+                    return Ok(Some(End::Done));
+                }
+            }
+        }
+    }
+}
+
+/// Lets the line that ended the conversation come to its end, for the log's sake.
+fn last_line(stream: &Receiver<Vec<u8>>, echo: bool) {
+    let until = Instant::now() + Duration::from_millis(300);
+    while let Ok(bytes) = stream.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if echo {
+            let _ = std::io::stdout().write_all(&bytes);
+        }
+        if bytes.contains(&b'\n') {
+            return;
+        }
+    }
+}
+
+/// Reads QEMU's output in a thread, so that waiting can have a limit.
+fn read_serial(child: &mut Child) -> Result<Receiver<Vec<u8>>> {
+    let mut output = child.stdout.take().context("QEMU has no output")?;
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = output.read(&mut buffer) {
+            if length == 0 || sender.send(buffer[..length].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+fn waited(talk: &Conversation) -> String {
+    talk.waiting_for().unwrap_or("the end").to_string()
+}
+
+/// Why QEMU went away by itself.
+fn ended(status: ExitStatus, listener: &Listener, talk: &Conversation, errors: &Path) -> End {
+    let said = fs::read_to_string(errors).unwrap_or_default();
+    match (status.code(), listener.reason()) {
+        (Some(0), Some(reason)) => End::Shutdown(reason, waited(talk)),
+        // isa-debug-exit ends QEMU with (value << 1) | 1; a failing QEMU ends with 1 too, but says why.
+        (Some(code), _) if code & 1 == 1 && (code > 1 || said.trim().is_empty()) => {
+            End::DebugExit(code >> 1, waited(talk))
+        }
+        _ => End::Broken(format!("{status}: {}", said.trim())),
+    }
+}
+
+/// Gives the machine to the user's terminal until it ends; returns QEMU's reason.
+pub(crate) fn interactive(workspace: &Workspace, run: &Run<'_>) -> Result<String> {
+    let place = Place::new(workspace, run.name)?;
+    let mut child = qemu()
+        .args(run.machine.arguments(run.iso, &place.log, &place.control, Serial::Terminal))
+        .spawn()
+        .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
+    let listener = Listener::start(place.control.clone());
+    let status = child.wait()?;
+    ensure!(status.success() || status.code().is_some_and(|code| code & 1 == 1), "QEMU failed: {status}");
+    Ok(listener.reason().unwrap_or_else(|| status.to_string()))
+}

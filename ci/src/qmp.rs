@@ -1,0 +1,79 @@
+//! QEMU's control socket: only what the runner needs, the reason of a shutdown.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Listens to a QEMU's events in a thread of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listener {
+    reason: Arc<Mutex<Option<String>>>,
+}
+
+impl Listener {
+    /// Connects to the socket as soon as QEMU has made it.
+    pub(crate) fn start(socket: PathBuf) -> Listener {
+        let listener = Listener::default();
+        let reason = Arc::clone(&listener.reason);
+        thread::spawn(move || {
+            for _ in 0..100 {
+                if let Ok(stream) = UnixStream::connect(&socket) {
+                    // An error here is QEMU's end; what was learnt until then stays.
+                    let _ = listen(&stream, &reason);
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        listener
+    }
+
+    /// Why the machine shut down, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...).
+    pub(crate) fn reason(&self) -> Option<String> {
+        // The listener sees the event before the socket closes, which may be a moment after QEMU's end.
+        for _ in 0..20 {
+            if let Some(reason) = self.reason.lock().ok()?.clone() {
+                return Some(reason);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+fn listen(mut stream: &UnixStream, reason: &Mutex<Option<String>>) -> std::io::Result<()> {
+    stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    for line in BufReader::new(stream).lines() {
+        if let Some(said) = shutdown_reason(&line?)
+            && let Ok(mut place) = reason.lock()
+        {
+            *place = Some(said.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The reason in a SHUTDOWN event, a line such as
+/// `{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}`.
+fn shutdown_reason(line: &str) -> Option<&str> {
+    if !line.contains("\"SHUTDOWN\"") {
+        return None;
+    }
+    line.split("\"reason\": \"").nth(1)?.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_event_has_a_reason() {
+        let line = r#"{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
+        assert_eq!(shutdown_reason(line), Some("guest-reset"));
+        assert_eq!(shutdown_reason(r#"{"event": "RESUME", "reason": "x"}"#), None);
+        assert_eq!(shutdown_reason(r#"{"event": "SHUTDOWN"}"#), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! From options to a booted machine: takes the artefacts, writes the medium, runs it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{progress, timed};
+use crate::expect::Conversation;
+use crate::image;
+use crate::initramfs;
+use crate::iso::BootEntry;
+use crate::kernel::Kernel;
+use crate::options::{Below, Options};
+use crate::packages::{Suite, unpacked};
+use crate::qemu::{self, Outcome, Run};
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// Texts after which no good news comes: Xen's, ours and Linux's last words.
+const LAST_WORDS: [&str; 4] =
+    ["Panic on CPU", "REVENANT-FATAL", "Kernel panic - not syncing", "end Kernel panic"];
+
+/// Debian's Xen 4.17 for `multiboot2`.
+fn peer(workspace: &Workspace) -> Result<PathBuf> {
+    Ok(unpacked(workspace, Suite::Bookworm, "xen-hypervisor-4.17-amd64")?.join("boot/xen-4.17-amd64.gz"))
+}
+
+/// Downloads and makes all that runs need, for every kernel.
+pub(crate) fn artefacts(workspace: &Workspace) -> Result<()> {
+    peer(workspace)?;
+    for suite in [Suite::Bookworm, Suite::Trixie] {
+        let kernel = Kernel::get(workspace, suite)?;
+        initramfs::make(workspace, &kernel)?;
+    }
+    progress("the artefacts are complete");
+    Ok(())
+}
+
+/// Writes the boot medium for these options.
+fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<PathBuf> {
+    let hypervisor = match (options.below, &options.image) {
+        (Below::Bare, _) => None,
+        (Below::Peer, _) => Some(peer(workspace)?),
+        (Below::Revenant, Some(image)) => Some(image.clone()),
+        (Below::Revenant, None) => Some(image::build(workspace, toolchain, &options.features)?),
+    };
+    let kernel = Kernel::get(workspace, options.kernel)?;
+    let initrd = initramfs::make(workspace, &kernel)?;
+    let entry = BootEntry {
+        hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
+        kernel: (kernel.image, kernel_options(options)),
+        initrd,
+    };
+    timed("writing the boot medium", || entry.write(&workspace.build(&format!("iso/{}", options.name))))
+}
+
+/// The options that GRUB gives the hypervisor; all are Xen's names.
+fn hypervisor_options(options: &Options) -> String {
+    let memory = options.dom0_memory;
+    let fixed =
+        format!("com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_mem={memory}M,max:{memory}M");
+    format!("{fixed} {}", options.xen).trim_end().to_string()
+}
+
+fn kernel_options(options: &Options) -> String {
+    let console = match options.below {
+        Below::Bare => "console=ttyS0,115200 earlyprintk=ttyS0,115200",
+        Below::Peer | Below::Revenant => "console=hvc0 earlyprintk=xen",
+    };
+    // A dead kernel restarts at once, which ends the run instead of using up its time.
+    format!("{console} panic=-1 {}", options.append.trim()).trim_end().to_string()
+}
+
+/// Boots, holds the conversation, and returns how it ended.
+pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<Outcome> {
+    let iso = medium(workspace, toolchain, options)?;
+    let mut refuse: Vec<String> = LAST_WORDS.map(str::to_string).to_vec();
+    refuse.extend(options.refuse.iter().cloned());
+    let talk = Conversation::new(options.steps.clone(), refuse);
+    qemu::converse(workspace, &run(options, &iso), talk).with_context(|| format!("running {}", options.name))
+}
+
+/// Boots to a shell on the user's terminal.
+pub(crate) fn interactive(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<()> {
+    let iso = medium(workspace, toolchain, options)?;
+    let what = match options.below {
+        Below::Revenant => "Revenant",
+        Below::Peer => "Xen 4.17",
+        Below::Bare => "no hypervisor",
+    };
+    progress(&format!(
+        "booting {what} with Linux of {} on {} CPU, {} MiB (a shell in about half a minute)",
+        options.kernel.name(),
+        options.machine.cpus,
+        options.machine.memory
+    ));
+    progress("leave with Ctrl-] x, or 'poweroff -f' in the shell; Ctrl-A three times switches Xen's console");
+    let reason = qemu::interactive(workspace, &run(options, &iso))?;
+    progress(&format!("the machine ended: {reason}; console log: .build/logs/{}.log", options.name));
+    Ok(())
+}
+
+fn run<'a>(options: &'a Options, iso: &'a std::path::Path) -> Run<'a> {
+    Run { name: &options.name, machine: &options.machine, iso, limit: options.timeout, echo: !options.quiet }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consoles_differ_below() {
+        let mut options =
+            Options { append: "lab.test=x".into(), xen: "noreboot".into(), ..Options::default() };
+        assert_eq!(kernel_options(&options), "console=hvc0 earlyprintk=xen panic=-1 lab.test=x");
+        assert!(hypervisor_options(&options).ends_with("dom0_mem=512M,max:512M noreboot"));
+        options.below = Below::Bare;
+        assert!(kernel_options(&options).starts_with("console=ttyS0"));
+    }
+}

@@ -1,0 +1,175 @@
+//! The QEMU tests: one table, run one after another.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::check::{self, Tally};
+use crate::command::{progress, seconds};
+use crate::expect::Step;
+use crate::image;
+use crate::options::{Below, Options};
+use crate::packages::Suite;
+use crate::qemu::End;
+use crate::stand;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// One test: a machine, what it boots, and what its console must say.
+#[derive(Debug, Clone, Copy)]
+struct Test {
+    /// What is tested, as a sentence without its full stop.
+    name: &'static str,
+    /// What runs below the kernel.
+    below: Below,
+    /// The kernel.
+    kernel: Suite,
+    /// Processors.
+    cpus: u32,
+    /// A script of `ci/guest/tests` to run in Dom0 and see pass.
+    guest_test: Option<&'static str>,
+    /// Texts that the console must show, in this order (after `LAB-INIT`, before the guest test's result).
+    expect: &'static [&'static str],
+    /// More hypervisor options.
+    xen: &'static str,
+    /// Features of the image's build.
+    features: &'static [&'static str],
+    /// More QEMU arguments.
+    qemu: &'static str,
+    /// Wall-time limit in seconds, generous: a shared machine may be three times as slow.
+    limit: u64,
+}
+
+/// A test names what differs from this.
+const USUAL: Test = Test {
+    name: "",
+    below: Below::Revenant,
+    kernel: Suite::Bookworm,
+    cpus: 1,
+    guest_test: None,
+    expect: &[],
+    xen: "",
+    features: &[],
+    qemu: "",
+    limit: 120,
+};
+
+const TESTS: [Test; 2] = [
+    Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
+    // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
+    Test {
+        name: "the peer boots Dom0 and answers a hypercall",
+        below: Below::Peer,
+        guest_test: Some("xen-version"),
+        limit: 180,
+        ..USUAL
+    },
+];
+
+impl Test {
+    /// The log's name: the test's, in letters a file name likes.
+    fn log(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let words: String = self.name.chars().map(plain).collect();
+        words.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+    }
+
+    /// The console's conversation.
+    fn steps(&self) -> Vec<Step> {
+        let mut texts = vec!["LAB-INIT".to_string()];
+        texts.extend(self.expect.iter().map(ToString::to_string));
+        texts.extend(self.guest_test.map(|name| format!("LAB-RESULT {name} pass")));
+        texts.into_iter().map(Step::See).collect()
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options {
+            below: self.below,
+            kernel: self.kernel,
+            name: self.log(),
+            steps: self.steps(),
+            xen: self.xen.into(),
+            features: self.features.iter().map(ToString::to_string).collect(),
+            timeout: Duration::from_secs(self.limit),
+            quiet: true,
+            ..Options::default()
+        };
+        options.machine.cpus = self.cpus;
+        options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
+        if let Some(name) = self.guest_test {
+            options.append = format!("lab.test={name}");
+            options.refuse.push(format!("LAB-RESULT {name} fail"));
+        }
+        options
+    }
+}
+
+/// Runs everything, or the QEMU tests whose name contains one of the words. The last line printed is the count.
+pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String]) -> Result<bool> {
+    let mut tally = Tally::default();
+    if filter.is_empty() {
+        tally.add(check::check(workspace, toolchain)?);
+    }
+    let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
+    if image::exists(workspace) && chosen.iter().any(|test| test.below == Below::Revenant) {
+        image::build(workspace, toolchain, &[])?;
+    }
+    progress(&format!("{} QEMU tests", chosen.len()));
+    for test in chosen {
+        tally.add(run_one(workspace, toolchain, test));
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0 && tally.passed > 0)
+}
+
+fn matches(name: &str, filter: &[String]) -> bool {
+    filter.is_empty() || filter.iter().any(|word| name.contains(word.as_str()))
+}
+
+/// Runs one test and prints its line; a test that cannot be run has failed.
+fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test) -> Tally {
+    match stand::boot(workspace, toolchain, &test.options()) {
+        Ok(outcome) if outcome.end == End::Done => {
+            println!("test {} ... ok ({})", test.name, seconds(outcome.took));
+            Tally::one(true)
+        }
+        Ok(outcome) => {
+            println!("test {} ... FAILED ({}): {}", test.name, seconds(outcome.took), outcome.end);
+            println!("    console log: {}", outcome.log.display());
+            Tally::one(false)
+        }
+        Err(error) => {
+            println!("test {} ... FAILED: {error:#}", test.name);
+            Tally::one(false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_test_has_a_log_of_its_own() {
+        let logs: HashSet<String> = TESTS.iter().map(Test::log).collect();
+        assert_eq!(logs.len(), TESTS.len());
+        assert_eq!(Test { name: "A b, c!", ..USUAL }.log(), "a-b-c");
+    }
+
+    #[test]
+    fn a_guest_test_is_asked_for_and_waited_for() {
+        let options = Test { name: "x", guest_test: Some("g"), expect: &["e"], ..USUAL }.options();
+        let see = |text: &str| Step::See(text.into());
+        assert_eq!(options.steps, [see("LAB-INIT"), see("e"), see("LAB-RESULT g pass")]);
+        assert_eq!(options.append, "lab.test=g");
+        assert_eq!(options.refuse, ["LAB-RESULT g fail"]);
+    }
+
+    #[test]
+    fn filters_are_any_of() {
+        assert!(matches("the peer boots", &[]));
+        assert!(matches("the peer boots", &["x".into(), "peer".into()]));
+        assert!(!matches("the peer boots", &["x".into()]));
+    }
+}
