@@ -156,3 +156,32 @@ impl fmt::Debug for Word {
         write!(f, "{:#x}", self.get())
     }
 }
+
+/// A word that belongs to a guest (a register, a saved selector): written directly, kept by every
+/// microreboot, never rolled back.
+#[derive(FromZeros)]
+#[repr(transparent)]
+pub struct GuestOwned<T: Plain> {
+    cell: T::Cell,
+}
+
+impl<T: Plain> GuestOwned<T> {
+    /// The present value.
+    #[inline(always)]
+    pub fn get(&self) -> T {
+        T::from_bits(self.cell.load())
+    }
+
+    /// Gives it a value. Inside an entry this is for effects: before the commit the guest's registers
+    /// stay what they were.
+    #[inline(always)]
+    pub fn set(&self, value: T) {
+        self.cell.store(value.into_bits());
+    }
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for GuestOwned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}

@@ -35,7 +35,7 @@ pub mod step;
 mod tx;
 
 pub use arena::{Arena, Record};
-pub use cell::{Counter, Durable, Plain, Word};
+pub use cell::{Counter, Durable, GuestOwned, Plain, Word};
 pub use effect::{Apply, Effect, Once};
 pub use head::{Head, Phase};
 pub use journal::{Journal, Preempted};

@@ -1,0 +1,168 @@
+//! Which domain and vCPU slots live, and in what state of life.
+//!
+//! There is no domain structure: every crate keeps its own records, indexed by the slots named here.
+//! State class: durable; derived from it is nothing.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
+use vault::{Arena, Durable, GuestOwned, Tx, record};
+
+/// vCPUs a domain may have (Xen's limit for PV is 8192; this one bounds the regions).
+pub const MAX_VCPUS_PER_DOMAIN: u32 = 128;
+
+record! {
+    /// One domain slot.
+    ///
+    /// Lock: none yet is needed beyond the control interface's own: fields change while the domain is
+    /// being built, or by its own vCPU 0. Rebuild: nothing is derived.
+    pub struct Domain {
+        /// Whether the slot is in use: a [`Life`].
+        life: Durable<u8>,
+        /// Whether it is the privileged one (Dom0, the hardware domain).
+        pub privileged: Durable<bool>,
+        /// Its number.
+        pub id: Durable<DomId>,
+        /// vCPUs it has.
+        pub vcpus: Durable<u32>,
+        /// Slot of its vCPU 0; the others follow.
+        pub first_vcpu: Durable<VcpuSlot>,
+        /// Frame of its shared_info page.
+        pub shared_info: Durable<Mfn>,
+        /// VMASST bits it enabled.
+        pub assists: Durable<u64>,
+        /// Reason of its shutdown (`SHUTDOWN_*`) plus one; 0 while it has none.
+        pub shutdown: Durable<u32>,
+        /// Hypervisor failures charged to it.
+        pub charged: GuestOwned<u32>,
+    }
+}
+
+record! {
+    /// One vCPU slot.
+    ///
+    /// Lock: its own CPU while it runs; the domain's while it is down. Rebuild: `sched::rebuild` from
+    /// `state`.
+    pub struct Vcpu {
+        /// Whether it runs, waits or is down: a [`VcpuState`].
+        state: Durable<u8>,
+        /// Whether it has a context (`VCPUOP_initialise`).
+        pub initialised: Durable<bool>,
+        /// Its domain.
+        pub domain: Durable<DomainSlot>,
+        /// Its number in the domain.
+        pub id: Durable<VcpuId>,
+        /// Guest address of its runstate area; 0 for none.
+        pub runstate_area: Durable<Gva>,
+        /// Guest address of its secondary time area; 0 for none.
+        pub time_area: Durable<Gva>,
+        /// Runstate (`RUNSTATE_*`) since `since`.
+        pub runstate: Durable<u32>,
+        spare: Durable<u32>,
+        /// System time of the last change of runstate, ns.
+        pub since: Durable<u64>,
+        /// ns spent in each runstate before `since`.
+        pub spent: [Durable<u64>; 4],
+    }
+}
+
+/// Where a domain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// The slot is free.
+    Free,
+    /// Alive.
+    Alive,
+    /// Shut down or crashed; its records are kept for the toolstack.
+    Shutdown,
+}
+
+/// Where a vCPU stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VcpuState {
+    /// Not up.
+    Down,
+    /// Wants a CPU or has one.
+    Runnable,
+    /// Waits for an event.
+    Blocked,
+    /// Waits for certain ports or a time (`SCHEDOP_poll`).
+    Polling,
+}
+
+impl Domain {
+    /// Where it stands.
+    pub fn life(&self) -> Life {
+        match self.life.get() {
+            0 => Life::Free,
+            1 => Life::Alive,
+            _ => Life::Shutdown,
+        }
+    }
+
+    /// Changes where it stands.
+    pub fn set_life(&self, tx: &mut Tx<'_>, life: Life) {
+        tx.set(&self.life, life as u8);
+    }
+}
+
+impl Vcpu {
+    /// Where it stands.
+    pub fn state(&self) -> VcpuState {
+        match self.state.get() {
+            0 => VcpuState::Down,
+            1 => VcpuState::Runnable,
+            2 => VcpuState::Blocked,
+            _ => VcpuState::Polling,
+        }
+    }
+
+    /// Changes where it stands.
+    pub fn set_state(&self, tx: &mut Tx<'_>, state: VcpuState) {
+        tx.set(&self.state, state as u8);
+    }
+}
+
+/// All slots.
+#[derive(Clone, Copy)]
+pub struct Region {
+    /// Domain slots.
+    pub domains: &'static [Domain],
+    /// vCPU slots.
+    pub vcpus: &'static [Vcpu],
+}
+
+impl core::fmt::Debug for Region {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Region({} domains, {} vCPUs)", self.domains.len(), self.vcpus.len())
+    }
+}
+
+impl Region {
+    /// Carves the slots. `None` when the arena is too small.
+    pub fn carve(arena: &mut Arena, domains: usize, vcpus: usize) -> Option<Self> {
+        Some(Self { domains: arena.carve(domains)?, vcpus: arena.carve(vcpus)? })
+    }
+
+    /// The record of a slot.
+    pub fn domain(&self, slot: DomainSlot) -> &'static Domain {
+        &self.domains[usize::from(slot.0)]
+    }
+
+    /// The record of a vCPU slot.
+    pub fn vcpu(&self, slot: VcpuSlot) -> &'static Vcpu {
+        &self.vcpus[slot.0 as usize]
+    }
+
+    /// The slot of a domain's vCPU, if it has such a vCPU.
+    pub fn vcpu_of(&self, domain: DomainSlot, id: VcpuId) -> Option<VcpuSlot> {
+        let record = self.domain(domain);
+        (id.0 < record.vcpus.get()).then(|| VcpuSlot(record.first_vcpu.get().0 + id.0))
+    }
+
+    /// The slot of the live domain with this number.
+    pub fn by_id(&self, id: DomId) -> Option<DomainSlot> {
+        let found = self.domains.iter().position(|d| d.life() != Life::Free && d.id.get() == id)?;
+        u16::try_from(found).ok().map(DomainSlot)
+    }
+}
