@@ -149,7 +149,7 @@ impl Frames {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
             match (new.typed(), u.kind()) {
-                (0, Kind::Writable) => new.with_validated(false),
+                (0, Kind::Writable | Kind::Descriptors) => new.with_validated(false),
                 _ => new,
             }
         });

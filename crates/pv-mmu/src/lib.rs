@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod descriptors;
 mod entry;
 mod pin;
 mod pte;

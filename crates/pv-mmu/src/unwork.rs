@@ -26,6 +26,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
     pub fn reclaim<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn) -> Result<(), MmuError> {
         let Some(frame) = self.frames.frame(mfn) else { return Ok(()) };
         let usage = frame.usage();
+        if usage.kind() == Kind::Descriptors && usage.is_in_work() {
+            return self.give_up_descriptors(j, mfn);
+        }
         let Some(level) = usage.kind().level() else { return Ok(()) };
         if !usage.is_in_work() {
             let begun = j.change(|tx| {

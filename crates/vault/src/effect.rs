@@ -31,6 +31,11 @@ pub trait Apply {
     /// Applies one effect. May run again after a crash with the same arguments, unless it ended in
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
+
+    /// Whether copying out to the guest faulted since this was last asked.
+    fn take_fault(&mut self) -> bool {
+        false
+    }
 }
 
 /// The hold an effect has on the log while it is applied: for changes that must happen exactly once, and

@@ -16,6 +16,10 @@
 //! | FLUSH | scope | address or mask | | at least once |
 //! | IRQ_ROUTE | irq | | | derived from the durable route |
 //! | CONTEXT | what | | | the CPU's registers follow the durable context |
+//! | CONSOLE | offset of the bytes | | length | printed again |
+//! | POWER | what | two values | | asked for again |
+//! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
+//! | WALL_CLOCK | | | | same value |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -45,3 +49,11 @@ pub const FLUSH: u32 = 11;
 pub const IRQ_ROUTE: u32 = 12;
 /// The CPU loads what the vCPU's durable context says (page tables, segments, debug registers).
 pub const CONTEXT: u32 = 13;
+/// Bytes kept in the outbox go to the console ring; a crash may print them twice.
+pub const CONSOLE: u32 = 14;
+/// The machine is switched off, reset or put to sleep.
+pub const POWER: u32 = 15;
+/// The wall clock of every domain's shared_info is written from the durable one.
+pub const WALL_CLOCK: u32 = 16;
+/// A segment base of the running vCPU gets a value.
+pub const SEGMENT_BASE: u32 = 17;

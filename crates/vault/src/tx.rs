@@ -108,7 +108,7 @@ impl<'l> Tx<'l> {
     /// Counts `steps` elements of the entry as done when this transaction commits.
     #[inline(always)]
     pub fn advance(&mut self, steps: u64) {
-        self.steps += steps;
+        self.steps = self.steps.wrapping_add(steps);
     }
 
     /// Elements of the entry that earlier transactions have committed.

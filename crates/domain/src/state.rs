@@ -1,0 +1,108 @@
+//! All durable regions and the locks and derived parts beside them.
+
+use frames::Frames;
+use pv_mmu::{IoRanges, Mmu, TableLocks};
+use vault::{Arena, Durable, Log, record};
+
+/// How many of everything there is: fixed at first boot, so that every start carves the same regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames of the frame table, from frame 0.
+    pub frames: usize,
+    /// Domain slots.
+    pub domains: usize,
+    /// vCPU slots.
+    pub vcpus: usize,
+    /// CPUs.
+    pub cpus: usize,
+}
+
+record! {
+    /// What belongs to the machine and to no domain.
+    ///
+    /// Lock: Dom0's control calls follow each other. Rebuild: nothing is derived.
+    pub struct Machine {
+        /// Whether this vault has been set up by a first boot.
+        pub booted: Durable<bool>,
+        /// Microreboots survived.
+        pub generation: Durable<u32>,
+        /// Wall clock at system time 0: seconds and nanoseconds since 1970.
+        pub wall_seconds: Durable<u64>,
+        /// The nanoseconds.
+        pub wall_nanoseconds: Durable<u32>,
+    }
+}
+
+/// Locks that live in the image's variables: derived, all free after a start.
+#[derive(Debug, Default)]
+pub struct Static {
+    /// Of the frame table.
+    pub frames: frames::Locks,
+    /// Of page tables.
+    pub tables: TableLocks,
+}
+
+impl Static {
+    /// Free locks.
+    pub const fn new() -> Self {
+        Self { frames: frames::Locks::new(), tables: TableLocks::new() }
+    }
+}
+
+/// Everything, by region.
+#[derive(Debug)]
+pub struct State {
+    /// The machine's own record.
+    pub machine: &'static Machine,
+    /// The logs, by CPU.
+    pub logs: &'static [Log],
+    /// The frame table.
+    pub frames: Frames,
+    /// Domain and vCPU slots.
+    pub domains: domains::Region,
+    /// vCPU contexts.
+    pub contexts: pv_cpu::Region,
+    /// Locks of page tables.
+    pub table_locks: &'static TableLocks,
+    /// What Dom0 may map of the machine's devices.
+    pub io: IoRanges,
+    /// Entries 256 to 271 of every root table.
+    pub hypervisor_slots: [u64; 16],
+    /// What the firmware and the boot loader said.
+    pub facts: &'static boot_info::BootFacts,
+}
+
+impl State {
+    /// Carves all regions, in a fixed order. `None` when the arena is too small.
+    pub fn carve(
+        arena: &mut Arena,
+        limits: Limits,
+        locks: &'static Static,
+        facts: &'static boot_info::BootFacts,
+        io: IoRanges,
+        hypervisor_slots: [u64; 16],
+    ) -> Option<Self> {
+        Some(Self {
+            machine: arena.carve(1)?.first()?,
+            logs: arena.carve(limits.cpus)?,
+            domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
+            contexts: pv_cpu::Region::carve(arena, limits.vcpus)?,
+            frames: Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?,
+            table_locks: &locks.tables,
+            io,
+            hypervisor_slots,
+            facts,
+        })
+    }
+
+    /// The page-table logic over `memory`.
+    pub fn mmu<'a, M>(&'a self, memory: &'a M) -> Mmu<'a, M> {
+        Mmu {
+            frames: self.frames,
+            memory,
+            locks: self.table_locks,
+            io: &self.io,
+            hypervisor_slots: &self.hypervisor_slots,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One hypercall in progress.
+
+use crate::reply::Reply;
+use domain::State;
+use frames::Owner;
+use guest_memory::{Fault, GuestMemory};
+use ids::{DomId, DomainSlot, VcpuSlot};
+use pv_cpu::{Context, Reg, set_register};
+use pv_mmu::{MmuError, Subject};
+use vault::{Apply, Journal, Tx};
+use xen_abi::Errno;
+
+/// A hypercall of the current vCPU.
+#[derive(Debug)]
+pub struct Call<'a, M, A> {
+    /// All state.
+    pub state: &'static State,
+    /// Memory.
+    pub memory: &'a M,
+    /// This CPU's journal.
+    pub j: &'a mut Journal<A>,
+    /// The caller's domain.
+    pub domain: DomainSlot,
+    /// The calling vCPU.
+    pub vcpu: VcpuSlot,
+    /// Its context.
+    pub context: &'static Context,
+    /// The arguments, copied once.
+    pub args: [u64; 5],
+    /// System time at the entry, ns.
+    pub now: u64,
+    /// Where the result goes.
+    pub reply: Reply,
+}
+
+/// What comes of a hypercall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The result, not yet given to the guest. Nothing was changed that a repetition would change again.
+    Value(i64),
+    /// The guest's registers (or its multicall entry) have the result: committed.
+    Replied,
+    /// Registers were committed that make the guest run the hypercall again for the rest.
+    Again,
+    /// As `Replied`, and the vCPU gives up the CPU.
+    Yield,
+    /// As `Replied`, and the vCPU waits (its durable state says for what).
+    Block,
+    /// The domain is to be crashed.
+    Crash(Crash),
+}
+
+/// Why a domain is crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// `iret` with a frame that cannot be.
+    BadIret,
+    /// The kernel stack cannot be written.
+    BadKernelStack,
+    /// It asked for it (`SHUTDOWN_crash`).
+    Asked,
+    /// An exception without a handler: its vector.
+    Unhandled(u8),
+    /// The hypervisor failed on its behalf too often.
+    TooManyFailures,
+}
+
+/// Result of a handler.
+pub type CallResult = Result<Outcome, Errno>;
+
+impl<M: GuestMemory, A: Apply> Call<'_, M, A> {
+    /// Elements of this call that earlier transactions committed.
+    pub fn done(&self) -> u64 {
+        self.reply.inner_progress(self.j.log().head().progress())
+    }
+
+    /// Publishes the result as part of a transaction and ends the call with it.
+    #[inline]
+    pub fn finish(&self, tx: &mut Tx<'_>, value: i64) {
+        self.reply.publish(tx, value);
+    }
+
+    /// One transaction that does `change` and replies 0.
+    ///
+    /// # Errors
+    /// What `change` says; then nothing has changed.
+    pub fn reply_after(&mut self, change: impl FnOnce(&mut Tx<'static>) -> Result<(), Errno>) -> CallResult {
+        let reply = self.reply;
+        self.j.transaction(|tx| {
+            change(tx)?;
+            reply.publish(tx, 0);
+            Ok(Outcome::Replied)
+        })
+    }
+
+    /// Makes the guest run the hypercall again, with these registers changed. Inside a multicall the
+    /// entry's arguments are changed instead, and the multicall itself is what is run again.
+    pub fn again(&mut self, changed: &[(Reg, u64)]) -> Outcome {
+        let (reply, context) = (self.reply, self.context);
+        self.j.change(|tx| match reply {
+            Reply::Register => {
+                for (register, value) in changed {
+                    set_register(tx, *register, *value);
+                }
+                let rip = context.registers.get(Reg::Rip);
+                // The instruction that made the hypercall is two bytes long.
+                set_register(tx, Reg::Rip, rip.wrapping_sub(2));
+                tx.last();
+            }
+            Reply::Entry { .. } => reply.publish_arguments(tx, changed),
+        });
+        Outcome::Again
+    }
+
+    /// Whether the caller is Dom0.
+    pub fn is_privileged(&self) -> bool {
+        self.state.domains.domain(self.domain).privileged.get()
+    }
+
+    /// Refuses callers other than Dom0.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn privileged(&self) -> Result<(), Errno> {
+        if self.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// On whose behalf page tables change: the caller's tables, its own frames or `foreign`'s.
+    ///
+    /// # Errors
+    /// `ESRCH`: no such domain; `EPERM`: not the caller's to name.
+    pub fn subject(&self, foreign: u16) -> Result<Subject, Errno> {
+        let own = Owner::domain(self.domain);
+        let io = self.is_privileged();
+        if foreign == xen_abi::xen::DOMID_SELF || DomId(foreign) == self.state.domains.domain(self.domain).id.get() {
+            return Ok(Subject { tables: own, leaves: own, io });
+        }
+        if !io {
+            return Err(Errno::EPERM);
+        }
+        if foreign == xen_abi::xen::DOMID_IO {
+            return Ok(Subject { tables: own, leaves: Owner::IO, io });
+        }
+        let slot = self.state.domains.by_id(DomId(foreign)).ok_or(Errno::ESRCH)?;
+        Ok(Subject { tables: own, leaves: Owner::domain(slot), io })
+    }
+
+    /// The slot a domain number means to this caller: itself, or any if it is privileged.
+    ///
+    /// # Errors
+    /// `ESRCH`, `EPERM`.
+    pub fn domain_slot(&self, id: u16) -> Result<DomainSlot, Errno> {
+        if id == xen_abi::xen::DOMID_SELF || DomId(id) == self.state.domains.domain(self.domain).id.get() {
+            return Ok(self.domain);
+        }
+        self.privileged()?;
+        self.state.domains.by_id(DomId(id)).ok_or(Errno::ESRCH)
+    }
+}
+
+/// The errno of a fault on a guest's buffer.
+pub(crate) fn fault(_: Fault) -> Errno {
+    Errno::EFAULT
+}
+
+/// The errno of a refused page-table operation; preemption is not one.
+pub(crate) fn mmu_errno(e: MmuError) -> Errno {
+    match e {
+        MmuError::Invalid => Errno::EINVAL,
+        MmuError::NotPermitted => Errno::EPERM,
+        MmuError::Preempted => Errno::EAGAIN,
+    }
+}

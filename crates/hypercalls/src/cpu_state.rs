@@ -1,0 +1,87 @@
+//! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU, `iret`.
+
+use crate::call::{Call, CallResult, Crash, Outcome};
+use crate::trap_table::is_canonical;
+use guest_memory::GuestMemory;
+use ids::{Gva, Maddr};
+use pv_cpu::{IRET_FRAME_BYTES, Mode, Reg, sync, synchronise};
+use vault::{Apply, Effect, kind};
+use xen_abi::Errno;
+use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
+
+/// `stack_switch`: selector, stack pointer of the kernel.
+pub(crate) fn stack_switch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [ss, sp, ..] = call.args;
+    let context = call.context;
+    call.reply_after(|tx| {
+        tx.set(&context.kernel_ss, ss & 0xffff | 3);
+        tx.set(&context.kernel_sp, sp);
+        Ok(())
+    })
+}
+
+/// `set_segment_base`: which, base (or the selector for `SEGBASE_GS_USER_SEL`).
+pub(crate) fn set_segment_base<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [which, base, ..] = call.args;
+    let which = which as u32;
+    match which {
+        SEGBASE_FS | SEGBASE_GS_USER | SEGBASE_GS_KERNEL if !is_canonical(base) => return Err(Errno::EINVAL),
+        SEGBASE_FS | SEGBASE_GS_USER | SEGBASE_GS_KERNEL | SEGBASE_GS_USER_SEL => {}
+        _ => return Err(Errno::EINVAL),
+    }
+    call.reply_after(|tx| {
+        tx.publish(Effect { kind: kind::SEGMENT_BASE, x: which, a: 0, b: base });
+        Ok(())
+    })
+}
+
+/// `set_debugreg`: number, value.
+pub(crate) fn set_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [number, value, ..] = call.args;
+    let value = cpu_policy::debug::checked(number, value).ok_or(Errno::EINVAL)?;
+    let word = call.context.debug.get(number as usize).ok_or(Errno::EINVAL)?;
+    call.reply_after(|tx| {
+        tx.set(word, value);
+        synchronise(tx, sync::DEBUG);
+        Ok(())
+    })
+}
+
+/// `get_debugreg`: number.
+pub(crate) fn get_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [number, ..] = call.args;
+    match number {
+        0..=3 | 6 | 7 => Ok(Outcome::Value(call.context.debug[number as usize].get() as i64)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// `fpu_taskswitch`: set or clear CR0.TS.
+pub(crate) fn fpu_taskswitch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let set = call.args[0] != 0;
+    let context = call.context;
+    call.reply_after(|tx| {
+        tx.set(&context.task_switched, set);
+        synchronise(tx, sync::CONTROL);
+        Ok(())
+    })
+}
+
+/// `iret`: the frame is on the guest's kernel stack.
+pub(crate) fn iret<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, info: Maddr) -> CallResult {
+    let context = call.context;
+    let mut frame = [0; IRET_FRAME_BYTES];
+    let at = context.registers.get(Reg::Rsp);
+    if context.mode() != Mode::Kernel || call.memory.copy_in(Gva(at), &mut frame).is_err() {
+        return Ok(Outcome::Crash(Crash::BadIret));
+    }
+    let done = call.j.transaction(|tx| {
+        pv_cpu::iret(tx, context, info, &frame)?;
+        tx.last();
+        Ok::<(), pv_cpu::BadFrame>(())
+    });
+    Ok(match done {
+        Ok(()) => Outcome::Replied,
+        Err(pv_cpu::BadFrame) => Outcome::Crash(Crash::BadIret),
+    })
+}

@@ -1,0 +1,28 @@
+//! The hypercalls: one module per family, one table ([`dispatch`]).
+//!
+//! A handler gets a [`Call`]: the arguments copied once from the guest's registers, the state, and its
+//! CPU's journal. It changes durable state in transactions and says what comes of it as an [`Outcome`].
+//! It may be run again from the start at any time until it has replied: what it has committed it must
+//! find again (`Tx::advance`, [`Call::done`]), what it has not is undone.
+//!
+//! - A handler without side effects returns [`Outcome::Value`].
+//! - A handler with one transaction calls [`Call::reply`] in it and returns [`Outcome::Replied`]: effect
+//!   and result are one commit.
+//! - A long handler commits element by element, counting each by `advance`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod call;
+mod cpu_state;
+mod descriptors;
+mod mmu_update;
+mod mmuext;
+mod multicall;
+mod reply;
+mod table;
+mod trap_table;
+mod va_mapping;
+
+pub use call::{Call, Crash, Outcome};
+pub use reply::Reply;
+pub use table::dispatch;

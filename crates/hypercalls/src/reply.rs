@@ -1,0 +1,84 @@
+//! Where a hypercall's result goes, and how its progress is counted.
+
+use pv_cpu::{Reg, set_register};
+use vault::{Effect, Tx, kind};
+
+/// Progress within one multicall entry has this many bits of the log's progress; the entry's index has
+/// the rest.
+const INNER_BITS: u32 = 11;
+/// Elements one entry may commit before it has to be run again.
+pub const MAX_INNER: u64 = (1 << INNER_BITS) - 1;
+/// Multicall entries one entry of the guest may commit before it has to be run again.
+pub const MAX_OUTER: u64 = 31;
+
+/// Where the result goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// To RAX; the entry ends.
+    Register,
+    /// To a multicall entry; the multicall goes on.
+    Entry {
+        /// Guest address of the entry.
+        at: u64,
+    },
+}
+
+impl Reply {
+    /// Publishes the result.
+    #[inline]
+    pub fn publish(self, tx: &mut Tx<'_>, value: i64) {
+        match self {
+            Reply::Register => {
+                set_register(tx, Reg::Rax, value as u64);
+                tx.last();
+            }
+            Reply::Entry { at } => {
+                // `result` follows `op` in multicall_entry.
+                copy_word(tx, at + 8, value as u64);
+                let inner = tx.progress() & MAX_INNER;
+                tx.advance((1 << INNER_BITS) - inner);
+            }
+        }
+    }
+
+    /// Publishes changed arguments of a multicall entry: its sub-call will be run again for the rest.
+    pub(crate) fn publish_arguments(self, tx: &mut Tx<'_>, changed: &[(Reg, u64)]) {
+        let Reply::Entry { at } = self else { return };
+        for (register, value) in changed {
+            let index = match register {
+                Reg::Rdi => 0,
+                Reg::Rsi => 1,
+                Reg::Rdx => 2,
+                Reg::R10 => 3,
+                _ => 4,
+            };
+            copy_word(tx, at + 16 + 8 * index, *value);
+        }
+        let inner = tx.progress() & MAX_INNER;
+        tx.advance(inner.wrapping_neg());
+    }
+
+    /// Elements of this (sub-)call that are committed, from the log's progress.
+    pub(crate) fn inner_progress(self, progress: u64) -> u64 {
+        progress & MAX_INNER
+    }
+}
+
+/// Entries of a multicall that are committed, from the log's progress.
+pub(crate) fn outer_progress(progress: u64) -> u64 {
+    progress >> INNER_BITS
+}
+
+/// Publishes one 64-bit word for a guest address.
+pub(crate) fn copy_word(tx: &mut Tx<'_>, to: u64, value: u64) {
+    if let Some(offset) = tx.keep_bytes(&value.to_le_bytes()) {
+        tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: 8 });
+    }
+}
+
+/// Publishes one 32-bit word for a guest address.
+pub(crate) fn copy_half(tx: &mut Tx<'_>, to: u64, value: u32) {
+    if let Some(offset) = tx.keep_bytes(&value.to_le_bytes()) {
+        tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: 4 });
+    }
+}

@@ -1,0 +1,54 @@
+//! `update_va_mapping`: one entry, named by the address it maps.
+
+use crate::call::{Call, CallResult, Outcome, mmu_errno};
+use guest_memory::GuestMemory;
+use ids::Gva;
+use pv_mmu::{AdBits, MmuError, walk};
+use vault::{Apply, Effect, kind};
+use xen_abi::Errno;
+
+/// What to flush, the low bits of the flags (`UVMF_*`).
+const FLUSH_KIND: u64 = 3;
+const FLUSH_TLB: u64 = 1;
+const FLUSH_PAGE: u64 = 2;
+
+/// Scope of a FLUSH effect: this CPU alone.
+pub(crate) const LOCAL: u32 = 0;
+/// Scope of a FLUSH effect: every CPU the domain runs on.
+pub(crate) const DOMAIN: u32 = 1;
+/// Operand of a FLUSH effect that means everything instead of one page.
+pub(crate) const EVERYTHING: u64 = u64::MAX;
+
+/// The hypercall: address, new entry, flags.
+pub(crate) fn update_va_mapping<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [va, value, flags, ..] = call.args;
+    let subject = call.subject(xen_abi::xen::DOMID_SELF)?;
+    let mapping = walk(call.memory, call.context.root_kernel.get(), Gva(va)).ok_or(Errno::EINVAL)?;
+    let scope = if flags & !FLUSH_KIND == 0 { LOCAL } else { DOMAIN };
+    let flush = match flags & FLUSH_KIND {
+        FLUSH_TLB => Some(EVERYTHING),
+        FLUSH_PAGE => Some(va),
+        0 => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    let mmu = call.state.mmu(call.memory);
+    let reply = call.reply;
+    let result = mmu.update_leaf(
+        call.j,
+        mapping.at,
+        AdBits::Replace,
+        subject,
+        &mut |_| Some(value),
+        &mut |tx, _| {
+            if let Some(what) = flush {
+                tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
+            }
+            reply.publish(tx, 0);
+        },
+    );
+    match result {
+        Ok(()) => Ok(Outcome::Replied),
+        Err(MmuError::Preempted) => Ok(call.again(&[])),
+        Err(e) => Err(mmu_errno(e)),
+    }
+}

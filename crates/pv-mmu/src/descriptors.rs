@@ -1,0 +1,145 @@
+//! Descriptor tables: frames of a GDT or LDT, which hold no references but must hold only descriptors a
+//! guest may have.
+
+use crate::{Mmu, MmuError};
+use frames::{Got, Kind, Owner};
+use guest_memory::GuestMemory;
+use ids::{Maddr, Mfn};
+use vault::{Apply, Effect, Journal, Tx, kind};
+
+impl<M: GuestMemory> Mmu<'_, M> {
+    /// Gets a typed reference to each of `mfns` as descriptor tables, checking the contents of those that
+    /// are not in use as such; `check` says what stands for a descriptor, or that it is refused. Runs
+    /// `then` in the transaction that takes them all.
+    ///
+    /// # Errors
+    /// [`MmuError`]; no reference is taken.
+    pub fn get_descriptors<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfns: &[Mfn],
+        owner: Owner,
+        check: &dyn Fn(u64) -> Option<u64>,
+        then: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Result<(), MmuError> {
+        for mfn in mfns {
+            if let Some(u) = self.frames.frame(*mfn).map(|f| f.usage())
+                && u.typed() == 0
+                && u.is_validated()
+                && u.owner() == owner
+            {
+                self.reclaim(j, *mfn)?;
+            }
+        }
+        self.begin_descriptors(j, mfns, owner)?;
+        let result = j.transaction(|tx| {
+            for mfn in mfns {
+                self.take_descriptors(tx, *mfn, owner, check)?;
+            }
+            then(tx);
+            Ok(())
+        });
+        if result.is_err() {
+            for mfn in mfns {
+                self.give_up_descriptors(j, *mfn)?;
+            }
+        }
+        result
+    }
+
+    /// Claims those frames that are not descriptor tables yet, so that nobody can map them writable, and
+    /// flushes what writable translations are left.
+    fn begin_descriptors<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfns: &[Mfn],
+        owner: Owner,
+    ) -> Result<(), MmuError> {
+        j.transaction(|tx| {
+            let mut begun = false;
+            for mfn in mfns {
+                let usage = self.frames.frame(*mfn).ok_or(MmuError::Invalid)?.usage();
+                let is_table = usage.kind() == Kind::Descriptors && usage.typed() > 0;
+                if !is_table {
+                    self.frames.begin_work(tx, *mfn, owner, Kind::Descriptors)?;
+                    begun = true;
+                }
+            }
+            if begun {
+                tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 });
+            }
+            Ok(())
+        })
+    }
+
+    fn take_descriptors(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        owner: Owner,
+        check: &dyn Fn(u64) -> Option<u64>,
+    ) -> Result<(), MmuError> {
+        let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
+        let usage = frame.usage();
+        if usage.kind() == Kind::Descriptors && usage.is_in_work() && usage.owner() == owner {
+            for index in 0..512 {
+                let at = Maddr(mfn.maddr().0 + 8 * index);
+                let old = self.memory.load64(at);
+                let new = check(old).ok_or(MmuError::Invalid)?;
+                if new != old {
+                    // Nobody uses the table yet, and fixing is idempotent.
+                    self.memory.store64(at, new);
+                }
+            }
+            self.frames.finish_work(tx, frame, false);
+            return Ok(());
+        }
+        match self.frames.get_typed(tx, mfn, owner, Kind::Descriptors)? {
+            Got::Taken => Ok(()),
+            _ => Err(MmuError::Invalid),
+        }
+    }
+
+    /// Lets go of a frame that was claimed and not taken.
+    pub(crate) fn give_up_descriptors<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn) -> Result<(), MmuError> {
+        let Some(frame) = self.frames.frame(mfn) else { return Ok(()) };
+        j.change(|tx| {
+            let usage = frame.usage();
+            if usage.kind() == Kind::Descriptors && usage.is_in_work() {
+                self.frames.finish_unwork(tx, mfn, frame);
+            }
+        });
+        Ok(())
+    }
+
+    /// Changes one descriptor of a frame that is a descriptor table of `owner`, or plainly writable.
+    ///
+    /// # Errors
+    /// [`MmuError::Invalid`].
+    pub fn update_descriptor<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        at: Maddr,
+        descriptor: u64,
+        owner: Owner,
+        done: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Result<(), MmuError> {
+        let mfn = at.mfn();
+        j.transaction(|tx| {
+            let usage = self.frames.frame(mfn).ok_or(MmuError::Invalid)?.usage();
+            let kind = if usage.kind() == Kind::Descriptors && usage.typed() > 0 {
+                Kind::Descriptors
+            } else {
+                Kind::Writable
+            };
+            match self.frames.get_typed(tx, mfn, owner, kind)? {
+                Got::Taken => {}
+                _ => return Err(MmuError::Invalid),
+            }
+            tx.publish(Effect { kind: vault::kind::GUEST_STORE, x: 8, a: at.0, b: descriptor });
+            tx.publish(frames::Frames::put_typed(mfn));
+            done(tx);
+            Ok(())
+        })
+    }
+}
