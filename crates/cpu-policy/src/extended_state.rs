@@ -7,9 +7,9 @@ use crate::features::{Feature, FeatureSet};
 pub(crate) const COMPONENTS: usize = 8;
 
 const X87_SSE: u64 = 0b11;
-const AVX: u64 = 1 << 2;
+pub(crate) const AVX: u64 = 1 << 2;
 /// Opmask, upper halves of the low ZMM registers, high ZMM registers: useless without each other.
-const AVX512: u64 = 0b111 << 5;
+pub(crate) const AVX512: u64 = 0b111 << 5;
 
 /// Bytes of the legacy area and the header, which every image has.
 const HEADER_END: u32 = 512 + 64;

@@ -1,7 +1,7 @@
 //! From the host's CPUID to a policy.
 
 use crate::cpuid::{EXTENDED, HardwareDomainView, Leaf, MAX_BASIC_LEAF, MAX_EXTENDED_LEAF, Policy, Vendor};
-use crate::extended_state::COMPONENTS;
+use crate::extended_state::{self, COMPONENTS};
 use crate::features::{self, FEATURE_LEAVES, Feature, FeatureSet};
 
 /// Whom a policy is for.
@@ -150,6 +150,14 @@ impl Policy {
                 }
             }
         }
+        // An instruction set whose registers cannot be enabled is none.
+        let enabled = extended_state::mask(&self.features, &self.state_components);
+        for (feature, bit) in
+            [(Feature::AVX, extended_state::AVX), (Feature::AVX512F, extended_state::AVX512)]
+        {
+            self.features.set(feature, self.features.has(feature) && enabled & bit != 0);
+        }
+        self.features = self.features.with_requirements_met();
     }
 
     fn take_extended(&mut self, host: &impl Fn(u32, u32) -> Leaf) {

@@ -206,6 +206,8 @@ proptest! {
         prop_assert!(default.features().is_subset(hardware.features()));
         prop_assert_eq!(default.features().with_requirements_met(), *default.features());
         prop_assert_eq!(default.with_features(default.features(), &max), default);
+        prop_assert_eq!(default.has(Feature::AVX), default.xcr0_mask() & 4 != 0);
+        prop_assert_eq!(default.has(Feature::AVX512F), default.xcr0_mask() & 0xe0 != 0);
         prop_assert_eq!(default.xcr0_mask() & !u64::from(host(0xd, 0).eax) & !3, 0);
     }
 
