@@ -10,8 +10,11 @@
 //!    written, read it again and evaluate again.
 //!
 //! Nothing of the guest changes until the caller applies the outcome.
+//!
+//! The hottest form by far is the 64-bit XCHG with zero (42,000 in one domain creation). A short cut on
+//! its opcode bytes was measured and is not faster than the decoder, which needs some 25 ns for both
+//! steps, so there is none.
 
-mod fast;
 mod forms;
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,7 @@ use ids::Gva;
 
 use crate::alu::{self, Alu};
 use crate::decode::{Cursor, RegisterOperand};
-use crate::{Gpr, MAX_INSTRUCTION_LENGTH, Refusal, RegisterUpdate, Registers, Width, rflags};
+use crate::{Gpr, Refusal, RegisterUpdate, Registers, Width, rflags};
 
 /// Bytes in a page-table entry.
 const PTE_SIZE: u64 = 8;
@@ -112,18 +115,6 @@ pub struct Operation {
 /// # Errors
 /// Any [`Refusal`] means that the access is not ours to carry out.
 pub fn decode(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Operation, Refusal> {
-    match fast::decode(bytes, regs) {
-        Some(operation) => operation.placed_at(fault),
-        None => decode_general(bytes, regs, fault),
-    }
-}
-
-/// [`decode`] without its short cuts for the most frequent forms. Same result; public for tests.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_general(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Operation, Refusal> {
-    let bytes = bytes.get(..MAX_INSTRUCTION_LENGTH).unwrap_or(bytes);
     forms::decode(&mut Cursor::new(bytes), regs)?.placed_at(fault)
 }
 
