@@ -1,0 +1,371 @@
+//! Model-specific registers of PV guests.
+//!
+//! Everything not listed faults. The answers are those of Xen 4.17; where they rest on state that is not
+//! policy (a vCPU's stored value, the real register, the clock) they name it and the caller supplies it.
+
+use crate::control::is_canonical;
+use crate::cpuid::{Policy, Vendor};
+use crate::features::Feature;
+
+const TSC: u32 = 0x10;
+const PLATFORM_ID: u32 = 0x17;
+const APIC_BASE: u32 = 0x1b;
+const SPEC_CTRL: u32 = 0x48;
+const PRED_CMD: u32 = 0x49;
+const MICROCODE_LEVEL: u32 = 0x8b;
+const FSB_FREQ: u32 = 0xcd;
+const PLATFORM_INFO: u32 = 0xce;
+const ARCH_CAPABILITIES: u32 = 0x10a;
+const MISC_FEATURES_ENABLES: u32 = 0x140;
+const MCG_CAP: u32 = 0x179;
+const MCG_STATUS: u32 = 0x17a;
+const MCG_CTL: u32 = 0x17b;
+const PERF_STATUS: u32 = 0x198;
+const PERF_CTL: u32 = 0x199;
+const MISC_ENABLE: u32 = 0x1a0;
+const PAT: u32 = 0x277;
+const MC0_CTL2: u32 = 0x280;
+const MC31_CTL2: u32 = 0x29f;
+const MC0_CTL: u32 = 0x400;
+const MC31_MISC: u32 = 0x47f;
+const HYPERCALL_PAGE: u32 = 0x4000_0000;
+const EFER: u32 = 0xc000_0080;
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+const TSC_AUX: u32 = 0xc000_0103;
+const AMD_PERF_FIRST: u32 = 0xc001_0000;
+const AMD_PERF_LAST: u32 = 0xc001_0007;
+const HWCR: u32 = 0xc001_0015;
+const NB_CFG: u32 = 0xc001_001f;
+const DE_CFG: u32 = 0xc001_1029;
+
+/// The page attributes of Xen's PAT, which PV guests share: WB, WT, UC-, UC, WC, WP, UC, UC.
+pub const PAT_VALUE: u64 = 0x0005_0100_0704_0406;
+/// Machine-check banks of the virtual machine-check architecture.
+const VIRTUAL_BANKS: u64 = 2;
+/// MCG_CAP bits Intel guests have besides: threshold-based status and software error recovery.
+const INTEL_MCG_CAP: u64 = 1 << 11 | 1 << 24;
+const EFER_SVME: u64 = 1 << 12;
+/// DE_CFG.LFENCE_SERIALISE.
+const LFENCE_SERIALISING: u64 = 1 << 1;
+/// PLATFORM_INFO and MISC_FEATURES_ENABLES: CPUID faulting.
+const INFO_CPUID_FAULTING: u64 = 1 << 31;
+const ENABLE_CPUID_FAULTING: u64 = 1;
+
+/// What a read or write depends on besides the number.
+#[derive(Clone, Copy, Debug)]
+pub struct MsrContext<'a> {
+    /// The domain's policy.
+    pub policy: &'a Policy,
+    /// vCPU 0 shows itself as the boot processor.
+    pub boot_vcpu: bool,
+    /// The real EFER.
+    pub efer: u64,
+    /// The real MISC_ENABLE; 0 on AMD.
+    pub misc_enable: u64,
+}
+
+/// A register whose value the vCPU or the processor holds for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Base of FS.
+    FsBase,
+    /// Base of GS as it is now.
+    GsBase,
+    /// Base of GS that belongs to the other mode: the user's, seen from the guest kernel.
+    UserGsBase,
+    /// TSC_AUX (32 bits).
+    TscAux,
+    /// SPEC_CTRL of the vCPU.
+    SpecCtrl,
+    /// MISC_FEATURES_ENABLES of the vCPU.
+    MiscFeaturesEnables,
+}
+
+/// Answer to RDMSR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MsrRead {
+    /// This value.
+    Value(u64),
+    /// The vCPU's value of that register.
+    Context(Stored),
+    /// The guest's time-stamp counter.
+    TimeStampCounter,
+    /// What the real register holds; #GP if the processor has none.
+    Hardware,
+    /// #GP, except that a guest without a #GP handler is told 0 when the real register exists.
+    Fault,
+}
+
+/// Answer to WRMSR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MsrWrite {
+    /// Nothing happens.
+    Ignore,
+    /// The value becomes the vCPU's.
+    Set(Stored, u64),
+    /// An indirect branch prediction barrier.
+    PredictionBarrier,
+    /// The hypercall page is to be written to this guest frame (a machine frame for PV).
+    HypercallPage(u64),
+    /// #GP.
+    Fault,
+}
+
+/// Whether the domain has an MSR SPEC_CTRL.
+fn has_spec_ctrl(policy: &Policy) -> bool {
+    policy.has(Feature::IBRSB)
+}
+
+fn spec_ctrl_mask(policy: &Policy) -> u64 {
+    // STIBP is always accepted beside IBRS: it is ignored where there is no hyper-threading.
+    const IBRS_STIBP: u64 = 0b11;
+    let bit = |feature, mask| if policy.has(feature) { mask } else { 0 };
+    IBRS_STIBP | bit(Feature::SSBD, 1 << 2) | bit(Feature::INTEL_PSFD, 1 << 7)
+}
+
+/// MISC_ENABLE with performance monitoring, MONITOR, branch tracing and task-priority messages hidden.
+fn shown_misc_enable(real: u64) -> u64 {
+    const ABSENT: u64 = 1 << 7 | 1 << 18;
+    const UNAVAILABLE: u64 = 1 << 11 | 1 << 12 | 1 << 23;
+    real & !ABSENT | UNAVAILABLE
+}
+
+/// Reads an MSR.
+pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
+    let policy = context.policy;
+    let when = |condition: bool, answer| if condition { answer } else { MsrRead::Fault };
+    match index {
+        TSC => MsrRead::TimeStampCounter,
+        FS_BASE => MsrRead::Context(Stored::FsBase),
+        GS_BASE => MsrRead::Context(Stored::GsBase),
+        KERNEL_GS_BASE => MsrRead::Context(Stored::UserGsBase),
+        TSC_AUX => when(has_tsc_aux(policy), MsrRead::Context(Stored::TscAux)),
+        EFER => MsrRead::Value(context.efer & !EFER_SVME),
+        APIC_BASE => {
+            let base = 0xfee0_0800 | u64::from(context.boot_vcpu) << 8;
+            when(policy.has(Feature::APIC), MsrRead::Value(base))
+        }
+        MICROCODE_LEVEL => when(policy.vendor() != Vendor::Other, MsrRead::Hardware),
+        PAT => MsrRead::Value(PAT_VALUE),
+        HYPERCALL_PAGE => MsrRead::Value(0),
+        SPEC_CTRL => when(has_spec_ctrl(policy), MsrRead::Context(Stored::SpecCtrl)),
+        ARCH_CAPABILITIES => when(policy.has(Feature::ARCH_CAPS), MsrRead::Value(policy.arch_capabilities())),
+        MISC_FEATURES_ENABLES => MsrRead::Context(Stored::MiscFeaturesEnables),
+        PLATFORM_INFO => MsrRead::Value(if policy.cpuid_faulting() { INFO_CPUID_FAULTING } else { 0 }),
+        FSB_FREQ | PERF_STATUS | PERF_CTL => MsrRead::Value(0),
+        _ => match policy.vendor() {
+            _ if is_machine_check(index) => MsrRead::Value(machine_check(index, policy)),
+            Vendor::Amd => read_amd(index),
+            Vendor::Intel => read_intel(index, context),
+            Vendor::Other => MsrRead::Fault,
+        },
+    }
+}
+
+fn read_amd(index: u32) -> MsrRead {
+    match index {
+        AMD_PERF_FIRST..=AMD_PERF_LAST | NB_CFG | HWCR => MsrRead::Value(0),
+        DE_CFG => MsrRead::Value(LFENCE_SERIALISING),
+        _ => MsrRead::Fault,
+    }
+}
+
+fn read_intel(index: u32, context: &MsrContext<'_>) -> MsrRead {
+    match index {
+        PLATFORM_ID => MsrRead::Hardware,
+        MISC_ENABLE => MsrRead::Value(shown_misc_enable(context.misc_enable)),
+        _ => MsrRead::Fault,
+    }
+}
+
+/// Writes an MSR.
+pub fn write(index: u32, value: u64, context: &MsrContext<'_>) -> MsrWrite {
+    let policy = context.policy;
+    let when = |condition: bool, answer| if condition { answer } else { MsrWrite::Fault };
+    let base = |stored| when(is_canonical(value), MsrWrite::Set(stored, value));
+    match index {
+        FS_BASE => base(Stored::FsBase),
+        GS_BASE => base(Stored::GsBase),
+        KERNEL_GS_BASE => base(Stored::UserGsBase),
+        TSC_AUX => when(has_tsc_aux(policy) && value >> 32 == 0, MsrWrite::Set(Stored::TscAux, value)),
+        EFER => when(value == context.efer & !EFER_SVME, MsrWrite::Ignore),
+        MICROCODE_LEVEL => when(policy.vendor() == Vendor::Intel && value == 0, MsrWrite::Ignore),
+        SPEC_CTRL => {
+            let accepted = has_spec_ctrl(policy) && value & !spec_ctrl_mask(policy) == 0;
+            when(accepted, MsrWrite::Set(Stored::SpecCtrl, value))
+        }
+        PRED_CMD => write_pred_cmd(value, policy),
+        MISC_FEATURES_ENABLES => {
+            let allowed = if policy.cpuid_faulting() { ENABLE_CPUID_FAULTING } else { 0 };
+            when(value & !allowed == 0, MsrWrite::Set(Stored::MiscFeaturesEnables, value))
+        }
+        // The low bits number the page, and there is one.
+        HYPERCALL_PAGE => when(value & 0xfff == 0, MsrWrite::HypercallPage(value >> 12)),
+        MISC_ENABLE if policy.vendor() == Vendor::Intel => {
+            when(value == shown_misc_enable(context.misc_enable), MsrWrite::Ignore)
+        }
+        PERF_CTL => MsrWrite::Ignore,
+        AMD_PERF_FIRST..=AMD_PERF_LAST | NB_CFG | DE_CFG => {
+            when(policy.vendor() == Vendor::Amd, MsrWrite::Ignore)
+        }
+        _ if is_machine_check(index) => when(value == 0 || is_machine_check_control(index), MsrWrite::Ignore),
+        _ => MsrWrite::Fault,
+    }
+}
+
+fn write_pred_cmd(value: u64, policy: &Policy) -> MsrWrite {
+    const IBPB: u64 = 1;
+    const SBPB: u64 = 1 << 7;
+    let offered = policy.has(Feature::IBPB) || has_spec_ctrl(policy);
+    let known = IBPB | if policy.has(Feature::SBPB) { SBPB } else { 0 };
+    match value {
+        _ if !offered || value & !known != 0 => MsrWrite::Fault,
+        0 => MsrWrite::Ignore,
+        // The full barrier covers the selective one.
+        _ => MsrWrite::PredictionBarrier,
+    }
+}
+
+fn has_tsc_aux(policy: &Policy) -> bool {
+    policy.has(Feature::RDTSCP) || policy.has(Feature::RDPID)
+}
+
+fn is_machine_check(index: u32) -> bool {
+    matches!(index, MCG_CAP..=MCG_CTL | MC0_CTL2..=MC31_CTL2 | MC0_CTL..=MC31_MISC)
+}
+
+/// Control registers take any value and keep none; the others only take 0, which clears them.
+fn is_machine_check_control(index: u32) -> bool {
+    match index {
+        MCG_CTL | MC0_CTL2..=MC31_CTL2 => true,
+        MC0_CTL..=MC31_MISC => index.is_multiple_of(4),
+        _ => false,
+    }
+}
+
+/// A machine-check register without a pending error.
+fn machine_check(index: u32, policy: &Policy) -> u64 {
+    match index {
+        MCG_CAP if policy.vendor() == Vendor::Intel => VIRTUAL_BANKS | INTEL_MCG_CAP,
+        MCG_CAP => VIRTUAL_BANKS,
+        MCG_STATUS | MCG_CTL => 0,
+        MC0_CTL..=MC31_MISC if index.is_multiple_of(4) => u64::MAX,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::prelude::rust_2024::*;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_host;
+
+    const REAL_EFER: u64 = 0x1d01;
+
+    fn with<T>(policy: &Policy, ask: impl Fn(&MsrContext<'_>) -> T) -> T {
+        ask(&MsrContext { policy, boot_vcpu: true, efer: REAL_EFER, misc_enable: 0x85_0089 })
+    }
+
+    #[test]
+    fn amd_reads() {
+        let policy = test_host::epyc_policy();
+        for (index, expected) in [
+            (0xc000_0100, MsrRead::Context(Stored::FsBase)),
+            (0xc000_0101, MsrRead::Context(Stored::GsBase)),
+            (0xc000_0102, MsrRead::Context(Stored::UserGsBase)),
+            (0xc000_0103, MsrRead::Context(Stored::TscAux)),
+            (0xc000_0080, MsrRead::Value(0xd01)),
+            (0x10, MsrRead::TimeStampCounter),
+            (0x1b, MsrRead::Value(0xfee0_0900)),
+            (0x8b, MsrRead::Hardware),
+            (0x277, MsrRead::Value(0x0005_0100_0704_0406)),
+            (0x179, MsrRead::Value(2)),
+            (0x17a, MsrRead::Value(0)),
+            (0x400, MsrRead::Value(u64::MAX)),
+            (0x405, MsrRead::Value(0)),
+            (0xc001_0004, MsrRead::Value(0)),
+            (0xc001_1029, MsrRead::Value(2)),
+            (0xc001_0015, MsrRead::Value(0)),
+            (0x4000_0000, MsrRead::Value(0)),
+            (0x48, MsrRead::Fault),
+            (0x49, MsrRead::Fault),
+            (0x10a, MsrRead::Fault),
+            (0x10b, MsrRead::Fault),
+            (0x1a0, MsrRead::Fault),
+            (0xc000_0081, MsrRead::Fault),
+            (0x174, MsrRead::Fault),
+            (0x830, MsrRead::Fault),
+            (0xc001_1020, MsrRead::Fault),
+            (0xc001_1028, MsrRead::Fault),
+            (0xfe, MsrRead::Fault),
+        ] {
+            assert_eq!(with(&policy, |context| read(index, context)), expected, "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn amd_writes() {
+        let policy = test_host::epyc_policy();
+        for (index, value, expected) in [
+            (0xc000_0101, 0xffff_ffff_8300_0000, MsrWrite::Set(Stored::GsBase, 0xffff_ffff_8300_0000)),
+            (0xc000_0101, 1 << 47, MsrWrite::Fault),
+            (0xc000_0103, 1, MsrWrite::Set(Stored::TscAux, 1)),
+            (0xc000_0103, 1 << 32, MsrWrite::Fault),
+            (0xc000_0080, 0xd01, MsrWrite::Ignore),
+            (0xc000_0080, REAL_EFER, MsrWrite::Fault),
+            (0x1b, 0xfee0_0900, MsrWrite::Fault),
+            (0x277, PAT_VALUE, MsrWrite::Fault),
+            (0x8b, 0, MsrWrite::Fault),
+            (0x400, 5, MsrWrite::Ignore),
+            (0x401, 0, MsrWrite::Ignore),
+            (0x401, 1, MsrWrite::Fault),
+            (0x49, 1, MsrWrite::PredictionBarrier),
+            (0x49, 0, MsrWrite::Ignore),
+            (0x49, 2, MsrWrite::Fault),
+            (0x48, 0, MsrWrite::Fault),
+            (0x4000_0000, 0x1234_5000, MsrWrite::HypercallPage(0x12345)),
+            (0x4000_0000, 0x1234_5001, MsrWrite::Fault),
+            (0xc001_001f, 7, MsrWrite::Ignore),
+            (0xc000_0082, 7, MsrWrite::Fault),
+        ] {
+            assert_eq!(with(&policy, |context| write(index, value, context)), expected, "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn intel_differs() {
+        let policy = test_host::wide_policy();
+        let seen = |index| with(&policy, |context| read(index, context));
+        assert_eq!(seen(0x48), MsrRead::Context(Stored::SpecCtrl));
+        assert_eq!(seen(0x1a0), MsrRead::Value(0x81_1809));
+        assert_eq!(seen(0x179), MsrRead::Value(0x0100_0802));
+        assert_eq!(seen(0xce), MsrRead::Value(1 << 31));
+        assert_eq!(seen(0x10a), MsrRead::Value(policy.arch_capabilities()));
+        assert_eq!(seen(0xc001_1029), MsrRead::Fault);
+        let set = |index, value| with(&policy, |context| write(index, value, context));
+        assert_eq!(set(0x48, 7), MsrWrite::Set(Stored::SpecCtrl, 7));
+        assert_eq!(set(0x48, 8), MsrWrite::Fault);
+        assert_eq!(set(0x8b, 0), MsrWrite::Ignore);
+        assert_eq!(set(0x140, 1), MsrWrite::Set(Stored::MiscFeaturesEnables, 1));
+        assert_eq!(set(0x1a0, 0x81_1809), MsrWrite::Ignore);
+        assert_eq!(set(0x1a0, 0), MsrWrite::Fault);
+    }
+
+    proptest! {
+        #[test]
+        fn bases_are_canonical(index in prop_oneof![any::<u32>(), 0xc000_0080..0xc000_0110u32], value: u64) {
+            let policy = test_host::epyc_policy();
+            with(&policy, |context| read(index, context));
+            if let MsrWrite::Set(Stored::FsBase | Stored::GsBase | Stored::UserGsBase, base) =
+                with(&policy, |context| write(index, value, context))
+            {
+                prop_assert!(is_canonical(base));
+            }
+        }
+    }
+}
