@@ -50,7 +50,6 @@ impl Static {
 }
 
 /// Everything, by region.
-#[derive(Debug)]
 pub struct State {
     /// The machine's own record.
     pub machine: &'static Machine,
@@ -70,6 +69,12 @@ pub struct State {
     pub hypervisor_slots: [u64; 16],
     /// What the firmware and the boot loader said.
     pub facts: &'static boot_info::BootFacts,
+}
+
+impl core::fmt::Debug for State {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "State({:?}, {:?})", self.frames, self.domains)
+    }
 }
 
 impl State {

@@ -11,7 +11,6 @@ use vault::{Apply, Journal, Tx};
 use xen_abi::Errno;
 
 /// A hypercall of the current vCPU.
-#[derive(Debug)]
 pub struct Call<'a, M, A> {
     /// All state.
     pub state: &'static State,
@@ -27,10 +26,18 @@ pub struct Call<'a, M, A> {
     pub context: &'static Context,
     /// The arguments, copied once.
     pub args: [u64; 5],
+    /// Machine address of its vcpu_info.
+    pub info: ids::Maddr,
     /// System time at the entry, ns.
     pub now: u64,
     /// Where the result goes.
     pub reply: Reply,
+}
+
+impl<M, A> core::fmt::Debug for Call<'_, M, A> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Call({:?}, {:?}, {:x?})", self.domain, self.vcpu, self.args)
+    }
 }
 
 /// What comes of a hypercall.
@@ -132,7 +139,9 @@ impl<M: GuestMemory, A: Apply> Call<'_, M, A> {
     pub fn subject(&self, foreign: u16) -> Result<Subject, Errno> {
         let own = Owner::domain(self.domain);
         let io = self.is_privileged();
-        if foreign == xen_abi::xen::DOMID_SELF || DomId(foreign) == self.state.domains.domain(self.domain).id.get() {
+        if foreign == xen_abi::xen::DOMID_SELF
+            || DomId(foreign) == self.state.domains.domain(self.domain).id.get()
+        {
             return Ok(Subject { tables: own, leaves: own, io });
         }
         if !io {

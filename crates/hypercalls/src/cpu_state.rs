@@ -1,9 +1,9 @@
 //! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU, `iret`.
 
 use crate::call::{Call, CallResult, Crash, Outcome};
-use crate::trap_table::is_canonical;
+use cpu_policy::control::is_canonical;
 use guest_memory::GuestMemory;
-use ids::{Gva, Maddr};
+use ids::Gva;
 use pv_cpu::{IRET_FRAME_BYTES, Mode, Reg, sync, synchronise};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
@@ -38,7 +38,13 @@ pub(crate) fn set_segment_base<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, 
 /// `set_debugreg`: number, value.
 pub(crate) fn set_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [number, value, ..] = call.args;
-    let value = cpu_policy::debug::checked(number, value).ok_or(Errno::EINVAL)?;
+    let refused = |_| Errno::EINVAL;
+    let value = match number {
+        0..=3 => cpu_policy::control::write_breakpoint(value).map_err(refused)?,
+        6 => cpu_policy::control::write_dr6(value),
+        7 => cpu_policy::control::write_dr7(value, call.context.cr4.get()).map_err(refused)?.value,
+        _ => return Err(Errno::EINVAL),
+    };
     let word = call.context.debug.get(number as usize).ok_or(Errno::EINVAL)?;
     call.reply_after(|tx| {
         tx.set(word, value);
@@ -68,8 +74,8 @@ pub(crate) fn fpu_taskswitch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>
 }
 
 /// `iret`: the frame is on the guest's kernel stack.
-pub(crate) fn iret<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, info: Maddr) -> CallResult {
-    let context = call.context;
+pub(crate) fn iret<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let (context, info) = (call.context, call.info);
     let mut frame = [0; IRET_FRAME_BYTES];
     let at = context.registers.get(Reg::Rsp);
     if context.mode() != Mode::Kernel || call.memory.copy_in(Gva(at), &mut frame).is_err() {

@@ -12,6 +12,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod assist;
 mod call;
 mod cpu_state;
 mod descriptors;

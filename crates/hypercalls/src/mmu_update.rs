@@ -19,7 +19,8 @@ const UPDATE_BYTES: u64 = 16;
 pub(crate) fn mmu_update<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [requests, count, done_at, foreign, _] = call.args;
     // Bits above 15: a table owner other than the caller, which only a stub domain's model uses.
-    if foreign >> 16 != 0 && foreign >> 16 != u64::from(call.state.domains.domain(call.domain).id.get().0) + 1 {
+    if foreign >> 16 != 0 && foreign >> 16 != u64::from(call.state.domains.domain(call.domain).id.get().0) + 1
+    {
         return Err(Errno::EPERM);
     }
     let subject = call.subject(foreign as u16)?;
@@ -110,6 +111,6 @@ fn resume<M: GuestMemory, A: Apply>(
     if done_at != 0 && call.memory.write(Gva(done_at), &before.wrapping_add(done as u32)).is_err() {
         return Outcome::Value(Errno::EFAULT.to_result());
     }
-    let rest = count - done | PREEMPTED;
+    let rest = (count - done) | PREEMPTED;
     call.again(&[(Reg::Rdi, requests + done * UPDATE_BYTES), (Reg::Rsi, rest)])
 }

@@ -66,7 +66,7 @@ fn resume<M: GuestMemory, A: Apply>(
     if done_at != 0 && call.memory.write(Gva(done_at), &before.wrapping_add(done as u32)).is_err() {
         return Outcome::Value(Errno::EFAULT.to_result());
     }
-    call.again(&[(Reg::Rdi, ops + done * OP_BYTES), (Reg::Rsi, count - done | PREEMPTED)])
+    call.again(&[(Reg::Rdi, ops + done * OP_BYTES), (Reg::Rsi, (count - done) | PREEMPTED)])
 }
 
 fn one<M: GuestMemory, A: Apply>(

@@ -53,11 +53,7 @@ pub(crate) fn multicall<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> 
 }
 
 /// Runs one entry; afterwards its result is committed.
-fn one<M: GuestMemory, A: Apply>(
-    call: &mut Call<'_, M, A>,
-    at: u64,
-    entry: &MulticallEntry,
-) -> Outcome {
+fn one<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, at: u64, entry: &MulticallEntry) -> Outcome {
     let mut args = [0; 5];
     args.copy_from_slice(&entry.args[..5]);
     let reply = Reply::Entry { at };
@@ -69,6 +65,7 @@ fn one<M: GuestMemory, A: Apply>(
         vcpu: call.vcpu,
         context: call.context,
         args,
+        info: call.info,
         now: call.now,
         reply,
     };

@@ -1,6 +1,7 @@
 //! `set_trap_table`, `callback_op`, `set_callbacks`: where the guest's kernel is entered.
 
 use crate::call::{Call, CallResult, Outcome, fault};
+use cpu_policy::control::is_canonical;
 use guest_memory::GuestMemory;
 use ids::Gva;
 use pv_cpu::Context;
@@ -14,12 +15,6 @@ use xen_abi::callback::{
 };
 
 const TRAP_BYTES: u64 = 16;
-
-/// Whether `address` is canonical: what a handler's address must be.
-pub(crate) fn is_canonical(address: u64) -> bool {
-    let top = address >> 47;
-    top == 0 || top == 0x1_ffff
-}
 
 /// The hypercall: table (ended by a zero address), or 0 to reset all.
 pub(crate) fn set_trap_table<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -67,7 +62,9 @@ pub(crate) fn callback_op<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -
         CALLBACKOP_UNREGISTER => {
             let request: CallbackUnregister = call.memory.read(Gva(argument)).map_err(fault)?;
             match request.type_ {
-                CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL
+                CALLBACKTYPE_EVENT
+                | CALLBACKTYPE_FAILSAFE
+                | CALLBACKTYPE_SYSCALL
                 | CALLBACKTYPE_SYSCALL32 => Err(Errno::EINVAL),
                 kind => register(call, kind, false, 0),
             }
@@ -83,8 +80,12 @@ fn register<M: GuestMemory, A: Apply>(
     address: u64,
 ) -> CallResult {
     match kind {
-        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL | CALLBACKTYPE_NMI
-        | CALLBACKTYPE_SYSENTER | CALLBACKTYPE_SYSCALL32 => {}
+        CALLBACKTYPE_EVENT
+        | CALLBACKTYPE_FAILSAFE
+        | CALLBACKTYPE_SYSCALL
+        | CALLBACKTYPE_NMI
+        | CALLBACKTYPE_SYSENTER
+        | CALLBACKTYPE_SYSCALL32 => {}
         _ => return Err(Errno::ENOSYS),
     }
     let callback = &call.context.callbacks[usize::from(kind)];

@@ -127,16 +127,16 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let mfn = at.mfn();
         j.transaction(|tx| {
             let usage = self.frames.frame(mfn).ok_or(MmuError::Invalid)?.usage();
-            let kind = if usage.kind() == Kind::Descriptors && usage.typed() > 0 {
+            let use_as = if usage.kind() == Kind::Descriptors && usage.typed() > 0 {
                 Kind::Descriptors
             } else {
                 Kind::Writable
             };
-            match self.frames.get_typed(tx, mfn, owner, kind)? {
+            match self.frames.get_typed(tx, mfn, owner, use_as)? {
                 Got::Taken => {}
                 _ => return Err(MmuError::Invalid),
             }
-            tx.publish(Effect { kind: vault::kind::GUEST_STORE, x: 8, a: at.0, b: descriptor });
+            tx.publish(Effect { kind: kind::GUEST_STORE, x: 8, a: at.0, b: descriptor });
             tx.publish(frames::Frames::put_typed(mfn));
             done(tx);
             Ok(())

@@ -1,0 +1,40 @@
+//! The table: number to handler.
+
+use crate::call::{Call, Outcome};
+use crate::{assist, cpu_state, descriptors, mmu_update, mmuext, multicall, trap_table, va_mapping};
+use guest_memory::GuestMemory;
+use vault::Apply;
+use xen_abi::Errno;
+use xen_abi::hypercall as number;
+
+/// Runs the hypercall `op` to an outcome; an errno becomes its result.
+pub fn dispatch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
+    let result = match op {
+        number::MULTICALL => multicall::multicall(call),
+        number::IRET => cpu_state::iret(call),
+        _ => return run(call, op),
+    };
+    result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
+}
+
+/// Runs a hypercall that may also stand in a multicall.
+pub(crate) fn run<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
+    let result = match op {
+        number::MMU_UPDATE => mmu_update::mmu_update(call),
+        number::UPDATE_VA_MAPPING => va_mapping::update_va_mapping(call),
+        number::MMUEXT_OP => mmuext::mmuext_op(call),
+        number::STACK_SWITCH => cpu_state::stack_switch(call),
+        number::SET_SEGMENT_BASE => cpu_state::set_segment_base(call),
+        number::FPU_TASKSWITCH => cpu_state::fpu_taskswitch(call),
+        number::SET_TRAP_TABLE => trap_table::set_trap_table(call),
+        number::SET_GDT => descriptors::set_gdt(call),
+        number::UPDATE_DESCRIPTOR => descriptors::update_descriptor(call),
+        number::SET_CALLBACKS => trap_table::set_callbacks(call),
+        number::CALLBACK_OP => trap_table::callback_op(call),
+        number::SET_DEBUGREG => cpu_state::set_debugreg(call),
+        number::GET_DEBUGREG => cpu_state::get_debugreg(call),
+        number::VM_ASSIST => assist::vm_assist(call),
+        _ => Err(Errno::ENOSYS),
+    };
+    result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
+}
