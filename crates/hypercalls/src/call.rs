@@ -73,7 +73,7 @@ pub enum Crash {
 }
 
 /// Result of a handler.
-pub type CallResult = Result<Outcome, Errno>;
+pub(crate) type CallResult = Result<Outcome, Errno>;
 
 impl<M: GuestMemory, A: Apply> Call<'_, M, A> {
     /// Elements of this call that earlier transactions committed.

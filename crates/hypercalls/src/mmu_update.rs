@@ -61,13 +61,13 @@ fn one<M: GuestMemory, A: Apply>(
     let mmu = call.state.mmu(call.memory);
     let mut step = |tx: &mut Tx<'static>| tx.advance(1);
     match request.ptr & 3 {
-        command if command == u64::from(MMU_NORMAL_PT_UPDATE) => {
+        command if command == MMU_NORMAL_PT_UPDATE => {
             mmu.update(call.j, address, Pte(request.val), AdBits::Replace, subject, &mut step)
         }
-        command if command == u64::from(MMU_PT_UPDATE_PRESERVE_AD) => {
+        command if command == MMU_PT_UPDATE_PRESERVE_AD => {
             mmu.update(call.j, address, Pte(request.val), AdBits::Preserve, subject, &mut step)
         }
-        command if command == u64::from(MMU_MACHPHYS_UPDATE) => {
+        command if command == MMU_MACHPHYS_UPDATE => {
             let mfn = Mfn(request.ptr >> 12);
             call.j.transaction(|tx| {
                 call.state.frames.get_ref(tx, mfn, subject.leaves)?;

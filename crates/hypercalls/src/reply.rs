@@ -7,9 +7,9 @@ use vault::{Effect, Tx, kind};
 /// the rest.
 const INNER_BITS: u32 = 11;
 /// Elements one entry may commit before it has to be run again.
-pub const MAX_INNER: u64 = (1 << INNER_BITS) - 1;
+pub(crate) const MAX_INNER: u64 = (1 << INNER_BITS) - 1;
 /// Multicall entries one entry of the guest may commit before it has to be run again.
-pub const MAX_OUTER: u64 = 31;
+pub(crate) const MAX_OUTER: u64 = 31;
 
 /// Where the result goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
