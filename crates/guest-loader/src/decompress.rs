@@ -54,11 +54,11 @@ pub fn decompressed_size_hint(payload: &[u8]) -> Option<u32> {
 /// Unpacks `payload` into the start of `out` and returns the unpacked length in bytes. What `out` holds behind
 /// that length, and after an error, is unspecified.
 ///
-/// gzip and lz4 unpack in place; xz allocates its dictionary and zstd its window on the heap (at most
-/// [`MAX_WINDOW`] and no more than `out` is long, plus a fixed amount).
+/// gzip and lz4 unpack in place. xz allocates its dictionary on the heap (32 MiB for Debian 12), zstd its window and
+/// one and a half of what it rounds up to (96 MiB for Debian 13): a heap without that room is an error.
 ///
 /// # Errors
-/// The compression is not supported, the payload is damaged, or `out` is too small.
+/// The compression is not supported, the payload is damaged, `out` or the heap is too small.
 pub fn decompress_into(payload: &[u8], out: &mut [u8]) -> Result<usize, LoadError> {
     match format(payload)? {
         Format::Xz => xz::decompress(payload, out),

@@ -37,6 +37,11 @@ pub enum LoadError {
         /// Bytes that are allowed.
         limit: u64,
     },
+    /// The heap has no room for the decoder (bytes).
+    NoWorkingMemory {
+        /// Bytes that it needs at once.
+        needed: u64,
+    },
     /// The (unpacked) kernel is not a usable ELF64 file. Holds what is wrong.
     BadElf(&'static str),
     /// No Xen ELF notes.
@@ -95,6 +100,11 @@ impl fmt::Display for LoadError {
                 f,
                 "kernel: unpacking needs a window of {needed} bytes, the limit is {limit}: \
                  compress the kernel with a smaller dictionary"
+            ),
+            Self::NoWorkingMemory { needed } => write!(
+                f,
+                "kernel: unpacking needs {needed} bytes of working memory, the hypervisor has not that much: \
+                 give the machine more memory or compress the kernel with a smaller dictionary"
             ),
             Self::BadElf(what) => write!(f, "kernel: bad ELF64 file ({what}): give an x86-64 Linux kernel"),
             Self::NoNotes => f.write_str(

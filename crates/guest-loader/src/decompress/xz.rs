@@ -12,13 +12,13 @@ pub(super) fn decompress(payload: &[u8], out: &mut [u8]) -> Result<usize, LoadEr
     // The decoder says how large a dictionary the file wants; only then is it allocated, fallibly.
     match run(payload, out, Vec::new()) {
         Err(Stop::NeedsDictionary(needed)) => {
-            let too_large = LoadError::WindowTooLarge { needed, limit: MAX_WINDOW };
+            let no_memory = LoadError::NoWorkingMemory { needed };
             if needed > MAX_WINDOW {
-                return Err(too_large);
+                return Err(LoadError::WindowTooLarge { needed, limit: MAX_WINDOW });
             }
-            let len = usize::try_from(needed).map_err(|_| too_large)?;
+            let len = usize::try_from(needed).map_err(|_| no_memory)?;
             let mut dictionary = Vec::new();
-            dictionary.try_reserve_exact(len).map_err(|_| too_large)?;
+            dictionary.try_reserve_exact(len).map_err(|_| no_memory)?;
             dictionary.resize(len, 0);
             run(payload, out, dictionary)
         }
