@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{progress, timed};
+use crate::command::progress;
 use crate::expect::Conversation;
 use crate::image;
 use crate::initramfs;
@@ -51,7 +51,7 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         kernel: (kernel.image, kernel_options(options)),
         initrd,
     };
-    timed("writing the boot medium", || entry.write(&workspace.build(&format!("iso/{}", options.name))))
+    entry.write(&workspace.build(&format!("iso/{}", options.name)))
 }
 
 /// The options that GRUB gives the hypervisor; all are Xen's names.
