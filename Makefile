@@ -1,13 +1,14 @@
 # The project's door. Every target prepares the machine first (ci/setup.sh), then asks the lab tool (ci/).
 #
 #   make            the bare-metal image: dist/revenant, dist/revenant.debug
-#   make run        boot Dom0 on it to a shell here   KERNEL=trixie CPUS=2 MEM=2048 PEER=1 BARE=1 UEFI=1
+#   make run        boot Dom0 on it to a shell here   KERNEL=trixie CPUS=2 MEM=2048 PEER=1 BARE=1 UEFI=1 TOOLSTACK=1
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
 #   make clean      forget results (downloads stay; rm -r .build forgets them too)
 
 RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU="$(CPU)" PEER="$(PEER)" \
-      BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
+      BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
+      XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
 .PHONY: build setup artefacts run check test laws clean
 

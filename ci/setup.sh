@@ -57,7 +57,7 @@ suite() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 # Takes the packages named after $1 (a suite, or "" for the normal candidates).
 install() {
     local from=$1; shift
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 \
         install -y --no-install-recommends ${from:+-t "$from"} "$@" >/dev/null
 }
 

@@ -1,12 +1,12 @@
 //! The bare-metal image: `dist/revenant` and its symbols `dist/revenant.debug`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{progress, run, timed, up_to_date};
+use crate::command::{progress, run, timed};
 use crate::toolchain::{IMAGE_TARGET, Toolchain};
 use crate::workspace::Workspace;
 
@@ -29,10 +29,10 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain, features: &[St
         run(&mut cargo)
     })?;
     let built = workspace.build("image").join(IMAGE_TARGET).join("image/revenant");
-    let image = workspace.image();
-    let debug = workspace.path("dist/revenant.debug");
+    let image = result(workspace, features);
+    let debug = image.with_extension("debug");
     fs::create_dir_all(workspace.path("dist"))?;
-    if up_to_date(&image, &[built.as_path()]) && same_size(&built, &debug) {
+    if image.exists() && same_content(&built, &debug) {
         return Ok(image);
     }
     fs::copy(&built, &debug).with_context(|| format!("copying {}", built.display()))?;
@@ -41,7 +41,29 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain, features: &[St
     Ok(image)
 }
 
-fn same_size(left: &std::path::Path, right: &std::path::Path) -> bool {
-    let size = |path| fs::metadata(path).map(|meta| meta.len()).ok();
-    size(left).is_some() && size(left) == size(right)
+/// Where the image of these features goes: one with features never passes for the plain one.
+fn result(workspace: &Workspace, features: &[String]) -> PathBuf {
+    let mut name = "dist/revenant".to_string();
+    for feature in features {
+        name.push('+');
+        name.push_str(feature);
+    }
+    workspace.path(&name)
+}
+
+/// By content: cargo gives a result from its cache the old time of its making.
+fn same_content(left: &Path, right: &Path) -> bool {
+    matches!((fs::read(left), fs::read(right)), (Ok(left), Ok(right)) if left == right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_show_in_the_name() {
+        let workspace = Workspace::find();
+        assert!(result(&workspace, &[]).ends_with("dist/revenant"));
+        assert!(result(&workspace, &["chaos".into(), "x".into()]).ends_with("dist/revenant+chaos+x"));
+    }
 }

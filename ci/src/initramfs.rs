@@ -12,6 +12,7 @@ use crate::command::{output, timed, up_to_date};
 use crate::cpio::Archive;
 use crate::kernel::Kernel;
 use crate::packages::{Suite, unpacked};
+use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
@@ -39,14 +40,25 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
         add_guest(&mut tree, workspace)?;
         add_modules(&mut tree, kernel)?;
         fs::create_dir_all(workspace.build("initrd"))?;
-        compress(&tree.archive.finish(), &result)
+        compress(&tree.finish(), &result)
     })?;
+    Ok(result)
+}
+
+/// The kernel's initramfs with the toolstack's archive behind it.
+pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
+    let parts = [make(workspace, kernel)?, toolstack::make(workspace)?];
+    let result = workspace.build(&format!("initrd/{}-toolstack.cpio.gz", kernel.release));
+    if !up_to_date(&result, &[&parts[0], &parts[1]]) {
+        let bytes: Vec<u8> = [fs::read(&parts[0])?, fs::read(&parts[1])?].concat();
+        fs::write(&result, bytes)?;
+    }
     Ok(result)
 }
 
 /// An archive that makes parent folders by itself.
 #[derive(Default)]
-struct Tree {
+pub(crate) struct Tree {
     archive: Archive,
     folders: BTreeSet<String>,
 }
@@ -64,14 +76,21 @@ impl Tree {
         }
     }
 
-    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+    /// A regular file with its permission bits.
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.parents(path);
         self.archive.file(path, mode, content);
     }
 
-    fn link(&mut self, path: &str, target: &str) {
+    /// A symbolic link.
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.parents(path);
         self.archive.link(path, target);
+    }
+
+    /// The finished archive.
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.archive.finish()
     }
 }
 
@@ -104,8 +123,6 @@ fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
                     .arg(&path),
             )?;
             tree.file(&format!("bin/{program}"), 0o755, &fs::read(&built)?);
-        } else if name == "load" {
-            tree.file("sbin/load", 0o755, &fs::read(&path)?);
         } else {
             let executable = fs::metadata(&path)?.permissions().mode() & 0o111 != 0;
             tree.file(&name, if executable { 0o755 } else { 0o644 }, &fs::read(&path)?);
@@ -156,7 +173,8 @@ fn plain_module(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-fn compress(archive: &[u8], result: &Path) -> Result<()> {
+/// Writes an archive as `gzip` does, without its time and name.
+pub(crate) fn compress(archive: &[u8], result: &Path) -> Result<()> {
     let plain = result.with_extension("");
     fs::write(&plain, archive)?;
     output(Command::new("gzip").args(["-n", "-6", "-f"]).arg(&plain))?;

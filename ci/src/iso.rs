@@ -46,9 +46,7 @@ impl BootEntry {
         place(&self.kernel.0, &tree.join("boot/vmlinuz"))?;
         place(&self.initrd, &tree.join("boot/initrd"))?;
         let iso = folder.join("boot.iso");
-        let modules = "--install-modules=multiboot2 linux serial terminal normal iso9660 part_gpt part_msdos \
-                       search configfile gzio echo reboot halt all_video";
-        output(Command::new("grub-mkrescue").arg(modules).arg("-o").arg(&iso).arg(&tree))?;
+        output(Command::new("grub-mkrescue").arg("-o").arg(&iso).arg(&tree))?;
         Ok(iso)
     }
 }

@@ -21,6 +21,7 @@ mod qmp;
 mod stand;
 mod suite;
 mod toolchain;
+mod toolstack;
 mod workspace;
 
 use std::env;
@@ -42,7 +43,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
-run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model UEFI=1 ICOUNT=1
+run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet";
 

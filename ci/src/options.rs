@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) kernel: Suite,
     /// The machine.
     pub(crate) machine: Machine,
+    /// Debian's Xen toolstack is in the initramfs.
+    pub(crate) toolstack: bool,
     /// Dom0's memory in MiB (under a hypervisor).
     pub(crate) dom0_memory: u32,
     /// More hypervisor options.
@@ -63,6 +65,7 @@ impl Default for Options {
             below: Below::Revenant,
             kernel: Suite::Bookworm,
             machine: Machine::default(),
+            toolstack: false,
             dom0_memory: 512,
             xen: String::new(),
             append: String::new(),
@@ -103,6 +106,7 @@ impl Options {
             "bare" => self.below = Below::Bare,
             "interactive" => self.interactive = true,
             "quiet" => self.quiet = true,
+            "toolstack" => self.toolstack = true,
             "uefi" => self.machine.uefi = true,
             "icount" => self.machine.icount = true,
             "frozen" => self.machine.frozen = true,
@@ -132,9 +136,10 @@ impl Options {
             "CPU" => self.machine.model = value.into(),
             "PEER" if value == "1" => self.below = Below::Peer,
             "BARE" if value == "1" => self.below = Below::Bare,
+            "TOOLSTACK" if value == "1" => self.toolstack = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
-            "PEER" | "BARE" | "UEFI" | "ICOUNT" if value == "0" => {}
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" if value == "0" => {}
             "XEN" => self.xen = value.into(),
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),

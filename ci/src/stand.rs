@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{progress, timed};
+use crate::command::progress;
 use crate::expect::Conversation;
 use crate::image;
 use crate::initramfs;
@@ -30,7 +30,7 @@ pub(crate) fn artefacts(workspace: &Workspace) -> Result<()> {
     peer(workspace)?;
     for suite in [Suite::Bookworm, Suite::Trixie] {
         let kernel = Kernel::get(workspace, suite)?;
-        initramfs::make(workspace, &kernel)?;
+        initramfs::with_toolstack(workspace, &kernel)?;
     }
     progress("the artefacts are complete");
     Ok(())
@@ -45,13 +45,17 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         (Below::Revenant, None) => Some(image::build(workspace, toolchain, &options.features)?),
     };
     let kernel = Kernel::get(workspace, options.kernel)?;
-    let initrd = initramfs::make(workspace, &kernel)?;
+    let initrd = if options.toolstack {
+        initramfs::with_toolstack(workspace, &kernel)?
+    } else {
+        initramfs::make(workspace, &kernel)?
+    };
     let entry = BootEntry {
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
         kernel: (kernel.image, kernel_options(options)),
         initrd,
     };
-    timed("writing the boot medium", || entry.write(&workspace.build(&format!("iso/{}", options.name))))
+    entry.write(&workspace.build(&format!("iso/{}", options.name)))
 }
 
 /// The options that GRUB gives the hypervisor; all are Xen's names.

@@ -1,5 +1,6 @@
 //! The QEMU tests: one table, run one after another.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -26,9 +27,11 @@ struct Test {
     kernel: Suite,
     /// Processors.
     cpus: u32,
-    /// A script of `ci/guest/tests` to run in Dom0 and see pass.
-    guest_test: Option<&'static str>,
-    /// Texts that the console must show, in this order (after `LAB-INIT`, before the guest test's result).
+    /// Scripts of `ci/guest/tests` to run in Dom0, one after another, and see pass.
+    guest_tests: &'static [&'static str],
+    /// Debian's Xen toolstack is in the initramfs.
+    toolstack: bool,
+    /// Texts that the console must show, in this order (after `LAB-INIT`, before the guest tests' results).
     expect: &'static [&'static str],
     /// More hypervisor options.
     xen: &'static str,
@@ -46,7 +49,8 @@ const USUAL: Test = Test {
     below: Below::Revenant,
     kernel: Suite::Bookworm,
     cpus: 1,
-    guest_test: None,
+    guest_tests: &[],
+    toolstack: false,
     expect: &[],
     xen: "",
     features: &[],
@@ -58,9 +62,10 @@ const TESTS: [Test; 2] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
-        name: "the peer boots Dom0 and answers a hypercall",
+        name: "the peer boots Dom0, answers a hypercall, and xl lists it",
         below: Below::Peer,
-        guest_test: Some("xen-version"),
+        toolstack: true,
+        guest_tests: &["xen-version", "xl-list"],
         limit: 180,
         ..USUAL
     },
@@ -78,7 +83,7 @@ impl Test {
     fn steps(&self) -> Vec<Step> {
         let mut texts = vec!["LAB-INIT".to_string()];
         texts.extend(self.expect.iter().map(ToString::to_string));
-        texts.extend(self.guest_test.map(|name| format!("LAB-RESULT {name} pass")));
+        texts.extend(self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} pass")));
         texts.into_iter().map(Step::See).collect()
     }
 
@@ -86,6 +91,7 @@ impl Test {
         let mut options = Options {
             below: self.below,
             kernel: self.kernel,
+            toolstack: self.toolstack,
             name: self.log(),
             steps: self.steps(),
             xen: self.xen.into(),
@@ -96,9 +102,9 @@ impl Test {
         };
         options.machine.cpus = self.cpus;
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
-        if let Some(name) = self.guest_test {
-            options.append = format!("lab.test={name}");
-            options.refuse.push(format!("LAB-RESULT {name} fail"));
+        if !self.guest_tests.is_empty() {
+            options.append = format!("lab.test={}", self.guest_tests.join(","));
+            options.refuse = self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} fail")).collect();
         }
         options
     }
@@ -131,6 +137,8 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test) -> Tally {
     match stand::boot(workspace, toolchain, &test.options()) {
         Ok(outcome) if outcome.end == End::Done => {
             println!("test {} ... ok ({})", test.name, seconds(outcome.took));
+            // A medium is some 30 MB; a failed test's stays for looking into.
+            let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", test.log())));
             Tally::one(true)
         }
         Ok(outcome) => {
@@ -158,12 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_test_is_asked_for_and_waited_for() {
-        let options = Test { name: "x", guest_test: Some("g"), expect: &["e"], ..USUAL }.options();
+    fn guest_tests_are_asked_for_and_waited_for() {
+        let options = Test { name: "x", guest_tests: &["g", "h"], expect: &["e"], ..USUAL }.options();
         let see = |text: &str| Step::See(text.into());
-        assert_eq!(options.steps, [see("LAB-INIT"), see("e"), see("LAB-RESULT g pass")]);
-        assert_eq!(options.append, "lab.test=g");
-        assert_eq!(options.refuse, ["LAB-RESULT g fail"]);
+        assert_eq!(
+            options.steps,
+            [see("LAB-INIT"), see("e"), see("LAB-RESULT g pass"), see("LAB-RESULT h pass")]
+        );
+        assert_eq!(options.append, "lab.test=g,h");
+        assert_eq!(options.refuse, ["LAB-RESULT g fail", "LAB-RESULT h fail"]);
     }
 
     #[test]

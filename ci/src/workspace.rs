@@ -38,9 +38,4 @@ impl Workspace {
     pub(crate) fn cache(&self, relative: &str) -> PathBuf {
         self.cache.join(relative)
     }
-
-    /// The bare-metal image, stripped of debug information.
-    pub(crate) fn image(&self) -> PathBuf {
-        self.path("dist/revenant")
-    }
 }

@@ -1,0 +1,186 @@
+//! Debian's Xen toolstack as a second initramfs archive, which is appended to the first where it is wanted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{output, timed, up_to_date};
+use crate::initramfs::{Tree, compress};
+use crate::packages::{Suite, unpacked};
+use crate::workspace::Workspace;
+
+/// Packages that are searched for shared libraries.
+const LIBRARIES: [&str; 22] = [
+    "libc6",
+    "libgcc-s1",
+    "libxencall1",
+    "libxendevicemodel1",
+    "libxenevtchn1",
+    "libxenforeignmemory1",
+    "libxengnttab1",
+    "libxenhypfs1",
+    "libxenmisc4.17",
+    "libxenstore4",
+    "libxentoolcore1",
+    "libxentoollog1",
+    "libyajl2",
+    "libnl-3-200",
+    "libnl-route-3-200",
+    "libuuid1",
+    "zlib1g",
+    "libbz2-1.0",
+    "liblzma5",
+    "liblzo2-2",
+    "libzstd1",
+    "libtinfo6",
+];
+
+/// Where those packages keep them.
+const LIBRARY_FOLDERS: [&str; 3] =
+    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/xen-4.17/lib"];
+
+const XEN_BIN: &str = "usr/lib/xen-4.17/bin";
+
+/// The programs taken: package, folder, names. The hotplug scripts want bash and util-linux's flock.
+const PROGRAMS: [(&str, &str, &[&str]); 4] = [
+    (
+        "xen-utils-4.17",
+        XEN_BIN,
+        &[
+            "xl",
+            "xenstored",
+            "xenconsoled",
+            "xen-init-dom0",
+            "xenconsole",
+            "libxl-save-helper",
+            "xen-hptool",
+            "xenpm",
+            "xenwatchdogd",
+            "xen-cpuid",
+            "xenctx",
+            "lsevtchn",
+        ],
+    ),
+    (
+        "xenstore-utils",
+        "usr/bin",
+        &[
+            "xenstore-read",
+            "xenstore-write",
+            "xenstore-ls",
+            "xenstore-list",
+            "xenstore-rm",
+            "xenstore-exists",
+            "xenstore-watch",
+            "xenstore-chmod",
+        ],
+    ),
+    ("bash", "bin", &["bash"]),
+    ("util-linux", "usr/bin", &["flock"]),
+];
+
+/// The loader's name is in every program.
+const LOADER: &str = "ld-linux-x86-64.so.2";
+
+/// Makes the toolstack's archive if it is not there yet.
+pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
+    let result = workspace.build("initrd/toolstack-4.17.cpio.gz");
+    let tool = std::env::current_exe()?;
+    if up_to_date(&result, &[tool.as_path()]) {
+        return Ok(result);
+    }
+    let mut shelves = Vec::new();
+    for package in LIBRARIES {
+        shelves.push(unpacked(workspace, Suite::Bookworm, package)?);
+    }
+    let mut sources = Vec::new();
+    for (package, folder, names) in PROGRAMS {
+        let root = unpacked(workspace, Suite::Bookworm, package)?;
+        sources.extend(names.iter().map(|name| (format!("{folder}/{name}"), root.join(folder).join(name))));
+    }
+    let scripts = unpacked(workspace, Suite::Bookworm, "xen-utils-common")?;
+    timed("making the toolstack's archive", || {
+        let mut tree = Tree::default();
+        for (place, file) in &sources {
+            tree.file(place, 0o755, &read(file)?);
+        }
+        let programs = sources.iter().map(|(_, file)| file.clone()).collect();
+        for (name, file) in closure(programs, &shelves)? {
+            tree.file(&format!("lib/x86_64-linux-gnu/{name}"), 0o755, &read(&file)?);
+        }
+        tree.link(&format!("lib64/{LOADER}"), &format!("/lib/x86_64-linux-gnu/{LOADER}"));
+        add_scripts(&mut tree, &scripts)?;
+        fs::create_dir_all(workspace.build("initrd"))?;
+        compress(&tree.finish(), &result)
+    })?;
+    Ok(result)
+}
+
+/// The hotplug scripts and the toolstack's configuration.
+fn add_scripts(tree: &mut Tree, root: &Path) -> Result<()> {
+    for folder in ["etc/xen", "etc/xen/scripts"] {
+        for entry in fs::read_dir(root.join(folder))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                tree.file(&format!("{folder}/{name}"), 0o755, &read(&entry.path())?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All shared libraries that the files need, by name, and where each is.
+fn closure(files: Vec<PathBuf>, shelves: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    let mut open = files;
+    while let Some(file) = open.pop() {
+        let listing = output(Command::new("readelf").arg("-d").arg(&file))?;
+        for name in needed(&listing) {
+            if !found.contains_key(name) {
+                let place = shelved(name, shelves)
+                    .with_context(|| format!("{} needs {name}, which no package has", file.display()))?;
+                found.insert(name.to_string(), place.clone());
+                open.push(place);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The libraries named in the output of `readelf -d`.
+fn needed(listing: &str) -> impl Iterator<Item = &str> {
+    let lines = listing.lines().filter(|line| line.contains("(NEEDED)"));
+    lines.filter_map(|line| line.split_once('[')?.1.split_once(']').map(|(name, _)| name))
+}
+
+fn shelved(name: &str, shelves: &[PathBuf]) -> Option<PathBuf> {
+    let places =
+        shelves.iter().flat_map(|shelf| LIBRARY_FOLDERS.iter().map(move |folder| shelf.join(folder)));
+    places.map(|folder| folder.join(name)).find(|file| file.exists())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("reading {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needed_libraries_are_in_brackets() {
+        let listing = " 0x0000000000000001 (NEEDED)  Shared library: [libxenctrl.so.4.17]\n\
+                        0x000000000000000e (SONAME)  Library soname: [libx.so]\n 0x01 (NEEDED) [libc.so.6]\n";
+        assert_eq!(needed(listing).collect::<Vec<_>>(), ["libxenctrl.so.4.17", "libc.so.6"]);
+    }
+
+    #[test]
+    fn a_missing_library_is_named() {
+        let error = closure(vec!["/bin/ls".into()], &[]).unwrap_err().to_string();
+        assert!(error.contains("/bin/ls needs lib"), "{error}");
+    }
+}
