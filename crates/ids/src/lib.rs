@@ -61,6 +61,15 @@ number!(
     CpuId(u32), "cpu"
 );
 
+number!(
+    /// Index of a domain's records in every durable region; slot 0 is Dom0. Reused after teardown.
+    DomainSlot(u16), "dslot"
+);
+number!(
+    /// Index of a vCPU's records in every durable region. A domain's vCPUs lie side by side, by number.
+    VcpuSlot(u32), "vslot"
+);
+
 impl Mfn {
     /// The machine address of the frame's first byte.
     pub const fn maddr(self) -> Maddr {
