@@ -1,6 +1,7 @@
 //! All durable regions and the locks and derived parts beside them.
 
 use frames::Frames;
+use guest_memory::GuestMemory;
 use pv_mmu::{IoRanges, Mmu, TableLocks};
 use vault::{Arena, Durable, Log, record};
 
@@ -15,6 +16,8 @@ pub struct Limits {
     pub vcpus: usize,
     /// CPUs.
     pub cpus: usize,
+    /// Chunks of 64 event channel ports.
+    pub port_chunks: usize,
 }
 
 record! {
@@ -61,6 +64,10 @@ pub struct State {
     pub domains: domains::Region,
     /// vCPU contexts.
     pub contexts: pv_cpu::Region,
+    /// Event channels.
+    pub events: events::Region,
+    /// Their locks and hints.
+    pub events_derived: events::Derived,
     /// Locks of page tables.
     pub table_locks: &'static TableLocks,
     /// What Dom0 may map of the machine's devices.
@@ -87,7 +94,12 @@ impl State {
         io: IoRanges,
         hypervisor_slots: [u64; 16],
     ) -> Option<Self> {
+        let counts =
+            events::Counts { domains: limits.domains, vcpus: limits.vcpus, chunks: limits.port_chunks };
+        let events = events::Region::carve(arena, counts)?;
         Some(Self {
+            events_derived: events::rebuild(&events),
+            events,
             machine: arena.carve(1)?.first()?,
             logs: arena.carve(limits.cpus)?,
             domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
@@ -98,6 +110,11 @@ impl State {
             hypervisor_slots,
             facts,
         })
+    }
+
+    /// The event channel logic over `memory`.
+    pub fn events<M: GuestMemory>(&'static self, memory: &'static M) -> events::Events<'static, M> {
+        events::Events::new(self.events, &self.events_derived, memory)
     }
 
     /// The page-table logic over `memory`.

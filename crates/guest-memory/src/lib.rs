@@ -112,6 +112,26 @@ pub trait GuestMemory {
         self.copy_out(to, value.as_bytes())
     }
 
+    /// Copies bytes to machine memory, any alignment; the frames are adjacent.
+    fn write_machine(&self, at: Maddr, bytes: &[u8]) {
+        let head = (at.0.wrapping_neg() % 8) as usize;
+        let (first, rest) = bytes.split_at(head.min(bytes.len()));
+        for (i, byte) in first.iter().enumerate() {
+            self.store8(Maddr(at.0 + i as u64), *byte);
+        }
+        let mut to = at.0 + first.len() as u64;
+        let mut words = rest.chunks_exact(8);
+        for word in words.by_ref() {
+            let mut raw = [0; 8];
+            raw.copy_from_slice(word);
+            self.store64(Maddr(to), u64::from_le_bytes(raw));
+            to += 8;
+        }
+        for (i, byte) in words.remainder().iter().enumerate() {
+            self.store8(Maddr(to + i as u64), *byte);
+        }
+    }
+
     /// Copies one value in from machine memory (`at` 8-aligned, whole words).
     fn read_machine<T: FromBytes + IntoBytes>(&self, at: Maddr) -> T
     where

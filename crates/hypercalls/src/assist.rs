@@ -11,7 +11,7 @@ use xen_abi::xen::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE};
 const VALID: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 32;
 
 /// The hypercall: command, type.
-pub(crate) fn vm_assist<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn vm_assist<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, kind, ..] = call.args;
     if kind >= 64 || VALID & 1 << kind == 0 {
         return Err(Errno::EINVAL);

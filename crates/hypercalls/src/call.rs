@@ -11,11 +11,11 @@ use vault::{Apply, Journal, Tx};
 use xen_abi::Errno;
 
 /// A hypercall of the current vCPU.
-pub struct Call<'a, M, A> {
+pub struct Call<'a, M: 'static, A> {
     /// All state.
     pub state: &'static State,
     /// Memory.
-    pub memory: &'a M,
+    pub memory: &'static M,
     /// This CPU's journal.
     pub j: &'a mut Journal<A>,
     /// The caller's domain.
@@ -34,7 +34,7 @@ pub struct Call<'a, M, A> {
     pub reply: Reply,
 }
 
-impl<M, A> core::fmt::Debug for Call<'_, M, A> {
+impl<M: 'static, A> core::fmt::Debug for Call<'_, M, A> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Call({:?}, {:?}, {:x?})", self.domain, self.vcpu, self.args)
     }
@@ -75,7 +75,7 @@ pub enum Crash {
 /// Result of a handler.
 pub(crate) type CallResult = Result<Outcome, Errno>;
 
-impl<M: GuestMemory, A: Apply> Call<'_, M, A> {
+impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
     /// Elements of this call that earlier transactions committed.
     pub fn done(&self) -> u64 {
         self.reply.inner_progress(self.j.log().head().progress())

@@ -10,7 +10,7 @@ use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
 
 /// `stack_switch`: selector, stack pointer of the kernel.
-pub(crate) fn stack_switch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn stack_switch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [ss, sp, ..] = call.args;
     let context = call.context;
     call.reply_after(|tx| {
@@ -21,7 +21,7 @@ pub(crate) fn stack_switch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) 
 }
 
 /// `set_segment_base`: which, base (or the selector for `SEGBASE_GS_USER_SEL`).
-pub(crate) fn set_segment_base<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn set_segment_base<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [which, base, ..] = call.args;
     let which = which as u32;
     match which {
@@ -36,7 +36,7 @@ pub(crate) fn set_segment_base<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, 
 }
 
 /// `set_debugreg`: number, value.
-pub(crate) fn set_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn set_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [number, value, ..] = call.args;
     let refused = |_| Errno::EINVAL;
     let value = match number {
@@ -54,7 +54,7 @@ pub(crate) fn set_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) 
 }
 
 /// `get_debugreg`: number.
-pub(crate) fn get_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn get_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [number, ..] = call.args;
     match number {
         0..=3 | 6 | 7 => Ok(Outcome::Value(call.context.debug[number as usize].get() as i64)),
@@ -63,7 +63,7 @@ pub(crate) fn get_debugreg<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) 
 }
 
 /// `fpu_taskswitch`: set or clear CR0.TS.
-pub(crate) fn fpu_taskswitch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn fpu_taskswitch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let set = call.args[0] != 0;
     let context = call.context;
     call.reply_after(|tx| {
@@ -74,7 +74,7 @@ pub(crate) fn fpu_taskswitch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>
 }
 
 /// `iret`: the frame is on the guest's kernel stack.
-pub(crate) fn iret<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn iret<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let (context, info) = (call.context, call.info);
     let mut frame = [0; IRET_FRAME_BYTES];
     let at = context.registers.get(Reg::Rsp);

@@ -19,7 +19,7 @@ fn check(raw: u64) -> Option<u64> {
 }
 
 /// The hypercall: list of frames, entries.
-pub(crate) fn set_gdt<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn set_gdt<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [list, entries, ..] = call.args;
     if entries > MAX_GDT_ENTRIES {
         return Err(Errno::EINVAL);
@@ -57,7 +57,7 @@ fn replace(tx: &mut Tx<'static>, words: &'static [vault::Durable<Mfn>], frames: 
 }
 
 /// `MMUEXT_SET_LDT`: linear base, entries. The pages must be mapped by now.
-pub(crate) fn set_ldt<M: GuestMemory, A: Apply>(
+pub(crate) fn set_ldt<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     base: u64,
     entries: u32,
@@ -89,7 +89,7 @@ pub(crate) fn set_ldt<M: GuestMemory, A: Apply>(
 }
 
 /// The hypercall: machine address, descriptor.
-pub(crate) fn update_descriptor<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn update_descriptor<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [at, raw, ..] = call.args;
     if at & 7 != 0 {
         return Err(Errno::EINVAL);

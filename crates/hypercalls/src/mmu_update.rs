@@ -16,7 +16,7 @@ const PREEMPTED: u64 = 1 << 31;
 const UPDATE_BYTES: u64 = 16;
 
 /// The hypercall: requests, count, done-count pointer, foreign domain.
-pub(crate) fn mmu_update<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn mmu_update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [requests, count, done_at, foreign, _] = call.args;
     // Bits above 15: a table owner other than the caller, which only a stub domain's model uses.
     if foreign >> 16 != 0 && foreign >> 16 != u64::from(call.state.domains.domain(call.domain).id.get().0) + 1
@@ -49,7 +49,7 @@ pub(crate) fn mmu_update<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) ->
     }
 }
 
-fn one<M: GuestMemory, A: Apply>(
+fn one<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     requests: u64,
     index: u64,
@@ -81,7 +81,7 @@ fn one<M: GuestMemory, A: Apply>(
     }
 }
 
-fn complete<M: GuestMemory, A: Apply>(
+fn complete<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     before: u32,
     done: u64,
@@ -98,7 +98,7 @@ fn complete<M: GuestMemory, A: Apply>(
     Ok(Outcome::Replied)
 }
 
-fn resume<M: GuestMemory, A: Apply>(
+fn resume<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     requests: u64,
     count: u64,

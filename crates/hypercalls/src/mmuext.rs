@@ -21,7 +21,7 @@ const PREEMPTED: u64 = 1 << 31;
 const OP_BYTES: u64 = 24;
 
 /// The hypercall: operations, count, done-count pointer, foreign domain.
-pub(crate) fn mmuext_op<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn mmuext_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [ops, count, done_at, foreign, _] = call.args;
     let mut subject = call.subject(foreign as u16)?;
     subject.tables = subject.leaves;
@@ -55,7 +55,7 @@ pub(crate) fn mmuext_op<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> 
     }
 }
 
-fn resume<M: GuestMemory, A: Apply>(
+fn resume<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     ops: u64,
     count: u64,
@@ -69,7 +69,7 @@ fn resume<M: GuestMemory, A: Apply>(
     call.again(&[(Reg::Rdi, ops + done * OP_BYTES), (Reg::Rsi, (count - done) | PREEMPTED)])
 }
 
-fn one<M: GuestMemory, A: Apply>(
+fn one<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     ops: u64,
     index: u64,
@@ -108,7 +108,11 @@ fn one<M: GuestMemory, A: Apply>(
     }
 }
 
-fn flush<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, scope: u32, what: u64) -> Result<(), Errno> {
+fn flush<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    scope: u32,
+    what: u64,
+) -> Result<(), Errno> {
     call.j.change(|tx| {
         tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
         tx.advance(1);
@@ -117,7 +121,7 @@ fn flush<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, scope: u32, what: 
 }
 
 /// A new root table for the kernel's or the user's mode. Zero for the user: none.
-fn new_root<M: GuestMemory, A: Apply>(
+fn new_root<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     mfn: Mfn,
     user: bool,
@@ -159,7 +163,7 @@ fn new_root<M: GuestMemory, A: Apply>(
     }
 }
 
-fn clear_or_copy<M: GuestMemory, A: Apply>(
+fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     to: Mfn,
     from: Option<Mfn>,

@@ -13,7 +13,7 @@ use xen_abi::xen::MulticallEntry;
 const ENTRY_BYTES: u64 = 64;
 
 /// The hypercall: list, count.
-pub(crate) fn multicall<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [list, count, ..] = call.args;
     if call.reply != Reply::Register {
         // A multicall inside a multicall.
@@ -53,7 +53,11 @@ pub(crate) fn multicall<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> 
 }
 
 /// Runs one entry; afterwards its result is committed.
-fn one<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, at: u64, entry: &MulticallEntry) -> Outcome {
+fn one<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    at: u64,
+    entry: &MulticallEntry,
+) -> Outcome {
     let mut args = [0; 5];
     args.copy_from_slice(&entry.args[..5]);
     let reply = Reply::Entry { at };

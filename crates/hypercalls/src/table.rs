@@ -8,7 +8,7 @@ use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
 /// Runs the hypercall `op` to an outcome; an errno becomes its result.
-pub fn dispatch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
+pub fn dispatch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
         number::MULTICALL => multicall::multicall(call),
         number::IRET => cpu_state::iret(call),
@@ -18,7 +18,7 @@ pub fn dispatch<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) ->
 }
 
 /// Runs a hypercall that may also stand in a multicall.
-pub(crate) fn run<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
+pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
         number::MMU_UPDATE => mmu_update::mmu_update(call),
         number::UPDATE_VA_MAPPING => va_mapping::update_va_mapping(call),

@@ -17,7 +17,7 @@ use xen_abi::callback::{
 const TRAP_BYTES: u64 = 16;
 
 /// The hypercall: table (ended by a zero address), or 0 to reset all.
-pub(crate) fn set_trap_table<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn set_trap_table<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [table, ..] = call.args;
     let context = call.context;
     if table == 0 {
@@ -49,7 +49,7 @@ fn set_trap(tx: &mut Tx<'static>, context: &'static Context, info: &TrapInfo) {
 }
 
 /// The hypercall: command, argument.
-pub(crate) fn callback_op<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn callback_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, argument, ..] = call.args;
     match command as u32 {
         CALLBACKOP_REGISTER => {
@@ -73,7 +73,7 @@ pub(crate) fn callback_op<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -
     }
 }
 
-fn register<M: GuestMemory, A: Apply>(
+fn register<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     kind: u16,
     mask: bool,
@@ -97,7 +97,7 @@ fn register<M: GuestMemory, A: Apply>(
 }
 
 /// The old form: event, failsafe and syscall addresses.
-pub(crate) fn set_callbacks<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn set_callbacks<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [event, failsafe, syscall, ..] = call.args;
     if ![event, failsafe, syscall].into_iter().all(is_canonical) {
         return Err(Errno::EINVAL);

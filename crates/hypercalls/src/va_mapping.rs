@@ -20,7 +20,7 @@ pub(crate) const DOMAIN: u32 = 1;
 pub(crate) const EVERYTHING: u64 = u64::MAX;
 
 /// The hypercall: address, new entry, flags.
-pub(crate) fn update_va_mapping<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn update_va_mapping<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [va, value, flags, ..] = call.args;
     let subject = call.subject(xen_abi::xen::DOMID_SELF)?;
     let mapping = walk(call.memory, call.context.root_kernel.get(), Gva(va)).ok_or(Errno::EINVAL)?;
