@@ -7,6 +7,7 @@ mod crc;
 mod gzip;
 mod lz4;
 mod lzma2;
+mod range_coder;
 mod x86_filter;
 mod xz;
 mod zstd;
