@@ -3,15 +3,19 @@
 //! The kernel build ends every payload with the unpacked size (u32, little-endian): gzip has it as its own
 //! trailer, to the other formats it is appended.
 
+mod crc;
 mod gzip;
 mod lz4;
+mod lzma2;
+mod range_coder;
+mod x86_filter;
 mod xz;
 mod zstd;
 
 use crate::LoadError;
 
-/// The most working memory (dictionary or window, bytes) that a payload may ask for. Kernels use 32 MiB (xz)
-/// and 128 MiB (zstd -22 --ultra, of which no more than the unpacked size is really touched).
+/// The largest zstd window (bytes) that a payload may ask for: that of kernels, which are compressed with -22 --ultra. No
+/// more of it than the unpacked size is really touched.
 pub const MAX_WINDOW: u64 = 128 << 20;
 
 /// A compression that kernels use.
@@ -54,8 +58,8 @@ pub fn decompressed_size_hint(payload: &[u8]) -> Option<u32> {
 /// Unpacks `payload` into the start of `out` and returns the unpacked length in bytes. What `out` holds behind
 /// that length, and after an error, is unspecified.
 ///
-/// gzip and lz4 unpack in place. xz allocates its dictionary on the heap (32 MiB for Debian 12), zstd its window and
-/// one and a half of what it rounds up to (96 MiB for Debian 13): a heap without that room is an error.
+/// gzip, lz4 and xz unpack in place. zstd allocates its window on the heap, one and a half of what it rounds up to
+/// (96 MiB for Debian 13): a heap without that room is an error.
 ///
 /// # Errors
 /// The compression is not supported, the payload is damaged, `out` or the heap is too small.

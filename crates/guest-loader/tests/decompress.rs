@@ -5,8 +5,9 @@ use guest_loader::decompress::{Format, decompress_into, decompressed_size_hint, 
 use proptest::prelude::*;
 
 const LEN: usize = 24_000;
-const SAMPLES: [(Format, &[u8]); 4] = [
+const SAMPLES: [(Format, &[u8]); 5] = [
     (Format::Xz, include_bytes!("samples/xz")),
+    (Format::Xz, include_bytes!("samples/xz-blocks")), // several blocks, CRC-64, other LZMA properties
     (Format::Zstd, include_bytes!("samples/zstd")),
     (Format::Gzip, include_bytes!("samples/gzip")),
     (Format::Lz4, include_bytes!("samples/lz4")),

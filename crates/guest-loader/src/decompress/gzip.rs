@@ -1,5 +1,6 @@
 //! gzip (RFC 1952) around deflate (RFC 1951).
 
+use super::crc::crc32;
 use super::too_small;
 use crate::LoadError;
 use alloc::boxed::Box;
@@ -58,58 +59,4 @@ fn skip_header(payload: &[u8]) -> Option<&[u8]> {
         rest = rest.get(2..)?;
     }
     Some(rest)
-}
-
-/// CRC-32 of RFC 1952, section 8, eight bytes at a time.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for chunk in chunks {
-        let word = u64::from_le_bytes(*chunk) ^ u64::from(crc);
-        crc = (0..8).fold(0, |sum, i| sum ^ CRC_TABLES[7 - i][(word >> (8 * i)) as usize & 0xff]);
-    }
-    for &byte in rest {
-        crc = CRC_TABLES[0][(crc as u8 ^ byte) as usize] ^ (crc >> 8);
-    }
-    !crc
-}
-
-/// `CRC_TABLES[k][b]`: what byte `b` adds to the checksum `k` bytes later.
-static CRC_TABLES: [[u32; 256]; 8] = crc_tables();
-
-const fn crc_tables() -> [[u32; 256]; 8] {
-    let mut tables = [[0u32; 256]; 8];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 != 0 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-            bit += 1;
-        }
-        tables[0][byte] = crc;
-        byte += 1;
-    }
-    let mut later = 1;
-    while later < 8 {
-        let mut byte = 0;
-        while byte < 256 {
-            let before = tables[later - 1][byte];
-            tables[later][byte] = tables[0][(before & 0xff) as usize] ^ (before >> 8);
-            byte += 1;
-        }
-        later += 1;
-    }
-    tables
-}
-
-#[cfg(test)]
-mod tests {
-    use super::crc32;
-
-    #[test]
-    fn crc_of_the_known_check_string() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(crc32(b""), 0);
-    }
 }
