@@ -1,6 +1,7 @@
 //! The QEMU tests: one table, run one after another.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -136,7 +137,7 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
     // Built once for all tests without features of their own.
     let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty());
-    let image = if plain { Some(image::build(workspace, toolchain, &[])?) } else { None };
+    let image = if plain { build(workspace, toolchain, &mut tally) } else { None };
     progress(&format!("{} QEMU tests", chosen.len()));
     for test in chosen {
         let mut options = test.options();
@@ -145,6 +146,22 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)
+}
+
+/// The plain image; one that does not build is a failure of its own, beside those of the tests that need it.
+fn build(workspace: &Workspace, toolchain: &Toolchain, tally: &mut Tally) -> Option<PathBuf> {
+    let result = image::build(workspace, toolchain, &[]);
+    tally.add(Tally::one(result.is_ok()));
+    match result {
+        Ok(image) => {
+            println!("check the image builds ... ok");
+            Some(image)
+        }
+        Err(error) => {
+            println!("check the image builds ... FAILED: {error:#}");
+            None
+        }
+    }
 }
 
 fn matches(name: &str, filter: &[String]) -> bool {
