@@ -38,7 +38,12 @@ impl<P: Platform> System<P> {
         p.log(format_args!("rbp {:016x} rsp {:016x} r8  {:016x}", g(Reg::Rbp), g(Reg::Rsp), g(Reg::R8)));
         p.log(format_args!("r9  {:016x} r10 {:016x} r11 {:016x}", g(Reg::R9), g(Reg::R10), g(Reg::R11)));
         p.log(format_args!("r12 {:016x} r13 {:016x} r14 {:016x}", g(Reg::R12), g(Reg::R13), g(Reg::R14)));
-        p.log(format_args!("r15 {:016x} cr2 {:016x} root {}", g(Reg::R15), p.fault_address(), context.root()));
+        p.log(format_args!(
+            "r15 {:016x} cr2 {:016x} root {}",
+            g(Reg::R15),
+            p.fault_address(),
+            context.root()
+        ));
         let mut words = [0u64; 24];
         let mut shown = 0;
         for (index, word) in words.iter_mut().enumerate() {

@@ -20,6 +20,7 @@ mod applier;
 mod crash;
 mod entry;
 mod faults;
+mod interrupt;
 mod leave;
 mod msr;
 mod platform;
@@ -28,11 +29,14 @@ mod privileged;
 mod recover;
 mod schedule;
 mod synchronise;
+mod time;
 
 pub use applier::Applier;
+pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};
 pub use schedule::Schedule;
+pub use time::{Clocks, TimeScale};
 
 use cpu_policy::cpuid::Policy;
 use domain::State;
@@ -50,7 +54,9 @@ pub struct System<P: 'static> {
     /// Who runs where.
     pub schedule: Schedule,
     /// TSC to system time.
-    pub scale: timers::TimeScale,
+    pub scale: TimeScale,
+    /// What CPUs remember about time.
+    pub clocks: Clocks,
 }
 
 impl<P> core::fmt::Debug for System<P> {

@@ -74,6 +74,8 @@ pub trait Platform: GuestMemory + 'static {
     fn arm_timer(&self, deadline: u64);
     /// Waits with interrupts enabled until one came; it is handled before this returns.
     fn idle(&self);
+    /// Handles a device's interrupt: its event and the end of the interrupt.
+    fn device_interrupt(&self, vector: u8);
     /// Ends the interrupt in service.
     fn end_of_interrupt(&self);
     /// Reads a port of `width` bytes.

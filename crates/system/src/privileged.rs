@@ -88,9 +88,7 @@ impl<P: Platform> System<P> {
             }),
             PrivOp::ReadDr { number, destination } => {
                 match control::debug_register(number, context.cr4.get()) {
-                    Some(n) => {
-                        Done::Registers(done.with(destination, context.debug[usize::from(n)].get()))
-                    }
+                    Some(n) => Done::Registers(done.with(destination, context.debug[usize::from(n)].get())),
                     None => Done::Fault,
                 }
             }
