@@ -98,7 +98,8 @@ fn read_facts(info: Maddr) -> (BootFacts, Range) {
     }
     // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
     let firmware = unsafe { BootMap::new() };
-    facts.acpi = AcpiFacts::read(&firmware, facts.root_pointer).unwrap_or_else(|error| panic!("{error}"));
+    facts.acpi = AcpiFacts::read(&firmware, facts.root_pointer, facts.efi_system_table)
+        .unwrap_or_else(|error| panic!("{error}"));
     complete_display(&mut facts, &firmware);
     facts.cpu = devices::cpu_facts();
     let boot_cpu = devices::boot_apic_id();
@@ -130,13 +131,25 @@ fn log_cpus(facts: &BootFacts) {
     for line in &acpi.madt.overrides {
         log!("  ISA {} is GSI {}, {:?} {:?}", line.source, line.gsi, line.polarity, line.trigger);
     }
-    log!(
-        "{:?}, {:?}, {:?}",
-        acpi.root.and_then(|root| root.address),
-        acpi.hpet,
-        acpi.config_spaces.as_slice()
-    );
-    log!("{:?}, {:?}", facts.display, acpi.fadt);
+    if let Some(address) = acpi.root.and_then(|root| root.address) {
+        log!("ACPI root pointer at {:#x}", address.0);
+    }
+    if let Some(fadt) = &acpi.fadt {
+        let ports =
+            [fadt.pm1a_control, fadt.pm1b_control, fadt.pm_timer].map(|block| block.map_or(0, |b| b.port));
+        log!(
+            "PM1a control {:#x}, PM1b {:#x}, PM timer {:#x}, SCI {}",
+            ports[0],
+            ports[1],
+            ports[2],
+            fadt.sci_interrupt
+        );
+    }
+    for space in &acpi.config_spaces {
+        let (first, last) = (space.first_bus, space.last_bus);
+        log!("PCI segment {} buses {first:#x} to {last:#x} at {:#x}", space.segment, space.address.0);
+    }
+    log!("Screen: {:?}", facts.display);
 }
 
 /// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.

@@ -38,6 +38,14 @@ pub(crate) extern "C" fn first_boot() -> ! {
         selftest::run();
     }
     smp::start_others();
+    let word = record
+        .facts
+        .command_line()
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("boot-selftest="));
+    if let Some(what) = word {
+        selftest::end(what);
+    }
     log!("Boot complete");
     control::halt()
 }

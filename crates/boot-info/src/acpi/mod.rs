@@ -89,12 +89,17 @@ pub struct AcpiFacts {
 const HEADER: usize = 36;
 
 impl AcpiFacts {
-    /// Reads all tables. `copy` is the root pointer's copy the boot loader passed, if it did.
+    /// Reads all tables. `copy` is the root pointer's copy the boot loader passed, if it did; `efi_system_table` leads
+    /// to it on UEFI machines.
     ///
     /// # Errors
     /// See [`AcpiError`]; a missing HPET, FADT or MCFG is none, a missing MADT is.
-    pub fn read(firmware: &impl Firmware, copy: Option<[u8; 36]>) -> Result<Self, AcpiError> {
-        let root = find_root(firmware, copy).ok_or(AcpiError::NoRootPointer)?;
+    pub fn read(
+        firmware: &impl Firmware,
+        copy: Option<[u8; 36]>,
+        efi_system_table: Option<Maddr>,
+    ) -> Result<Self, AcpiError> {
+        let root = find_root(firmware, copy, efi_system_table).ok_or(AcpiError::NoRootPointer)?;
         let mut facts = Self { root: Some(root), ..Self::default() };
         let mut has_madt = false;
         let (tables, width) = root_table(firmware, &root)?;
@@ -128,8 +133,11 @@ fn root_table<'f>(firmware: &'f impl Firmware, root: &RootPointer) -> Result<(&'
     Ok((&table[HEADER..], width))
 }
 
-fn find_root(firmware: &impl Firmware, copy: Option<[u8; 36]>) -> Option<RootPointer> {
-    let found = scan(firmware);
+fn find_root(firmware: &impl Firmware, copy: Option<[u8; 36]>, efi: Option<Maddr>) -> Option<RootPointer> {
+    let found = match efi {
+        Some(system_table) => efi_root(firmware, system_table),
+        None => scan(firmware),
+    };
     match copy.filter(is_root) {
         Some(copy) => {
             let address =
@@ -138,6 +146,20 @@ fn find_root(firmware: &impl Firmware, copy: Option<[u8; 36]>) -> Option<RootPoi
         }
         None => found,
     }
+}
+
+/// Searches the configuration table of a 64-bit UEFI (UEFI specification 2.10, 4.3 and 4.6), the newer version first.
+fn efi_root(firmware: &impl Firmware, system_table: Maddr) -> Option<RootPointer> {
+    const ACPI_2: [u8; 16] = *b"\x71\xe8\x68\x88\xf1\xe4\xd3\x11\xbc\x22\x00\x80\xc7\x3c\x88\x81";
+    const ACPI_1: [u8; 16] = *b"\x30\x2d\x9d\xeb\x88\x2d\xd3\x11\x9a\x16\x00\x90\x27\x3f\xc1\x4d";
+    const ENTRY: usize = 24;
+    let table = firmware.bytes(system_table, 120).filter(|table| table.starts_with(b"IBI SYST"))?;
+    let count = u64_at(table, 104).and_then(|count| usize::try_from(count).ok())?;
+    let entries = firmware.bytes(Maddr(u64_at(table, 112)?), count.checked_mul(ENTRY)?)?;
+    [ACPI_2, ACPI_1].into_iter().find_map(|wanted| {
+        let entry = entries.chunks_exact(ENTRY).find(|entry| entry.starts_with(&wanted))?;
+        root_at(firmware, Maddr(u64_at(entry, 16)?))
+    })
 }
 
 /// Searches the extended BIOS data area and the BIOS area (5.2.5.1).
@@ -149,18 +171,20 @@ fn scan(firmware: &impl Firmware) -> Option<RootPointer> {
     let areas = [(ebda.unwrap_or(0), 0x400), (0xe_0000, 0x2_0000)];
     for (start, len) in areas.into_iter().filter(|(start, _)| *start >= 0x400) {
         for address in (start..start + len).step_by(16) {
-            let Some(bytes) = firmware.bytes(Maddr(address), 36) else { break };
-            let mut copy = [0; 36];
-            copy.copy_from_slice(bytes);
-            if copy[15] < 2 {
-                copy[20..].fill(0);
-            }
-            if is_root(&copy) {
-                return Some(RootPointer { address: Some(Maddr(address)), copy });
+            if let Some(root) = root_at(firmware, Maddr(address)) {
+                return Some(root);
             }
         }
     }
     None
+}
+
+fn root_at(firmware: &impl Firmware, address: Maddr) -> Option<RootPointer> {
+    let mut copy = *firmware.bytes(address, 36)?.first_chunk()?;
+    if copy[15] < 2 {
+        copy[20..].fill(0);
+    }
+    is_root(&copy).then_some(RootPointer { address: Some(address), copy })
 }
 
 fn is_root(copy: &[u8; 36]) -> bool {
