@@ -43,6 +43,17 @@ pub(crate) fn run() {
     the_image_switches();
     scratch_memory_comes_back();
     interrupts::come();
+    log!("Self-test: {} bytes of boot stack never used", unused_boot_stack());
+}
+
+/// Bytes at the low end of the boot stack that still are zero.
+fn unused_boot_stack() -> usize {
+    unsafe extern "C" {
+        static boot_stack: [u8; 65536];
+    }
+    let stack = &raw const boot_stack;
+    // SAFETY: `entry` reserves these bytes, and nobody is on that stack any more.
+    unsafe { &*stack }.iter().take_while(|byte| **byte == 0).count()
 }
 
 /// Ends the boot the way `what` says.
