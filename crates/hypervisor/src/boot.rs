@@ -68,7 +68,9 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
 
     facts.apic_mode = devices::apic_mode(&facts);
     devices::start(&mut facts);
+    console::set_clock(facts.timing.tsc_khz);
     memory.below = u64::MAX;
+    let log = memory.log_ring(cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
     let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
     let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
@@ -79,7 +81,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let root = tables.root();
     memory.seal(
         tables,
-        Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, heap, ram },
+        Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, log, heap, ram },
     );
 
     *FREE.lock() = Some(free);
@@ -257,6 +259,17 @@ impl BootFrames<'_> {
         // SAFETY: just taken, and in the direct map of the final tables.
         unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
         tables.map(self, va, Maddr(range.start), range.len(), access, PageSize::Large).expect("mapping");
+        range
+    }
+
+    /// Sets the log's ring aside and moves the log there.
+    fn log_ring(&mut self, cpus: u32) -> Range {
+        let bytes = console::memory_for(::console::ring::bytes_for(None, cpus, 2));
+        let range = self.take(bytes, ids::FRAME_SIZE);
+        // SAFETY: just taken.
+        unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
+        // SAFETY: as above; recorded as the log's in the sealed record.
+        unsafe { console::adopt(range) };
         range
     }
 

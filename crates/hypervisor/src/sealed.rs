@@ -31,6 +31,8 @@ pub(crate) struct Sealed {
     pub(crate) vault: Range,
     /// Memory mapped at `layout::M2P`.
     pub(crate) m2p: Range,
+    /// The log's ring: kept over a microreboot (`console::adopt`).
+    pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
     /// All RAM: what the direct map shows.
