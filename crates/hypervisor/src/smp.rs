@@ -16,7 +16,7 @@ static ONLINE: AtomicU32 = AtomicU32::new(1);
 /// Starts every CPU the facts list, one after the other.
 pub(crate) fn start_others() {
     let record = sealed();
-    let apic = devices::local_apic(&record.facts);
+    let apic = devices::local_apic(record.facts);
     let first = record.facts.cpus().iter().take(record.cpus as usize);
     for (number, cpu) in (0..).zip(first).skip(1) {
         let before = ONLINE.load(Ordering::Acquire);
@@ -44,7 +44,7 @@ extern "C" fn cpu_entry(cpu: CpuId) -> ! {
     unsafe { control::enable_features() };
     // SAFETY: boot wrote this CPU's tables.
     unsafe { tables::load(cpu) };
-    devices::enable_local_apic(&sealed().facts, cpu.0 as usize);
+    devices::enable_local_apic(sealed().facts, cpu.0 as usize);
     // Pairs with the acquire loads in `start_others`.
     ONLINE.fetch_add(1, Ordering::Release);
     start::ap_start(cpu.0)
