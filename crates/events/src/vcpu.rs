@@ -74,7 +74,7 @@ impl<'l, M: GuestMemory> Events<'l, M> {
     ) -> Result<(), Error> {
         let domain = self.lock(tx, slot)?;
         let (vcpu_slot, vcpu) = self.region.vcpu(domain, id)?;
-        if u64::from(offset) > FRAME_SIZE - INFO_SIZE || offset % 8 != 0 {
+        if u64::from(offset) > FRAME_SIZE - INFO_SIZE || !offset.is_multiple_of(8) {
             return Err(Error::BadOffset);
         }
         if vcpu.registered.get() {
