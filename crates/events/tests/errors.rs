@@ -85,6 +85,8 @@ fn teardown_returns_chunks() {
         }
     }
     assert_eq!(audit(&w.region), Ok(()));
+    w.run(Op::TeardownStep(0));
+    assert_eq!(w.run(Op::AllocUnbound(0, 1)), refused(Error::Invalid), "it is dying");
     while w.run(Op::TeardownStep(0)) != Answer::Value(0) {}
     assert_eq!(w.events().status(slot, 1), Err(Error::NoSuchDomain));
     assert_eq!(audit(&w.region), Ok(()));

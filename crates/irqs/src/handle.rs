@@ -6,6 +6,8 @@ use crate::{Error, Irqs, Kind, Trigger};
 use ids::{DomainSlot, FRAME_SIZE, Mfn};
 use vault::{Effect, Tx, kind};
 
+/// Pins that stand for the ISA bus.
+const ISA_PINS: u32 = 16;
 /// `XENIRQSTAT_needs_eoi`: the guest must end the interrupt by a hypercall unless its bitmap says else.
 pub const STATUS_NEEDS_EOI: u32 = 1;
 /// `XENIRQSTAT_shared`: several guests handle it. Never set: one domain handles an irq.
@@ -68,7 +70,8 @@ impl<'l> Irqs<'l> {
     /// unmasked. `share` is `BIND_PIRQ__WILL_SHARE`.
     ///
     /// # Errors
-    /// `NoSuchDomain`; `Invalid`: not mapped, or a pin that is not set up; `Exists`: bound already.
+    /// `NoSuchDomain`; `Invalid`: not mapped, or a pin (no ISA one) that is not set up; `Exists`: bound already;
+    /// `NoSpace`: no vector.
     pub fn bind(
         &self,
         tx: &mut Tx<'l>,
@@ -81,7 +84,10 @@ impl<'l> Irqs<'l> {
         self.lock_mapping(tx);
         let irq = self.region.mapped(domain, pirq).ok_or(Error::Invalid)?;
         let record = self.lock_irq(tx, irq)?;
-        if record.kind() == Kind::None || port == 0 {
+        if record.kind() == Kind::None {
+            self.set_up_isa(tx, irq, record)?;
+        }
+        if port == 0 {
             return Err(Error::Invalid);
         }
         if record.port.get() != 0 {
@@ -92,6 +98,19 @@ impl<'l> Irqs<'l> {
         tx.set(&record.masked, false);
         tx.publish(routed(irq));
         self.publish_eoi_word(tx, domain, pirq / 64);
+        Ok(())
+    }
+
+    /// Pins of the ISA bus need no set-up by the guest: they are edge triggered and active high.
+    fn set_up_isa(&self, tx: &mut Tx<'l>, irq: u32, record: &'static IrqRecord) -> Result<(), Error> {
+        if irq >= ISA_PINS.min(self.region.gsis) {
+            return Err(Error::Invalid);
+        }
+        let vector = self.take_vector(tx, irq)?;
+        tx.set(&record.kind, Kind::Gsi as u8);
+        tx.set(&record.vector, vector);
+        tx.set(&record.level, false);
+        tx.set(&record.low, false);
         Ok(())
     }
 

@@ -178,7 +178,11 @@ fn refusals() {
     assert_eq!(w.tx(|i, tx| i.unmap_pirq(tx, D[0], 3)), Err(Error::Invalid));
     assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 3, 1, false)), Err(Error::Invalid));
     assert_eq!(w.map(D[0], Source::Gsi(7), Some(7)), Ok((7, 7)));
-    assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 7, 1, false)), Err(Error::Invalid), "not set up");
+    assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 7, 9, false)), Ok(()), "an ISA pin");
+    assert_eq!(w.irqs().route(7).map(|route| (route.trigger, route.masked)), Some((Trigger::Edge, false)));
+    assert_eq!(w.setup(7, Trigger::Level), Err(Error::Exists));
+    assert_eq!(w.map(D[1], Source::Gsi(20), Some(20)), Ok((20, 20)));
+    assert_eq!(w.tx(|i, tx| i.bind(tx, D[1], 20, 1, false)), Err(Error::Invalid), "not set up");
     w.tx(|i, tx| i.bind(tx, D[0], 16, 1, false)).unwrap();
     assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 16, 2, false)), Err(Error::Exists));
     assert_eq!(w.tx(|i, tx| i.eoi(tx, D[0], 99)).err(), Some(Error::Invalid));
