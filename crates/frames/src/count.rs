@@ -117,9 +117,10 @@ impl Frames {
         }
     }
 
-    /// Ends unvalidation: no kind, no pin; the worker's typed reference goes with the commit.
+    /// Ends unvalidation: no pin; the worker's typed reference goes with the commit and takes the kind with
+    /// it. Until then the kind keeps others away, for this transaction may still be undone.
     pub fn finish_unwork(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
-        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false).with_kind(Kind::None));
+        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false));
         tx.publish(Self::put_typed(mfn));
     }
 
@@ -144,13 +145,16 @@ impl Frames {
 
     /// Applies a dropped typed reference, exactly once; frees the frame if it was the last of all. A page
     /// table whose last typed reference goes stays validated (*dormant*): its entries keep their
-    /// references until [`begin_unwork`](Self::begin_unwork).
+    /// references until [`begin_unwork`](Self::begin_unwork). A descriptor table holds none and is let go.
     pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
-            match (new.typed(), u.kind()) {
-                (0, Kind::Writable) => new.with_validated(false),
-                _ => new,
+            if u.is_plain() {
+                new.with_kind(Kind::Writable)
+            } else if new.typed() == 0 && (u.kind() == Kind::Descriptors || !u.is_validated()) {
+                new.with_validated(false).with_kind(Kind::None)
+            } else {
+                new
             }
         });
     }
@@ -179,11 +183,11 @@ fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> 
     if old.is_validated() && old.kind() == kind {
         return Ok(Ok(old.plus_typed()));
     }
+    if kind == Kind::Writable && old.is_plain() {
+        return Ok(Ok(old.plus_typed()));
+    }
     if old.typed() != 0 || old.is_validated() {
         return Err(FrameError::InUse(old.kind()));
     }
-    match kind {
-        Kind::Writable => Ok(Ok(old.with_kind(kind).with_validated(true).plus_typed())),
-        _ => Ok(Err(Got::MustValidate)),
-    }
+    Ok(Err(Got::MustValidate))
 }
