@@ -1,7 +1,7 @@
 //! Taking and dropping references.
 
 use crate::usage::{Kind, Usage};
-use crate::{Frame, Frames, Owner};
+use crate::{Frame, Frames, Owner, Stage};
 use ids::Mfn;
 use vault::{Once, Tx};
 
@@ -86,6 +86,7 @@ impl Frames {
             let new = old.plus_typed().with_kind(kind).with_in_work(true);
             if tx.exchange(&frame.usage, old.0, new.0) {
                 tx.set(&frame.cursor, 0);
+                tx.set(&frame.stage, Stage::UP);
                 return Ok(());
             }
         }
@@ -100,18 +101,28 @@ impl Frames {
     }
 
     /// Turns a validated table back to *in work*, to be unvalidated down from `cursor`, if the one typed
-    /// reference left is the caller's or none is (dormant: the worker then takes one). Refuses, returning
-    /// false, when others hold it.
+    /// reference left is the caller's, who leaves it to the work. Refuses, returning false, when others hold
+    /// it. The table's lock must be held.
     pub fn begin_unwork(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) -> bool {
+        self.begin_down(tx, frame, cursor, 1)
+    }
+
+    /// The same for a dormant table: nobody holds it, the work takes the one reference.
+    pub fn begin_unwork_dormant(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) -> bool {
+        self.begin_down(tx, frame, cursor, 0)
+    }
+
+    fn begin_down(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16, holders: u64) -> bool {
         loop {
             let old = frame.usage();
-            if old.typed() > 1 || !old.is_validated() {
+            if old.typed() != holders || !old.is_validated() || old.kind().level().is_none() {
                 return false;
             }
-            let held = if old.typed() == 0 { old.plus_typed() } else { old };
+            let held = if holders == 0 { old.plus_typed() } else { old };
             let new = held.with_validated(false).with_in_work(true);
             if tx.exchange(&frame.usage, old.0, new.0) {
                 tx.set(&frame.cursor, cursor);
+                tx.set(&frame.stage, Stage::DOWN);
                 return true;
             }
         }
