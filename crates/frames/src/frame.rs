@@ -54,6 +54,13 @@ impl Stage {
     pub const DOWN: Stage = Stage(1);
     /// It was refused while being validated: it is being unvalidated, then its validator hears of it.
     pub const REFUSED: Stage = Stage(2);
+    /// The same, because of device memory its owner may not reach.
+    pub const NOT_PERMITTED: Stage = Stage(3);
+
+    /// Whether it was refused, whatever the reason.
+    pub fn is_refused(self) -> bool {
+        self.0 >= Self::REFUSED.0
+    }
 }
 
 vault::plain!(Stage: u8);

@@ -76,7 +76,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                         then(tx)?;
                         return Ok(Begun::Taken);
                     }
-                    Got::InWork if self.is_refused(mfn) => return Ok(Begun::Refused),
+                    Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
                     Got::InWork => {}
                     Got::MustValidate => {
                         let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
@@ -92,15 +92,16 @@ impl<M: GuestMemory> Mmu<'_, M> {
             match begun {
                 Ok(Begun::Taken) => return Ok(()),
                 Ok(Begun::Refused) => {
+                    let e = self.refusal(mfn).unwrap_or(MmuError::Invalid);
                     self.unwork(j, mfn, level, &mut |_| {})?;
-                    return Err(MmuError::Invalid);
+                    return Err(e);
                 }
                 Ok(Begun::Work) => match self.work(j, mfn, level, subject, outer, then) {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
                     Err(MmuError::Preempted) => return Err(MmuError::Preempted),
                     Err(e) => {
-                        if self.refuse(j, mfn, level) {
+                        if self.refuse(j, mfn, level, e) {
                             self.unwork(j, mfn, level, &mut |_| {})?;
                         }
                         return Err(e);
@@ -115,21 +116,26 @@ impl<M: GuestMemory> Mmu<'_, M> {
     /// Notes that a table in work is invalid, so that a repetition unvalidates it and then says so again,
     /// rather than validate anew what was given back. Returns whether it is to be unvalidated now; one that
     /// is pinned waits for its unpinning.
-    fn refuse<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32) -> bool {
+    fn refuse<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, e: MmuError) -> bool {
         let Some(frame) = self.frames.frame(mfn) else { return false };
         j.change(|tx| {
             tx.lock(self.locks.of(mfn, level));
             let usage = frame.usage();
             let refused = usage.is_in_work() && usage.kind() == Kind::table(level) && !usage.is_pinned();
             if refused {
-                tx.set(&frame.stage, Stage::REFUSED);
+                let refusal = if e == MmuError::NotPermitted { Stage::NOT_PERMITTED } else { Stage::REFUSED };
+                tx.set(&frame.stage, refusal);
             }
             refused
         })
     }
 
-    fn is_refused(&self, mfn: Mfn) -> bool {
-        self.frames.frame(mfn).is_some_and(|f| f.stage.get() == Stage::REFUSED)
+    /// Why a table in work was refused.
+    fn refusal(&self, mfn: Mfn) -> Option<MmuError> {
+        match self.frames.frame(mfn)?.stage.get() {
+            Stage::NOT_PERMITTED => Some(MmuError::NotPermitted),
+            stage => stage.is_refused().then_some(MmuError::Invalid),
+        }
     }
 
     pub(crate) fn lock_outer(&self, tx: &mut Tx<'static>, outer: Outer) {
@@ -163,10 +169,11 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if !usage.is_in_work() || usage.kind() != Kind::table(level) {
                     return Ok(Step::Gone);
                 }
-                match frame.stage.get() {
-                    Stage::REFUSED => return Err(MmuError::Invalid),
-                    Stage::UP => {}
-                    _ => tx.set(&frame.stage, Stage::UP),
+                if let Some(e) = self.refusal(mfn) {
+                    return Err(e);
+                }
+                if frame.stage.get() != Stage::UP {
+                    tx.set(&frame.stage, Stage::UP);
                 }
                 match frame.cursor.get() {
                     ENTRIES => {
@@ -208,7 +215,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         if usage.kind() != Kind::table(level) || !usage.is_in_work() && !usage.is_validated() {
             return Err(MmuError::Invalid);
         }
-        if usage.is_in_work() && frame.stage.get() == Stage::REFUSED {
+        if usage.is_in_work() && frame.stage.get().is_refused() {
             return Err(MmuError::Invalid);
         }
         if !usage.is_in_work() || index >= ENTRIES {

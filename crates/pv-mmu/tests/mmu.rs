@@ -4,4 +4,5 @@ mod audit;
 #[path = "world/mod.rs"]
 mod world;
 
+mod crash;
 mod random;

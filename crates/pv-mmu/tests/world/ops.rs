@@ -134,7 +134,7 @@ impl From<Result<(), MmuError>> for Tried {
 }
 
 /// Tries that a repeated operation may take.
-const MAX_TRIES: u32 = 3000;
+pub(crate) const MAX_TRIES: u32 = 3000;
 
 impl World {
     /// One try of an operation, within an entry that the caller begins and ends.
