@@ -41,6 +41,11 @@ impl Frame {
     pub fn following(&self) -> Option<Mfn> {
         link(self.next.get())
     }
+
+    /// The frame before this one on its list, for the audit.
+    pub fn preceding(&self) -> Option<Mfn> {
+        link(self.prev.get())
+    }
 }
 
 fn link(raw: u32) -> Option<Mfn> {
