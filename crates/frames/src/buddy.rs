@@ -4,6 +4,7 @@
 //! an address width (DMA) looks at the zones that fit. Freed frames go back one by one;
 //! [`Frames::merge_one`] joins buddies, a transaction each, when a larger block is wanted.
 
+use crate::frame::links;
 use crate::usage::Usage;
 use crate::{Frame, Frames, Owner};
 use ids::{DomainSlot, Mfn};
@@ -98,7 +99,8 @@ impl Frames {
     }
 
     /// Allocates 2^`order` adjacent frames (`order` at most [`MAX_ASSIGN_ORDER`]) below `2^address_bits`
-    /// to a domain: general reference, page list and count. Their M2P entries are the caller's.
+    /// to a domain: general reference, page list and count. Their M2P entries are the caller's. Takes at
+    /// most 190 undo entries.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -123,9 +125,8 @@ impl Frames {
         for index in 0..1u32 << order {
             let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
             self.own(tx, frame, Owner::domain(slot))?;
-            self.enlist(tx, slot, mfn + index, frame);
         }
-        tx.set(&list.pages, pages);
+        self.enlist(tx, slot, mfn, 1 << order);
         Ok(Mfn(mfn.into()))
     }
 
@@ -162,11 +163,9 @@ impl Frames {
     /// First boot: hands a frame the hypervisor kept (a boot module) to a domain.
     pub fn adopt(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn) -> Result<(), NoMemory> {
         let frame = self.frame(mfn).ok_or(NoMemory)?;
-        let list = self.list(slot);
         tx.lock(self.list_lock(slot));
         self.own(tx, frame, Owner::domain(slot))?;
-        self.enlist(tx, slot, mfn.0 as u32, frame);
-        tx.set(&list.pages, list.pages.get() + 1);
+        self.enlist(tx, slot, mfn.0 as u32, 1);
         Ok(())
     }
 
@@ -195,12 +194,11 @@ impl Frames {
         let head = &self.heap.heads[zone][order as usize];
         let old = head.get();
         if let Some(frame) = self.frame(Mfn(mfn.into())) {
-            tx.set(&frame.next, old);
-            tx.set(&frame.prev, 0);
+            tx.set(&frame.links, links(old, 0));
             tx.set(&frame.order, order as u8);
         }
         match self.linked(old) {
-            Some(second) => tx.set(&second.prev, mfn),
+            Some(second) => tx.set(&second.links, links(second.next(), mfn)),
             None => tx.set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1 << order),
         }
         tx.set(head, mfn);
@@ -209,9 +207,9 @@ impl Frames {
     fn unlink(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
         let zone = zone_of(mfn);
         let Some(frame) = self.frame(Mfn(mfn.into())) else { return };
-        let (next, prev) = (frame.next.get(), frame.prev.get());
+        let (next, prev) = (frame.next(), frame.prev());
         match self.linked(prev) {
-            Some(before) => tx.set(&before.next, next),
+            Some(before) => tx.set(&before.links, links(next, before.prev())),
             None => {
                 tx.set(&self.heap.heads[zone][order as usize], next);
                 if next == 0 {
@@ -220,7 +218,7 @@ impl Frames {
             }
         }
         if let Some(after) = self.linked(next) {
-            tx.set(&after.prev, prev);
+            tx.set(&after.links, links(after.next(), prev));
         }
         tx.set(&frame.order, NO_BLOCK);
     }
@@ -235,11 +233,10 @@ impl Frames {
         let zone = zone_of(raw);
         let old = self.heap.heads[zone][0].get();
         match self.linked(old) {
-            Some(second) => once.then_set(&second.prev, raw),
+            Some(second) => once.then_set(&second.links, links(second.next(), raw)),
             None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1),
         }
-        once.then_set(&frame.next, old);
-        once.then_set(&frame.prev, 0);
+        once.then_set(&frame.links, links(old, 0));
         once.then_set(&frame.order, 0);
         once.then_set(&self.heap.heads[zone][0], raw);
         once.then_set(&self.heap.free, self.heap.free.get() + 1);
@@ -260,7 +257,7 @@ impl Frames {
                 self.push(tx, at.min(buddy), order + 1);
                 return true;
             }
-            at = frame.next.get();
+            at = frame.next();
         }
         false
     }
@@ -270,6 +267,6 @@ impl Frames {
         let zone = zone_of(mfn);
         frame.usage().owner() == Owner::FREE
             && frame.block_order() == order
-            && (frame.prev.get() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
+            && (frame.prev() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
     }
 }
