@@ -4,6 +4,7 @@
 //! an address width (DMA) looks at the zones that fit. Freed frames go back one by one;
 //! [`Frames::merge_one`] joins buddies, a transaction each, when a larger block is wanted.
 
+use crate::frame::links;
 use crate::usage::Usage;
 use crate::{Frame, Frames, Owner};
 use ids::{DomainSlot, Mfn};
@@ -33,6 +34,11 @@ record! {
         orders: [Durable<u32>; ZONES],
         heads: [[Durable<u32>; ORDERS]; ZONES],
     }
+}
+
+/// The highest zone whose frames all lie below `2^address_bits`.
+fn zones_below(address_bits: u32) -> usize {
+    (address_bits.saturating_sub(ids::FRAME_SHIFT) as usize).min(ZONES - 1)
 }
 
 impl Heap {
@@ -98,7 +104,8 @@ impl Frames {
     }
 
     /// Allocates 2^`order` adjacent frames (`order` at most [`MAX_ASSIGN_ORDER`]) below `2^address_bits`
-    /// to a domain: general reference, page list and count. Their M2P entries are the caller's.
+    /// to a domain: general reference, page list and count. Their M2P entries are the caller's. Takes at
+    /// most 190 undo entries.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -109,23 +116,48 @@ impl Frames {
         order: u32,
         address_bits: u32,
     ) -> Result<Mfn, NoMemory> {
+        self.allocate_as(tx, slot, order, address_bits, true)
+    }
+
+    /// As [`allocate`](Self::allocate), whatever the domain's limit: for frames that take the place of as
+    /// many that the same transaction releases.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate_in_place(
+        &self,
+        tx: &mut Tx<'_>,
+        slot: DomainSlot,
+        order: u32,
+        address_bits: u32,
+    ) -> Result<Mfn, NoMemory> {
+        self.allocate_as(tx, slot, order, address_bits, false)
+    }
+
+    fn allocate_as(
+        &self,
+        tx: &mut Tx<'_>,
+        slot: DomainSlot,
+        order: u32,
+        address_bits: u32,
+        limited: bool,
+    ) -> Result<Mfn, NoMemory> {
         if order > MAX_ASSIGN_ORDER {
             return Err(NoMemory);
         }
         let list = self.list(slot);
         tx.lock(self.list_lock(slot));
         let pages = list.pages.get() + (1 << order);
-        if pages > list.max_pages.get() {
+        if limited && pages > list.max_pages.get() {
             return Err(NoMemory);
         }
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, order, address_bits)?;
         for index in 0..1u32 << order {
             let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
-            self.own(tx, frame, Owner::domain(slot))?;
-            self.enlist(tx, slot, mfn + index, frame);
+            self.own(tx, frame, Usage::allocated(Owner::domain(slot)))?;
         }
-        tx.set(&list.pages, pages);
+        self.enlist(tx, slot, mfn, 1 << order);
         Ok(Mfn(mfn.into()))
     }
 
@@ -137,7 +169,7 @@ impl Frames {
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
-        self.own(tx, frame, Owner::HYPERVISOR)?;
+        self.own(tx, frame, Usage::allocated(Owner::HYPERVISOR))?;
         Ok(Mfn(mfn.into()))
     }
 
@@ -150,30 +182,27 @@ impl Frames {
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
-        self.own(tx, frame, Owner::domain(slot))?;
+        self.own(tx, frame, Usage::shared(Owner::domain(slot)))?;
         Ok(Mfn(mfn.into()))
     }
 
-    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, owner: Owner) -> Result<(), NoMemory> {
+    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, usage: Usage) -> Result<(), NoMemory> {
         let old = frame.usage();
-        if tx.exchange(&frame.usage, old.0, Usage::allocated(owner).0) { Ok(()) } else { Err(NoMemory) }
+        if tx.exchange(&frame.usage, old.0, usage.0) { Ok(()) } else { Err(NoMemory) }
     }
 
     /// First boot: hands a frame the hypervisor kept (a boot module) to a domain.
     pub fn adopt(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn) -> Result<(), NoMemory> {
         let frame = self.frame(mfn).ok_or(NoMemory)?;
-        let list = self.list(slot);
         tx.lock(self.list_lock(slot));
-        self.own(tx, frame, Owner::domain(slot))?;
-        self.enlist(tx, slot, mfn.0 as u32, frame);
-        tx.set(&list.pages, list.pages.get() + 1);
+        self.own(tx, frame, Usage::allocated(Owner::domain(slot)))?;
+        self.enlist(tx, slot, mfn.0 as u32, 1);
         Ok(())
     }
 
     /// Takes a free block of exactly `order`, splitting a larger one; the heap lock is held.
     fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
-        let top = (address_bits.saturating_sub(ids::FRAME_SHIFT) as usize).min(ZONES - 1);
-        for zone in (0..=top).rev() {
+        for zone in (0..=zones_below(address_bits)).rev() {
             let fitting = self.heap.orders[zone].get() >> order;
             if fitting == 0 {
                 continue;
@@ -195,12 +224,11 @@ impl Frames {
         let head = &self.heap.heads[zone][order as usize];
         let old = head.get();
         if let Some(frame) = self.frame(Mfn(mfn.into())) {
-            tx.set(&frame.next, old);
-            tx.set(&frame.prev, 0);
+            tx.set(&frame.links, links(old, 0));
             tx.set(&frame.order, order as u8);
         }
         match self.linked(old) {
-            Some(second) => tx.set(&second.prev, mfn),
+            Some(second) => tx.set(&second.links, links(second.next(), mfn)),
             None => tx.set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1 << order),
         }
         tx.set(head, mfn);
@@ -209,9 +237,9 @@ impl Frames {
     fn unlink(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
         let zone = zone_of(mfn);
         let Some(frame) = self.frame(Mfn(mfn.into())) else { return };
-        let (next, prev) = (frame.next.get(), frame.prev.get());
+        let (next, prev) = (frame.next(), frame.prev());
         match self.linked(prev) {
-            Some(before) => tx.set(&before.next, next),
+            Some(before) => tx.set(&before.links, links(next, before.prev())),
             None => {
                 tx.set(&self.heap.heads[zone][order as usize], next);
                 if next == 0 {
@@ -220,7 +248,7 @@ impl Frames {
             }
         }
         if let Some(after) = self.linked(next) {
-            tx.set(&after.prev, prev);
+            tx.set(&after.links, links(after.next(), prev));
         }
         tx.set(&frame.order, NO_BLOCK);
     }
@@ -228,18 +256,17 @@ impl Frames {
     /// Queues the return of a frame to the free lists as consequence of its last reference's end.
     pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
         if let Some(slot) = owner.slot() {
-            self.chain_delist(once, slot, frame);
+            self.chain_delist(once, slot, mfn, frame);
         }
         once.lock(&self.locks.heap);
         let raw = mfn.0 as u32;
         let zone = zone_of(raw);
         let old = self.heap.heads[zone][0].get();
         match self.linked(old) {
-            Some(second) => once.then_set(&second.prev, raw),
+            Some(second) => once.then_set(&second.links, links(second.next(), raw)),
             None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1),
         }
-        once.then_set(&frame.next, old);
-        once.then_set(&frame.prev, 0);
+        once.then_set(&frame.links, links(old, 0));
         once.then_set(&frame.order, 0);
         once.then_set(&self.heap.heads[zone][0], raw);
         once.then_set(&self.heap.free, self.heap.free.get() + 1);
@@ -260,9 +287,17 @@ impl Frames {
                 self.push(tx, at.min(buddy), order + 1);
                 return true;
             }
-            at = frame.next.get();
+            at = frame.next();
         }
         false
+    }
+
+    /// Joins one pair of free buddies smaller than `order` below `2^address_bits`, if it finds one.
+    pub fn merge_below(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> bool {
+        (0..order.min(MAX_ORDER)).any(|o| {
+            let mut zones = (0..=zones_below(address_bits)).rev();
+            zones.any(|zone| self.heap.orders[zone].get() & 1 << o != 0 && self.merge_one(tx, zone, o))
+        })
     }
 
     fn is_free_block(&self, mfn: u32, order: u32) -> bool {
@@ -270,6 +305,6 @@ impl Frames {
         let zone = zone_of(mfn);
         frame.usage().owner() == Owner::FREE
             && frame.block_order() == order
-            && (frame.prev.get() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
+            && (frame.prev() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
     }
 }

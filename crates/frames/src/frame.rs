@@ -46,16 +46,14 @@ impl core::fmt::Debug for Owner {
 record! {
     /// One machine frame.
     ///
-    /// Lock: `usage` none (compare-exchange); `next` and `prev` the owner's list lock, or the heap lock
-    /// while free; `cursor` and `order` whoever set *in work*, or the heap lock while free.
+    /// Lock: `usage` none (compare-exchange); `links` the owner's list lock, or the heap lock while free; `cursor` and `order` whoever set *in work*, or the heap lock while free.
     /// Rebuild: nothing is derived from it but the audit's counts.
     pub struct Frame {
         /// Owner, kind and counts: a [`Usage`].
         pub(crate) usage: Word,
-        /// Next frame on its list; 0 ends it.
-        pub(crate) next: Durable<u32>,
-        /// Frame before it on its list; 0 at the head.
-        pub(crate) prev: Durable<u32>,
+        /// Next frame on its list (low half; 0 ends it) and the one before (high half; 0 at the head): one
+        /// word, so that linking a frame is one journaled store.
+        pub(crate) links: Durable<u64>,
         /// Entries validated (or still to be unvalidated) of a page table in work.
         pub cursor: Durable<u16>,
         /// Order of the free block it heads.
@@ -67,7 +65,20 @@ record! {
 
 const_assert_eq!(size_of::<Frame>(), 24);
 
+/// The two links of a frame as one word.
+pub(crate) const fn links(next: u32, prev: u32) -> u64 {
+    (prev as u64) << 32 | next as u64
+}
+
 impl Frame {
+    pub(crate) fn next(&self) -> u32 {
+        self.links.get() as u32
+    }
+
+    pub(crate) fn prev(&self) -> u32 {
+        (self.links.get() >> 32) as u32
+    }
+
     /// Owner, kind and counts.
     #[inline(always)]
     pub fn usage(&self) -> Usage {

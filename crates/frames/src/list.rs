@@ -1,5 +1,6 @@
 //! A domain's frames, threaded through their records, so that teardown finds them without a scan.
 
+use crate::frame::links;
 use crate::{Frame, Frames};
 use ids::{DomainSlot, Mfn};
 use vault::{Durable, LockWord, Once, Tx, record};
@@ -39,7 +40,7 @@ impl PageList {
 impl Frame {
     /// The frame after this one on its list.
     pub fn following(&self) -> Option<Mfn> {
-        link(self.next.get())
+        link(self.next())
     }
 }
 
@@ -63,29 +64,41 @@ impl Frames {
         tx.set(&self.list(slot).max_pages, pages);
     }
 
-    /// Puts a frame at the head of a domain's list; the caller holds the list lock.
-    pub(crate) fn enlist(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: u32, frame: &Frame) {
+    /// Puts `count` adjacent frames at the head of a domain's list and counts them; the caller holds the
+    /// list lock.
+    pub(crate) fn enlist(&self, tx: &mut Tx<'_>, slot: DomainSlot, first: u32, count: u32) {
         let list = self.list(slot);
         let old = list.head.get();
+        let last = first + count - 1;
         if let Some(second) = self.linked(old) {
-            tx.set(&second.prev, mfn);
+            tx.set(&second.links, links(second.next(), last));
         }
-        tx.set(&frame.next, old);
-        tx.set(&frame.prev, 0);
-        tx.set(&list.head, mfn);
+        for mfn in first..=last {
+            let next = if mfn == last { old } else { mfn + 1 };
+            let prev = if mfn == first { 0 } else { mfn - 1 };
+            if let Some(frame) = self.linked(mfn) {
+                tx.set(&frame.links, links(next, prev));
+            }
+        }
+        tx.set(&list.head, first);
+        tx.set(&list.pages, list.pages.get() + u64::from(count));
     }
 
-    /// Queues taking a frame off its domain's list as consequence of its last reference's end.
-    pub(crate) fn chain_delist(&self, once: &mut Once<'_, '_>, slot: DomainSlot, frame: &Frame) {
+    /// Queues taking a frame off its domain's list as consequence of its last reference's end. Frames that
+    /// the hypervisor shares with the domain are on none.
+    pub(crate) fn chain_delist(&self, once: &mut Once<'_, '_>, slot: DomainSlot, mfn: Mfn, frame: &Frame) {
         once.lock(self.list_lock(slot));
         let list = self.list(slot);
-        let (next, prev) = (frame.next.get(), frame.prev.get());
+        let (next, prev) = (frame.next(), frame.prev());
+        if prev == 0 && list.first() != Some(mfn) {
+            return;
+        }
         match self.linked(prev) {
-            Some(before) => once.then_set(&before.next, next),
+            Some(before) => once.then_set(&before.links, links(next, before.prev())),
             None => once.then_set(&list.head, next),
         }
         if let Some(after) = self.linked(next) {
-            once.then_set(&after.prev, prev);
+            once.then_set(&after.links, links(after.next(), prev));
         }
         once.then_set(&list.pages, list.pages.get().saturating_sub(1));
     }
