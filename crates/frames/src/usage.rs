@@ -136,7 +136,11 @@ impl Usage {
 
     /// Whether nothing refers to it but its allocation: no mapping, no use.
     pub const fn is_sole(self) -> bool {
-        self.is_allocated() && self.refs() == 1 && self.typed() == 0 && !self.is_in_work() && !self.is_pinned()
+        self.is_allocated()
+            && self.refs() == 1
+            && self.typed() == 0
+            && !self.is_in_work()
+            && !self.is_pinned()
     }
 
     /// No reference of either sort.
