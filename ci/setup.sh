@@ -28,7 +28,7 @@ find_rustup_toolchain() {
     done
 }
 
-packages=(gcc libc6-dev binutils make kmod grub-pc-bin grub-efi-amd64-bin grub-common xorriso mtools cpio xz-utils zstd lz4
+packages=(ca-certificates gcc libc6-dev binutils make kmod grub-pc-bin grub-efi-amd64-bin grub-common xorriso mtools cpio xz-utils zstd lz4
     libxen-dev)
 debian_rust=(rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web lld-19)
 backports=(qemu-system-x86 qemu-utils ovmf)

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{progress, run, timed};
+use crate::command::{progress, run};
 use crate::toolchain::{IMAGE_TARGET, Toolchain};
 use crate::workspace::Workspace;
 
@@ -20,15 +20,15 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain, features: &[St
     if !exists(workspace) {
         bail!("there is no crates/hypervisor in this checkout yet, so no image to build");
     }
-    timed("building the image (the first time core too: a minute)", || {
-        let mut cargo = toolchain.cargo_image(workspace, "build");
-        cargo.arg("--bin").arg("revenant");
-        if !features.is_empty() {
-            cargo.arg("--features").arg(features.join(","));
-        }
-        run(&mut cargo)
-    })?;
     let built = workspace.build("image").join(IMAGE_TARGET).join("image/revenant");
+    let first = if built.exists() { "" } else { ", the first time with core: a minute" };
+    progress(&format!("building the image{first}"));
+    let mut cargo = toolchain.cargo_image(workspace, "build");
+    cargo.args(["--quiet", "--bin", "revenant"]);
+    if !features.is_empty() {
+        cargo.arg("--features").arg(features.join(","));
+    }
+    run(&mut cargo)?;
     let image = result(workspace, features);
     let debug = image.with_extension("debug");
     fs::create_dir_all(workspace.path("dist"))?;

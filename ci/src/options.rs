@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) steps: Vec<Step>,
     /// Texts that end the run as failed.
     pub(crate) refuse: Vec<String>,
+    /// A panic of the hypervisor does not end the run: it is to go on by itself.
+    pub(crate) survives: bool,
     /// Wall-time limit.
     pub(crate) timeout: Duration,
     /// The user's terminal is the console.
@@ -74,6 +76,7 @@ impl Default for Options {
             name: "run".into(),
             steps: Vec::new(),
             refuse: Vec::new(),
+            survives: false,
             timeout: Duration::from_secs(180),
             interactive: false,
             quiet: false,
@@ -105,6 +108,7 @@ impl Options {
             "peer" => self.below = Below::Peer,
             "bare" => self.below = Below::Bare,
             "interactive" => self.interactive = true,
+            "survives" => self.survives = true,
             "quiet" => self.quiet = true,
             "toolstack" => self.toolstack = true,
             "uefi" => self.machine.uefi = true,

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{output, timed};
+use crate::command::{output, progress};
 use crate::workspace::Workspace;
 
 /// A Debian release that stock software is taken from.
@@ -58,16 +58,21 @@ pub(crate) fn unpacked(workspace: &Workspace, suite: Suite, package: &str) -> Re
     if folder.join(".complete").exists() {
         return Ok(folder);
     }
-    timed(&format!("downloading {package} of Debian {}", suite.name()), || {
-        let apt = Apt::open(&base, suite)?;
-        let file = apt.download(package)?;
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder)?;
-        output(Command::new("dpkg").arg("-x").arg(&file).arg(&folder))?;
-        fs::remove_file(&file)?;
-        fs::write(folder.join(".complete"), "")?;
-        Ok(())
-    })?;
+    progress(&format!("downloading {package} of Debian {}", suite.name()));
+    let apt = Apt::open(&base, suite)?;
+    let file = match apt.download(package) {
+        Ok(file) => file,
+        // The lists may be older than the archive, which drops superseded versions.
+        Err(_) => {
+            apt.update(suite)?;
+            apt.download(package)?
+        }
+    };
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    output(Command::new("dpkg").arg("-x").arg(&file).arg(&folder))?;
+    fs::remove_file(&file)?;
+    fs::write(folder.join(".complete"), "")?;
     Ok(folder)
 }
 
@@ -112,12 +117,16 @@ impl Apt {
         let apt = Apt { config, downloads };
         let fetched = root.join("fetched");
         if !fetched.exists() {
-            timed(&format!("fetching the package lists of Debian {}", suite.name()), || {
-                output(apt.command("apt-get").args(["-qq", "update"]))
-            })?;
+            apt.update(suite)?;
             fs::write(fetched, "")?;
         }
         Ok(apt)
+    }
+
+    /// Fetches the package lists.
+    fn update(&self, suite: Suite) -> Result<()> {
+        progress(&format!("fetching the package lists of Debian {}", suite.name()));
+        output(self.command("apt-get").args(["-qq", "update"])).map(|_| ())
     }
 
     fn command(&self, program: &str) -> Command {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use crate::expect::{Act, Conversation};
 use crate::machine::{Machine, Serial};
@@ -209,12 +209,16 @@ fn ended(status: ExitStatus, listener: &Listener, talk: &Conversation, errors: &
 /// Gives the machine to the user's terminal until it ends; returns QEMU's reason.
 pub(crate) fn interactive(workspace: &Workspace, run: &Run<'_>) -> Result<String> {
     let place = Place::new(workspace, run.name)?;
+    let errors = place.log.with_extension("qemu");
     let mut child = qemu()
         .args(run.machine.arguments(run.iso, &place.log, &place.control, Serial::Terminal))
+        .stderr(File::create(&errors)?)
         .spawn()
         .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
     let listener = Listener::start(place.control.clone());
     let status = child.wait()?;
-    ensure!(status.success() || status.code().is_some_and(|code| code & 1 == 1), "QEMU failed: {status}");
-    Ok(listener.reason().unwrap_or_else(|| status.to_string()))
+    match listener.reason() {
+        Some(reason) => Ok(reason),
+        None => bail!("QEMU failed ({status}): {}", fs::read_to_string(&errors).unwrap_or_default().trim()),
+    }
 }

@@ -16,9 +16,11 @@ use crate::qemu::{self, Outcome, Run};
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
-/// Texts after which no good news comes: Xen's, ours and Linux's last words.
-const LAST_WORDS: [&str; 4] =
-    ["Panic on CPU", "REVENANT-FATAL", "Kernel panic - not syncing", "end Kernel panic"];
+/// Texts after which no good news comes, from the kernel.
+const KERNEL_LAST_WORDS: [&str; 1] = ["Kernel panic - not syncing"];
+
+/// The same from a hypervisor: Xen's and ours. A run that is to survive a panic goes on.
+const HYPERVISOR_LAST_WORDS: [&str; 2] = ["Panic on CPU", "(XEN) panicked at"];
 
 /// Debian's Xen 4.17 for `multiboot2`.
 fn peer(workspace: &Workspace) -> Result<PathBuf> {
@@ -78,8 +80,11 @@ fn kernel_options(options: &Options) -> String {
 /// Boots, holds the conversation, and returns how it ended.
 pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<Outcome> {
     let iso = medium(workspace, toolchain, options)?;
-    let mut refuse: Vec<String> = LAST_WORDS.map(str::to_string).to_vec();
-    refuse.extend(options.refuse.iter().cloned());
+    let mut refuse = options.refuse.clone();
+    refuse.extend(KERNEL_LAST_WORDS.map(str::to_string));
+    if !options.survives {
+        refuse.extend(HYPERVISOR_LAST_WORDS.map(str::to_string));
+    }
     let talk = Conversation::new(options.steps.clone(), refuse);
     qemu::converse(workspace, &run(options, &iso), talk).with_context(|| format!("running {}", options.name))
 }

@@ -1,6 +1,7 @@
 //! The QEMU tests: one table, run one after another.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -31,8 +32,12 @@ struct Test {
     guest_tests: &'static [&'static str],
     /// Debian's Xen toolstack is in the initramfs.
     toolstack: bool,
+    /// The kernel reaches the lab's init.
+    init: bool,
     /// Texts that the console must show, in this order (after `LAB-INIT`, before the guest tests' results).
     expect: &'static [&'static str],
+    /// The hypervisor panics and goes on.
+    survives: bool,
     /// More hypervisor options.
     xen: &'static str,
     /// Features of the image's build.
@@ -51,14 +56,16 @@ const USUAL: Test = Test {
     cpus: 1,
     guest_tests: &[],
     toolstack: false,
+    init: true,
     expect: &[],
+    survives: false,
     xen: "",
     features: &[],
     qemu: "",
     limit: 120,
 };
 
-const TESTS: [Test; 2] = [
+const TESTS: [Test; 3] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -67,6 +74,13 @@ const TESTS: [Test; 2] = [
         toolstack: true,
         guest_tests: &["xen-version", "xl-list"],
         limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "the image boots and switches between its two copies",
+        init: false,
+        expect: &["Self-test: image A -> B -> A switched", "Boot complete"],
+        xen: "boot-selftest",
         ..USUAL
     },
 ];
@@ -81,7 +95,10 @@ impl Test {
 
     /// The console's conversation.
     fn steps(&self) -> Vec<Step> {
-        let mut texts = vec!["LAB-INIT".to_string()];
+        let mut texts = Vec::new();
+        if self.init {
+            texts.push("LAB-INIT".to_string());
+        }
         texts.extend(self.expect.iter().map(ToString::to_string));
         texts.extend(self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} pass")));
         texts.into_iter().map(Step::See).collect()
@@ -97,6 +114,7 @@ impl Test {
             xen: self.xen.into(),
             features: self.features.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_secs(self.limit),
+            survives: self.survives,
             quiet: true,
             ..Options::default()
         };
@@ -117,15 +135,33 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
         tally.add(check::check(workspace, toolchain)?);
     }
     let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
-    if image::exists(workspace) && chosen.iter().any(|test| test.below == Below::Revenant) {
-        image::build(workspace, toolchain, &[])?;
-    }
+    // Built once for all tests without features of their own.
+    let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty());
+    let image = if plain { build(workspace, toolchain, &mut tally) } else { None };
     progress(&format!("{} QEMU tests", chosen.len()));
     for test in chosen {
-        tally.add(run_one(workspace, toolchain, test));
+        let mut options = test.options();
+        options.image = image.clone().filter(|_| test.features.is_empty());
+        tally.add(run_one(workspace, toolchain, test, &options));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)
+}
+
+/// The plain image; one that does not build is a failure of its own, beside those of the tests that need it.
+fn build(workspace: &Workspace, toolchain: &Toolchain, tally: &mut Tally) -> Option<PathBuf> {
+    let result = image::build(workspace, toolchain, &[]);
+    tally.add(Tally::one(result.is_ok()));
+    match result {
+        Ok(image) => {
+            println!("check the image builds ... ok");
+            Some(image)
+        }
+        Err(error) => {
+            println!("check the image builds ... FAILED: {error:#}");
+            None
+        }
+    }
 }
 
 fn matches(name: &str, filter: &[String]) -> bool {
@@ -133,8 +169,8 @@ fn matches(name: &str, filter: &[String]) -> bool {
 }
 
 /// Runs one test and prints its line; a test that cannot be run has failed.
-fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test) -> Tally {
-    match stand::boot(workspace, toolchain, &test.options()) {
+fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &Options) -> Tally {
+    match stand::boot(workspace, toolchain, options) {
         Ok(outcome) if outcome.end == End::Done => {
             println!("test {} ... ok ({})", test.name, seconds(outcome.took));
             // A medium is some 30 MB; a failed test's stays for looking into.

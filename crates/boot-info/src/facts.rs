@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use arrayvec::ArrayVec;
 use ids::Maddr;
 
-use crate::{MemoryMap, Range};
+use crate::{AcpiFacts, Cpu, Display, MemoryMap, Range};
 
 /// Modules the boot loader may pass.
 pub(crate) const MAX_MODULES: usize = 32;
@@ -45,17 +45,107 @@ impl Module {
     }
 }
 
+/// How fast the clocks run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// The time stamp counter, in kHz.
+    pub tsc_khz: u64,
+    /// The local APIC's timer at divisor 1, in kHz.
+    pub apic_timer_khz: u64,
+    /// The time stamp counter runs at one rate in all power states (CPUID 0x80000007 EDX bit 8).
+    pub tsc_invariant: bool,
+    /// What the counter was measured with.
+    pub reference: TimeReference,
+}
+
+/// A clock of known rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TimeReference {
+    /// The 8254 interval timer.
+    #[default]
+    Pit,
+    /// The ACPI timer.
+    PmTimer,
+    /// The high precision event timer.
+    Hpet,
+}
+
+/// How the local APICs are addressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ApicMode {
+    /// Memory-mapped registers, 8-bit identifiers.
+    #[default]
+    XApic,
+    /// Model-specific registers, 32-bit identifiers.
+    X2Apic,
+}
+
+/// What the boot CPU can do, and the hypervisor uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CpuFacts {
+    /// The first twelve characters of CPUID leaf 0.
+    pub vendor: [u8; 12],
+    /// CPUID leaf 1 EAX: family, model, stepping.
+    pub signature: u32,
+    /// Physical address bits.
+    pub physical_bits: u8,
+    /// Bytes of the extended state of XCR0's highest value here; 0 without XSAVE.
+    pub xsave_bytes: u32,
+    /// The highest XCR0 value.
+    pub xcr0: u64,
+    /// AMD-V.
+    pub svm: bool,
+    /// VT-x.
+    pub vmx: bool,
+}
+
 /// Everything boot learned. Immutable from [`Self::seal`] on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BootFacts {
     /// The firmware's memory map.
     pub memory: MemoryMap,
+    /// The firmware is UEFI: the machine address of its system table.
+    pub efi_system_table: Option<Maddr>,
+    /// The screen.
+    pub display: Display,
+    /// What the ACPI tables say.
+    pub acpi: AcpiFacts,
+    /// The ACPI root pointer as the boot loader passed it on.
+    pub root_pointer: Option<[u8; 36]>,
+    /// Clock rates.
+    pub timing: Timing,
+    /// How the local APICs are addressed.
+    pub apic_mode: ApicMode,
+    /// The boot CPU.
+    pub cpu: CpuFacts,
     pub(crate) modules: ArrayVec<Module, MAX_MODULES>,
     pub(crate) command_line: Text,
     pub(crate) text: ArrayVec<u8, MAX_TEXT>,
 }
 
 impl BootFacts {
+    /// The CPUs that can be used now. After [`Self::order_cpus`] their index is the CPU's number.
+    pub fn cpus(&self) -> &[Cpu] {
+        let cpus = &self.acpi.madt.cpus;
+        &cpus[..cpus.iter().position(|cpu| !cpu.enabled).unwrap_or(cpus.len())]
+    }
+
+    /// Puts the boot CPU first and the CPUs that are not enabled last; otherwise firmware's order stays. False if the
+    /// tables do not list the boot CPU as enabled.
+    pub fn order_cpus(&mut self, boot_apic_id: u32) -> bool {
+        let cpus = &mut self.acpi.madt.cpus;
+        let rank = |cpu: &Cpu| (!cpu.enabled, cpu.apic_id != boot_apic_id);
+        // An insertion sort: stable, and core has no other.
+        for at in 1..cpus.len() {
+            let mut at = at;
+            while at > 0 && rank(&cpus[at]) < rank(&cpus[at - 1]) {
+                cpus.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        cpus.first().is_some_and(|cpu| cpu.enabled && cpu.apic_id == boot_apic_id)
+    }
+
     /// The hypervisor's command line, without the image's name.
     pub fn command_line(&self) -> &str {
         self.text_at(self.command_line)
@@ -109,5 +199,25 @@ impl Hasher for Fnv {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn the_boot_cpu_is_number_0() {
+        let mut facts = BootFacts::default();
+        for (apic_id, enabled) in [(0, true), (1, false), (2, true), (4, true)] {
+            facts.acpi.madt.cpus.push(Cpu { apic_id, acpi_id: 0, enabled, online_capable: true });
+        }
+        assert!(facts.order_cpus(4));
+        let order: Vec<_> = facts.cpus().iter().map(|cpu| cpu.apic_id).collect();
+        assert_eq!(order, [4, 0, 2]);
+        assert_eq!(facts.acpi.madt.cpus[3].apic_id, 1);
+        assert!(!facts.order_cpus(1) && !facts.order_cpus(9));
     }
 }

@@ -5,12 +5,19 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod acpi;
+mod display;
 mod facts;
 mod memory;
 mod multiboot;
 mod ranges;
 
-pub use facts::{BootFacts, Module, Overflow};
+pub use acpi::{
+    AcpiError, AcpiFacts, ConfigSpace, Cpu, Fadt, Firmware, GenericAddress, Hpet, InterruptOverride, IoApic,
+    IoBlock, LocalNmi, Madt, NmiSource, Polarity, RootPointer, Trigger,
+};
+pub use display::Display;
+pub use facts::{ApicMode, BootFacts, CpuFacts, Module, Overflow, TimeReference, Timing};
 pub use memory::{E820Entry, E820Kind, MemoryMap};
 pub use multiboot::MultibootError;
 pub use ranges::{FreeRanges, Full, Range};

@@ -5,7 +5,7 @@ use core::fmt;
 use multiboot2::BootInformation;
 
 use crate::facts::MAX_COMMAND_LINE;
-use crate::{BootFacts, E820Entry, E820Kind, Full, Module, Overflow};
+use crate::{BootFacts, Display, E820Entry, E820Kind, Full, Module, Overflow};
 use ids::Maddr;
 
 /// Why the boot loader's information cannot be used.
@@ -47,13 +47,22 @@ impl From<Full> for MultibootError {
 const COMMAND_LINE: u32 = 1;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
+const FRAMEBUFFER: u32 = 8;
+const EFI_TABLE_32: u32 = 11;
+const EFI_TABLE_64: u32 = 12;
+const ROOT_POINTER_V1: u32 = 14;
+const ROOT_POINTER_V2: u32 = 15;
 /// Bytes of a memory map entry in version 0 of that tag.
 const MEMORY_MAP_ENTRY: u32 = 24;
 
 /// Bytes of a tag's fixed part, header included, for the types read here.
 const fn fixed_part(kind: u32) -> u32 {
     match kind {
-        MODULE | MEMORY_MAP => 16,
+        EFI_TABLE_32 => 12,
+        MODULE | MEMORY_MAP | EFI_TABLE_64 => 16,
+        ROOT_POINTER_V1 => 28,
+        FRAMEBUFFER => 32,
+        ROOT_POINTER_V2 => 44,
         _ => 8,
     }
 }
@@ -73,6 +82,7 @@ impl BootFacts {
             if kind == MEMORY_MAP && rest % MEMORY_MAP_ENTRY != 0 {
                 return Err(MultibootError::BadTag(kind));
             }
+            self.read_firmware_tag(kind, tag.payload());
         }
         self.read_memory_map(info)?;
         if let Some(tag) = info.command_line_tag() {
@@ -93,6 +103,22 @@ impl BootFacts {
         Ok(())
     }
 
+    /// Tags that say where firmware's things are; `payload` has at least the type's fixed part.
+    fn read_firmware_tag(&mut self, kind: u32, payload: &[u8]) {
+        match kind {
+            FRAMEBUFFER => self.display = display(payload).unwrap_or_default(),
+            EFI_TABLE_32 => self.efi_system_table = le(payload, 0, 4).map(Maddr),
+            EFI_TABLE_64 => self.efi_system_table = le(payload, 0, 8).map(Maddr),
+            ROOT_POINTER_V2 => self.root_pointer = payload.first_chunk().copied(),
+            ROOT_POINTER_V1 if self.root_pointer.is_none() => {
+                let mut copy = [0; 36];
+                copy[..20].copy_from_slice(&payload[..20]);
+                self.root_pointer = Some(copy);
+            }
+            _ => {}
+        }
+    }
+
     fn read_memory_map(&mut self, info: &BootInformation<'_>) -> Result<(), MultibootError> {
         let tag = info.memory_map_tag().ok_or(MultibootError::NoMemoryMap)?;
         if tag.entry_size() != MEMORY_MAP_ENTRY {
@@ -104,5 +130,33 @@ impl BootFacts {
             self.memory.insert(entry)?;
         }
         Ok(())
+    }
+}
+
+/// The little-endian number in `len` bytes (at most 8) from `at` on.
+fn le(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
+    let mut number = [0; 8];
+    number.get_mut(..len)?.copy_from_slice(bytes.get(at..at.checked_add(len)?)?);
+    Some(u64::from_le_bytes(number))
+}
+
+/// The frame buffer tag (3.6.12). Palette modes are as good as none.
+fn display(payload: &[u8]) -> Option<Display> {
+    let short = |at| le(payload, at, 4).and_then(|value| u16::try_from(value).ok());
+    let (width, height) = (short(12)?, short(16)?);
+    let field = |at: usize| Some((*payload.get(at)?, *payload.get(at + 1)?));
+    match payload.get(21)? {
+        1 => Some(Display::Pixels {
+            address: le(payload, 0, 8)?,
+            pitch: u32::try_from(le(payload, 8, 4)?).ok()?,
+            width,
+            height,
+            bits: *payload.get(20)?,
+            red: field(24)?,
+            green: field(26)?,
+            blue: field(28)?,
+        }),
+        2 => Some(Display::Text { columns: width, rows: height, font_height: 16, cursor_x: 0, cursor_y: 0 }),
+        _ => None,
     }
 }

@@ -31,6 +31,8 @@ record! {
         pub booted: Durable<bool>,
         /// Microreboots survived.
         pub generation: Durable<u32>,
+        /// TSC at system time 0.
+        pub tsc_base: Durable<u64>,
         /// Wall clock at system time 0: seconds and nanoseconds since 1970.
         pub wall_seconds: Durable<u64>,
         /// The nanoseconds.

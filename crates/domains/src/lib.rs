@@ -63,6 +63,13 @@ record! {
         spare: Durable<u32>,
         /// System time of the last change of runstate, ns.
         pub since: Durable<u64>,
+        /// System time at which its timer event is due, ns; 0 for never.
+        pub deadline: Durable<u64>,
+        /// System time at which its `SCHEDOP_poll` ends, ns; 0 for never.
+        pub poll_until: Durable<u64>,
+        /// The one port it polls; 0 for several.
+        pub poll_port: Durable<u32>,
+        spare2: Durable<u32>,
         /// ns spent in each runstate before `since`.
         pub spent: [Durable<u64>; 4],
     }

@@ -122,7 +122,8 @@ fn vcpu(region: &Region, slot: usize) -> Result<(), Violation> {
     let first = d.first_vcpu.get() as usize;
     let member = (first..first + d.max_vcpus.get() as usize).contains(&slot);
     let control = v.control.get();
-    let placed = v.info.get().is_multiple_of(8) && control.is_multiple_of(8) && (control == 0 || d.abi.get() != 0);
+    let placed =
+        v.info.get().is_multiple_of(8) && control.is_multiple_of(8) && (control == 0 || d.abi.get() != 0);
     if d.max_ports.get() == 0 || !member || !placed {
         return wrong;
     }

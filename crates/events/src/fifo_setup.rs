@@ -26,7 +26,10 @@ impl<'l, M: GuestMemory> Events<'l, M> {
     ) -> Result<(), Error> {
         let domain = self.lock(tx, slot)?;
         let (_, vcpu) = self.region.vcpu(domain, id)?;
-        if u64::from(offset) > FRAME_SIZE - CONTROL_SIZE || !offset.is_multiple_of(8) || vcpu.control.get() != 0 {
+        if u64::from(offset) > FRAME_SIZE - CONTROL_SIZE
+            || !offset.is_multiple_of(8)
+            || vcpu.control.get() != 0
+        {
             return Err(Error::Invalid);
         }
         match domain.abi.get() {

@@ -1,23 +1,24 @@
 //! From the boot loader's world to the final address space.
 //!
-//! Order: console, facts from the boot loader, CPU features, page tables with direct map and both image copies, per-CPU
-//! blocks, new CR3; then vault, M2P, heap and the sealed record from all of memory; then `start` on CPU 0's own stack.
+//! Order: console, facts from boot loader and ACPI, CPU features, page tables with direct map, devices and both image
+//! copies, per-CPU blocks, new CR3; then interrupt controllers and clocks; then vault, M2P, heap and the sealed record
+//! from all of memory; then `start` on CPU 0's own stack.
 #![expect(unsafe_code, reason = "owns the machine")]
 
-use boot_info::{BootFacts, FreeRanges, Range};
+use boot_info::{AcpiFacts, BootFacts, Display, Firmware, FreeRanges, Range};
 use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
+use machine::smp::Trampoline;
 use machine::{control, direct, layout, percpu, stack, tables};
 use multiboot2::BootInformation;
 use spin::Mutex;
 
 use crate::console::log;
+use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::sealed::{self, Sealed};
-use crate::{console, faults, heap, start};
+use crate::{console, devices, faults, heap, start};
 
-/// What the boot tables show: allocations before the final tables stay below.
-const BOOT_MAP_END: u64 = 4 << 30;
 const LARGE_PAGE: u64 = 2 << 20;
 
 /// Memory nobody has taken yet; derived, and empty once the frame table owns all memory.
@@ -38,8 +39,9 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     console::init();
     log!("Revenant {}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
     assert_eq!(magic, multiboot2::MAGIC, "not started by a Multiboot2 boot loader");
-    let (facts, info_range) = read_facts(Maddr(u64::from(info)));
+    let (mut facts, info_range) = read_facts(Maddr(u64::from(info)));
     log_memory(&facts);
+    log_cpus(&facts);
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).expect("memory map");
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
@@ -48,15 +50,23 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: boot owns this CPU.
     let features = unsafe { control::enable_features() };
     log!("CPU features in use: {features:?}");
+    assert!(features.nx, "the CPU has no NX pages");
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
     let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END };
     let tables = new_tables(&mut memory, &ram, largest);
     let image = second_image(&mut memory, tables, sections, Maddr(image.start));
-    let cpus = 1;
+    let cpus = u32::try_from(facts.cpus().len()).unwrap_or(u32::MAX).min(percpu::MAX_CPUS);
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
+    devices::map(&mut memory, tables, &facts);
+    let page = trampoline_page(&ram, &facts, info_range);
+    // SAFETY: a free page; all slots above are filled but those of single large ranges, whose L3 tables exist.
+    let trampoline =
+        unsafe { Trampoline::build(tables, &mut memory, page) }.expect("no memory for the start-up page");
     // SAFETY: the image is mapped as before, RAM at the direct map; the boot stack is in the image.
     unsafe { control::set_root(tables.root()) };
 
+    facts.apic_mode = devices::apic_mode(&facts);
+    devices::start(&mut facts);
     memory.below = u64::MAX;
     let frames = ram.end() / ids::FRAME_SIZE;
     let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
@@ -65,18 +75,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     let facts_seal = facts.seal();
-    let record = Sealed {
-        facts,
-        facts_seal,
-        image,
-        root: tables.root(),
-        per_cpu,
-        cpus,
-        vault,
-        m2p,
-        heap,
-        ram: ram.clone(),
-    };
+    let root = tables.root();
+    let record = Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, heap, ram };
     memory.seal(tables, record);
 
     *FREE.lock() = Some(free);
@@ -96,8 +96,66 @@ fn read_facts(info: Maddr) -> (BootFacts, Range) {
     if let Err(error) = facts.read_multiboot(&info) {
         panic!("{error}");
     }
+    // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
+    let firmware = unsafe { BootMap::new() };
+    facts.acpi = AcpiFacts::read(&firmware, facts.root_pointer, facts.efi_system_table)
+        .unwrap_or_else(|error| panic!("{error}"));
+    complete_display(&mut facts, &firmware);
+    facts.cpu = devices::cpu_facts();
+    let boot_cpu = devices::boot_apic_id();
+    assert!(facts.order_cpus(boot_cpu), "ACPI does not list the boot CPU (APIC {boot_cpu})");
     let start = header.addr() as u64 - layout::DIRECT_MAP;
     (facts, Range::new(Maddr(start), info.total_size() as u64))
+}
+
+/// On BIOS machines without a frame buffer the screen is in text mode, and the BIOS knows the cursor (data area 0x40).
+fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
+    let byte = |at| bios.bytes(Maddr(at), 1).map_or(0, |bytes| u16::from(bytes[0]));
+    let (columns, rows) = match facts.display {
+        Display::Text { columns, rows, .. } => (columns, rows),
+        Display::None if facts.efi_system_table.is_none() => (80, 25),
+        _ => return,
+    };
+    let font_height = if (8..=32).contains(&byte(0x485)) { byte(0x485) } else { 16 };
+    facts.display =
+        Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };
+}
+
+fn log_cpus(facts: &BootFacts) {
+    let acpi = &facts.acpi;
+    let vendor = core::str::from_utf8(&facts.cpu.vendor).unwrap_or("?");
+    log!("{vendor} {:#x}, {} CPUs:", facts.cpu.signature, facts.cpus().len());
+    for (number, cpu) in facts.cpus().iter().enumerate() {
+        log!("  CPU {number}: APIC {}, ACPI {}", cpu.apic_id, cpu.acpi_id);
+    }
+    for line in &acpi.madt.overrides {
+        log!("  ISA {} is GSI {}, {:?} {:?}", line.source, line.gsi, line.polarity, line.trigger);
+    }
+    if let Some(address) = acpi.root.and_then(|root| root.address) {
+        log!("ACPI root pointer at {:#x}", address.0);
+    }
+    if let Some(fadt) = &acpi.fadt {
+        let ports =
+            [fadt.pm1a_control, fadt.pm1b_control, fadt.pm_timer].map(|block| block.map_or(0, |b| b.port));
+        log!(
+            "PM1a control {:#x}, PM1b {:#x}, PM timer {:#x}, SCI {}",
+            ports[0],
+            ports[1],
+            ports[2],
+            fadt.sci_interrupt
+        );
+    }
+    for space in &acpi.config_spaces {
+        let (first, last) = (space.first_bus, space.last_bus);
+        log!("PCI segment {} buses {first:#x} to {last:#x} at {:#x}", space.segment, space.address.0);
+    }
+    log!("Screen: {:?}", facts.display);
+}
+
+/// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.
+fn trampoline_page(ram: &FreeRanges, facts: &BootFacts, info: Range) -> Maddr {
+    let mut low = unreserved(ram, facts, [Range { start: 0, end: 0x1000 }, info, Range::default()]);
+    low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).expect("no free page below 640 KiB")
 }
 
 fn log_memory(facts: &BootFacts) {

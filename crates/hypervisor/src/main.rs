@@ -6,10 +6,13 @@ extern crate alloc;
 
 mod boot;
 mod console;
+mod devices;
 mod entry;
 mod faults;
+mod firmware;
 mod heap;
 mod panic;
 mod sealed;
 mod selftest;
+mod smp;
 mod start;

@@ -8,6 +8,7 @@ use boot_info::{BootFacts, Range};
 use ids::Maddr;
 use machine::image::ImageCopies;
 use machine::layout;
+use machine::smp::Trampoline;
 
 /// Everything that stays as boot left it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Sealed {
     pub(crate) per_cpu: Range,
     /// CPUs that have a block.
     pub(crate) cpus: u32,
+    /// How a CPU is started.
+    pub(crate) trampoline: Trampoline,
     /// Memory mapped at `layout::VAULT`.
     pub(crate) vault: Range,
     /// Memory mapped at `layout::M2P`.

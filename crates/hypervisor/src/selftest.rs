@@ -1,13 +1,19 @@
-//! `boot-selftest`: shows on the real machine that the image switch switches, and that the address space is as said.
+//! `boot-selftest`: shows on the real machine that the image switch switches, that the address space is as said, and
+//! that interrupts come. `boot-selftest=WHAT` ends the boot by `panic`, `guard`, `overflow`, or a `reboot=` letter.
 #![expect(unsafe_code, reason = "switches and damages image copies on purpose")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+mod interrupts;
+
 use alloc::vec::Vec;
 
-use boot_info::Range;
+use boot_info::{GenericAddress, Range};
+use ids::{CpuId, Maddr};
 use machine::image::Copy;
-use machine::{control, direct, layout};
+use machine::paging::{Bits, PageTables, TableMemory};
+use machine::reset::{self, Method, Register};
+use machine::{control, direct, layout, percpu};
 
 use crate::console::log;
 use crate::sealed::sealed;
@@ -33,8 +39,89 @@ fn marker() -> u64 {
 /// Panics at the first that fails.
 pub(crate) fn run() {
     assert_eq!(control::root(), sealed().root);
+    the_address_space_is_as_said();
     the_image_switches();
     scratch_memory_comes_back();
+    interrupts::come();
+}
+
+/// Ends the boot the way `what` says.
+pub(crate) fn end(what: &str) {
+    match what {
+        "panic" => panic!("asked for"),
+        "guard" => {
+            let guard = percpu::block(CpuId(0)) + percpu::STACK_TOP;
+            // SAFETY: not mapped: it faults, which is the test.
+            unsafe { core::ptr::with_exposed_provenance_mut::<u8>(guard as usize).write_volatile(0) };
+        }
+        "overflow" => log!("{}", overflow(0)),
+        _ => {
+            let Some(method) = what.bytes().next().and_then(Method::from_option) else { return };
+            let reset = sealed().facts.acpi.fadt.and_then(|fadt| fadt.reset);
+            let port = |(at, value): (GenericAddress, u8)| {
+                let port = u16::try_from(at.address).ok().filter(|_| at.space == GenericAddress::PORTS)?;
+                Some((Register::Port(port), value))
+            };
+            // SAFETY: the FADT's register; ending is the test.
+            unsafe { reset::restart(method, reset.and_then(port)) };
+        }
+    }
+}
+
+/// Uses up the stack.
+#[expect(unconditional_recursion, reason = "the double fault is the test")]
+fn overflow(depth: u64) -> u64 {
+    core::hint::black_box(overflow(core::hint::black_box(depth + 1))) + depth
+}
+
+/// Walks the tables in use.
+struct Walk;
+
+impl TableMemory for Walk {
+    fn read(&self, table: Maddr, index: usize) -> u64 {
+        // SAFETY: tables are RAM.
+        unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
+    }
+
+    fn write(&mut self, _: Maddr, _: usize, _: u64) {}
+
+    fn allocate(&mut self) -> Option<Maddr> {
+        None
+    }
+}
+
+fn the_address_space_is_as_said() {
+    let tables = PageTables::at(control::root());
+    let bits = |va| tables.translate(&Walk, va).map(|found| Bits::from_bits_truncate(found.entry));
+    for page in (0..sealed().image.bytes()).step_by(4096) {
+        let bits = bits(layout::IMAGE + page).expect("the image is mapped");
+        assert!(!bits.contains(Bits::WRITABLE) || bits.contains(Bits::NO_EXECUTE), "W^X at {page:#x}");
+    }
+    let code = bits(run as fn() as usize as u64).expect("code");
+    assert!(!code.intersects(Bits::WRITABLE | Bits::NO_EXECUTE | Bits::USER));
+    assert!(bits(layout::SEALED).is_some_and(|bits| !bits.contains(Bits::WRITABLE)));
+    assert!(
+        bits(layout::M2P).is_some_and(|bits| bits.contains(Bits::USER) && !bits.contains(Bits::WRITABLE))
+    );
+    for cpu in (0..sealed().cpus).map(CpuId) {
+        let stack = percpu::block(cpu) + percpu::STACK_TOP;
+        assert!(
+            bits(stack - 8).is_some()
+                && bits(stack).is_none()
+                && bits(stack - percpu::STACK_SIZE - 8).is_none()
+        );
+    }
+    for range in sealed().ram.iter() {
+        let [first, last] =
+            [range.start, range.end - 1].map(|maddr| tables.translate(&Walk, layout::DIRECT_MAP + maddr));
+        assert_eq!(first.map(|found| found.maddr.0), Some(range.start));
+        assert_eq!(last.map(|found| found.maddr.0), Some(range.end - 1));
+        assert_eq!(bits(layout::DIRECT_MAP + range.end), None, "a hole is mapped");
+    }
+    for slot in 0..layout::FIRST_SLOT {
+        assert_eq!(Walk.read(tables.root(), slot), 0, "slot {slot}");
+    }
+    log!("Self-test: address space");
 }
 
 fn scratch_memory_comes_back() {

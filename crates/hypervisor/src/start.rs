@@ -5,7 +5,7 @@ use machine::control;
 
 use crate::console::log;
 use crate::sealed::sealed;
-use crate::{boot, selftest};
+use crate::{boot, selftest, smp};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
@@ -37,6 +37,20 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if record.facts.command_line().split_ascii_whitespace().any(|word| word == "boot-selftest") {
         selftest::run();
     }
+    smp::start_others();
+    let word = record
+        .facts
+        .command_line()
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("boot-selftest="));
+    if let Some(what) = word {
+        selftest::end(what);
+    }
     log!("Boot complete");
+    control::halt()
+}
+
+/// On each other CPU's own stack, as ready as CPU 0.
+pub(crate) extern "C" fn ap_start(_cpu: u32) -> ! {
     control::halt()
 }

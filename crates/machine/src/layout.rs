@@ -25,6 +25,15 @@ pub const VAULT: u64 = 0xffff_8200_0000_0000;
 pub const MMIO: u64 = 0xffff_8280_0000_0000;
 /// End of the device register window: where the image's 1 GiB begins.
 pub const MMIO_END: u64 = IMAGE;
+/// This CPU's local APIC in xAPIC mode: 4 KiB.
+pub const LOCAL_APIC: u64 = MMIO;
+/// The HPET: 4 KiB.
+pub const HPET: u64 = MMIO + 0x1000;
+const IO_APICS: u64 = MMIO + 0x1_0000;
+/// I/O APICs there is room for.
+pub const MAX_IO_APICS: usize = 16;
+/// First address for other devices.
+pub const MMIO_FREE: u64 = MMIO + 0x2_0000;
 /// Link address of the image.
 pub const IMAGE: u64 = 0xffff_82d0_4000_0000;
 /// Direct map of all RAM.
@@ -45,6 +54,15 @@ pub const fn l4_index(va: u64) -> usize {
 /// Index of `va` in its L3 table.
 pub const fn l3_index(va: u64) -> usize {
     ((va >> 30) & 511) as usize
+}
+
+/// The registers of I/O APIC number `index`: 4 KiB.
+///
+/// # Panics
+/// Panics if there is no room for that many.
+pub const fn io_apic(index: usize) -> u64 {
+    assert!(index < MAX_IO_APICS);
+    IO_APICS + 0x1000 * index as u64
 }
 
 /// Where the direct map shows machine address `maddr`; `None` beyond the map's span.

@@ -12,13 +12,27 @@
 //! 3. *boot owns*: until the other CPUs are started, one CPU runs and owns all memory not reserved.
 #![cfg_attr(not(test), no_std)]
 
+pub mod apic;
+pub mod clock;
 pub mod control;
 pub mod direct;
+pub mod fpu;
+pub mod hpet;
 pub mod image;
+pub mod io_apic;
 pub mod layout;
 pub mod paging;
 pub mod percpu;
+pub mod pic;
+pub mod pit;
+pub mod pm_timer;
 pub mod port;
+pub mod reset;
+pub mod rtc;
 pub mod serial;
+pub mod smp;
 pub mod stack;
 pub mod tables;
+
+/// CPUID, by leaf.
+pub use raw_cpuid as cpuid;

@@ -80,6 +80,11 @@ impl<'l> Once<'l, '_> {
         self.then(store(word, value));
     }
 
+    /// Reads bytes that the effect refers to; see [`Log::read_bytes`].
+    pub fn read_bytes(&self, offset: usize, out: &mut [u8]) {
+        self.log.read_bytes(offset, out);
+    }
+
     /// Takes a lock until the outbox is empty.
     pub fn lock(&mut self, lock: &'l LockWord) {
         self.held.take(lock);

@@ -1,0 +1,146 @@
+//! Interrupt controllers and clocks: mapped, quiet, measured.
+#![expect(unsafe_code, reason = "device registers")]
+
+use boot_info::{ApicMode, BootFacts, CpuFacts, TimeReference, Timing};
+use ids::Maddr;
+use machine::apic::{LocalApic, Mode, Pin};
+use machine::clock::{self, Reference};
+use machine::hpet::Hpet;
+use machine::io_apic::IoApic;
+use machine::paging::{Access, PageSize, PageTables, TableMemory};
+use machine::pm_timer::PmTimer;
+use machine::{cpuid, fpu, layout, pic, rtc};
+
+use crate::console::log;
+
+/// Where the 8259 pair's interrupts would come, were they not masked.
+const PIC_VECTORS: u8 = 0xe0;
+/// Vector of the APIC's spurious interrupts; needs no end of interrupt.
+pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
+
+/// The boot CPU's APIC identifier, from CPUID: the APIC is not mapped yet.
+pub(crate) fn boot_apic_id() -> u32 {
+    let cpuid = cpuid::CpuId::new();
+    let basic = cpuid.get_feature_info().map_or(0, |info| u32::from(info.initial_local_apic_id()));
+    let wide = cpuid.get_extended_topology_info().and_then(|mut levels| levels.next());
+    wide.map_or(basic, |level| level.x2apic_id())
+}
+
+/// What the facts say about the boot CPU.
+pub(crate) fn cpu_facts() -> CpuFacts {
+    let cpuid = cpuid::CpuId::new();
+    let mut vendor = [b' '; 12];
+    if let Some(info) = cpuid.get_vendor_info() {
+        let name = info.as_str().as_bytes();
+        let len = name.len().min(12);
+        vendor[..len].copy_from_slice(&name[..len]);
+    }
+    let state = fpu::detect();
+    let sizes = cpuid.get_processor_capacity_feature_info();
+    CpuFacts {
+        vendor,
+        signature: cpuid::cpuid!(1).eax,
+        physical_bits: sizes.map_or(36, |sizes| sizes.physical_address_bits()),
+        xsave_bytes: if state.supported == 0 { 0 } else { state.bytes },
+        xcr0: state.supported,
+        svm: cpuid.get_extended_processor_and_feature_identifiers().is_some_and(|info| info.has_svm()),
+        vmx: cpuid.get_feature_info().is_some_and(|info| info.has_vmx()),
+    }
+}
+
+/// x2APIC where the firmware chose it, identifiers need it, a hypervisor below us vouches for it, or `x2apic` asks;
+/// without interrupt remapping real hardware does not promise it.
+pub(crate) fn apic_mode(facts: &BootFacts) -> ApicMode {
+    let features = cpuid::CpuId::new().get_feature_info();
+    let capable = features.as_ref().is_some_and(|info| info.has_x2apic());
+    let virtual_machine = features.as_ref().is_some_and(|info| info.has_hypervisor());
+    let asked = |word| facts.command_line().split_ascii_whitespace().any(|given| given == word);
+    let refused = ["x2apic=0", "x2apic=no", "x2apic=off", "x2apic=false", "no-x2apic"].into_iter().any(asked);
+    let needed = facts.cpus().iter().any(|cpu| cpu.apic_id > 0xfe);
+    let wanted = needed || (!refused && (virtual_machine || ["x2apic", "x2apic=1"].into_iter().any(asked)));
+    if LocalApic::firmware_mode() == Mode::X2Apic || (capable && wanted) {
+        ApicMode::X2Apic
+    } else {
+        ApicMode::XApic
+    }
+}
+
+/// The local APICs in the mode the facts name.
+pub(crate) fn local_apic(facts: &BootFacts) -> LocalApic {
+    let mode = match facts.apic_mode {
+        ApicMode::XApic => Mode::XApic,
+        ApicMode::X2Apic => Mode::X2Apic,
+    };
+    // SAFETY: `map` mapped the registers; every CPU goes through `enable_local_apic` first.
+    unsafe { LocalApic::new(mode) }
+}
+
+/// Maps the registers of all controllers and clocks.
+pub(crate) fn map(memory: &mut impl TableMemory, tables: PageTables, facts: &BootFacts) {
+    let mut page = |va: u64, registers: Maddr| {
+        let frame = Maddr(registers.0 & !0xfff);
+        tables.map(memory, va, frame, 0x1000, Access::Device, PageSize::Small).expect("mapping a device");
+    };
+    page(layout::LOCAL_APIC, facts.acpi.madt.local_apic);
+    for (index, io_apic) in facts.acpi.madt.io_apics.iter().enumerate() {
+        page(layout::io_apic(index), io_apic.address);
+    }
+    if let Some(hpet) = &facts.acpi.hpet {
+        page(layout::HPET, hpet.address);
+    }
+}
+
+/// Silences all interrupt sources, counts the I/O APICs' pins and measures the clocks.
+pub(crate) fn start(facts: &mut BootFacts) {
+    pic::disable(PIC_VECTORS);
+    for (index, io_apic) in facts.acpi.madt.io_apics.iter_mut().enumerate() {
+        // SAFETY: `map` mapped it.
+        let device = unsafe { IoApic::new(index) };
+        io_apic.pins = device.pins();
+        device.mask_all();
+        let last = io_apic.gsi_base + io_apic.pins - 1;
+        log!("I/O APIC {} at {:#x}, GSI {} to {last}", io_apic.id, io_apic.address.0, io_apic.gsi_base);
+    }
+    enable_local_apic(facts, 0);
+    facts.timing = measure(facts);
+    let Timing { tsc_khz, apic_timer_khz, tsc_invariant, reference } = facts.timing;
+    let invariant = if tsc_invariant { "invariant " } else { "" };
+    log!("{invariant}TSC {tsc_khz} kHz, APIC timer {apic_timer_khz} kHz, measured with {reference:?}");
+    let century = facts.acpi.fadt.map_or(0, |fadt| fadt.century);
+    log!("{:?}, wall clock {:?} s since 1970", facts.apic_mode, rtc::now(century));
+}
+
+/// Switches this CPU's APIC on, with its NMI pin as the firmware wired it.
+pub(crate) fn enable_local_apic(facts: &BootFacts, cpu: usize) {
+    let apic = local_apic(facts);
+    apic.enable(SPURIOUS_VECTOR);
+    let acpi_id = facts.cpus().get(cpu).map(|cpu| cpu.acpi_id);
+    for nmi in &facts.acpi.madt.local_nmis {
+        if nmi.acpi_id.is_none() || nmi.acpi_id == acpi_id {
+            apic.set_pin(nmi.lint, Pin::Nmi);
+        }
+    }
+}
+
+fn measure(facts: &BootFacts) -> Timing {
+    // SAFETY: `map` mapped it.
+    let hpet = facts.acpi.hpet.and_then(|_| unsafe { Hpet::start() });
+    let pm_timer = facts.acpi.fadt.and_then(|fadt| fadt.pm_timer);
+    // SAFETY: the FADT names the port.
+    let pm_timer = pm_timer.and_then(|block| unsafe { PmTimer::new(block.port) });
+    let choice = match (hpet, pm_timer) {
+        (Some(hpet), _) => (TimeReference::Hpet, Some(Reference::Hpet(hpet))),
+        (None, Some(timer)) => (TimeReference::PmTimer, Some(Reference::PmTimer(timer))),
+        (None, None) => (TimeReference::Pit, None),
+    };
+    let apic = local_apic(facts);
+    let measured = clock::calibrate(choice.1, apic).map(|rates| (choice.0, rates));
+    let fallback = || clock::calibrate(None, apic).map(|rates| (TimeReference::Pit, rates));
+    let (reference, rates) = measured.or_else(fallback).expect("no clock counts: cannot measure the TSC");
+    Timing {
+        tsc_khz: rates.tsc_khz,
+        apic_timer_khz: rates.apic_khz,
+        tsc_invariant: clock::tsc_is_invariant(),
+        reference,
+    }
+}

@@ -1,0 +1,134 @@
+//! Applying effects: the outbox meets the machine.
+
+use crate::platform::{Flush, Platform, Power};
+use crate::{Base, System};
+use ids::{Gva, Maddr, Mfn, VcpuSlot};
+use pv_cpu::{Context, Mode};
+use pv_mmu::{AdBits, apply_pte};
+use vault::{Apply, Effect, Once, kind};
+use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
+
+/// Applies the effects of one entry of one vCPU.
+pub struct Applier<P: 'static> {
+    pub(crate) system: &'static System<P>,
+    /// The vCPU whose entry it is.
+    pub(crate) vcpu: VcpuSlot,
+    pub(crate) context: &'static Context,
+    /// A crash came between the commit and now.
+    pub(crate) again: bool,
+    pub(crate) fault: bool,
+}
+
+impl<P> core::fmt::Debug for Applier<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Applier({:?}, again {})", self.vcpu, self.again)
+    }
+}
+
+/// Bytes copied out at a time.
+const CHUNK: usize = 256;
+
+impl<P: Platform> Apply for Applier<P> {
+    #[inline]
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        let platform = self.system.platform;
+        let frames = &self.system.state.frames;
+        match effect.kind {
+            kind::REGISTER => self.context.registers.set_index(effect.x, effect.b),
+            kind::PTE => {
+                let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
+                apply_pte(platform, Maddr(effect.a), effect.b, ad, self.again);
+            }
+            kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
+            kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::GUEST_STORE => self.guest_store(effect),
+            kind::COPY_OUT => self.copy_out(effect, once),
+            kind::CONTEXT => self.system.synchronise(self.context, effect.x),
+            kind::EVENT => {
+                let system = self.system;
+                system.state.events(platform).apply(effect, |vcpu| system.wake(vcpu));
+            }
+            kind::KICK => self.system.wake(VcpuSlot(effect.x)),
+            kind::FLUSH => platform.flush(match effect.a {
+                u64::MAX => Flush::All,
+                page => Flush::Page(Gva(page)),
+            }),
+            kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
+            _ => self.apply_rare(effect, once),
+        }
+    }
+
+    fn take_fault(&mut self) -> bool {
+        core::mem::take(&mut self.fault)
+    }
+}
+
+impl<P: Platform> Applier<P> {
+    fn apply_rare(&mut self, effect: &Effect, once: &Once<'_, '_>) {
+        let platform = self.system.platform;
+        match effect.kind {
+            kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
+            kind::CONSOLE => {
+                let mut buffer = [0; CHUNK];
+                each_chunk(effect.x, effect.b, |offset, len, _| {
+                    once.read_bytes(offset, &mut buffer[..len]);
+                    platform.console(&buffer[..len]);
+                });
+            }
+            kind::POWER => platform.power(match effect.x {
+                0 => Power::Sleep { pm1a: effect.a as u16, pm1b: effect.b as u16 },
+                1 => Power::Off,
+                _ => Power::Reset,
+            }),
+            kind::IRQ_ROUTE => platform.program_route(effect.x),
+            kind::TIMER => {}
+            kind::WALL_CLOCK => self.system.write_wall_clock(),
+            unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
+        }
+    }
+
+    fn guest_store(&self, effect: &Effect) {
+        let (memory, at) = (self.system.platform, Maddr(effect.a));
+        match effect.x {
+            1 => memory.store8(at, effect.b as u8),
+            4 => memory.store32(at, effect.b as u32),
+            _ => memory.store64(at, effect.b),
+        }
+    }
+
+    fn copy_out(&mut self, effect: &Effect, once: &Once<'_, '_>) {
+        let memory = self.system.platform;
+        let mut buffer = [0; CHUNK];
+        let mut fault = false;
+        each_chunk(effect.x, effect.b, |offset, len, done| {
+            once.read_bytes(offset, &mut buffer[..len]);
+            fault |= memory.copy_out(Gva(effect.a.wrapping_add(done)), &buffer[..len]).is_err();
+        });
+        self.fault |= fault;
+    }
+
+    fn segment_base(&self, which: u32, value: u64) {
+        let platform = self.system.platform;
+        // Of the two GS bases the one of the present mode is active.
+        let (user, kernel) = match self.context.mode() {
+            Mode::Kernel => (Base::OtherGs, Base::Gs),
+            Mode::User => (Base::Gs, Base::OtherGs),
+        };
+        match which {
+            SEGBASE_FS => platform.set_base(Base::Fs, value),
+            SEGBASE_GS_USER => platform.set_base(user, value),
+            SEGBASE_GS_KERNEL => platform.set_base(kernel, value),
+            _ => platform.load_user_gs(value as u16),
+        }
+    }
+}
+
+/// Goes over `len` bytes from `offset` of the outbox in pieces: offset, length, bytes before it.
+fn each_chunk(offset: u32, len: u64, mut f: impl FnMut(usize, usize, u64)) {
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(CHUNK as u64);
+        f(offset as usize + done as usize, piece as usize, done);
+        done += piece;
+    }
+}

@@ -1,0 +1,156 @@
+//! From an entry's reason to its handler.
+
+use crate::System;
+use crate::applier::Applier;
+use crate::platform::Platform;
+use guest_memory::GuestMemory;
+use hypercalls::{Call, Crash, Outcome, Reply};
+use ids::VcpuSlot;
+use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, trap_bounce, vector};
+use vault::Journal;
+use xen_abi::arch::FLAT_RING3_CS32;
+use xen_abi::callback::{CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
+
+/// Transactions of long work in one entry before the guest gets a breath.
+const BUDGET: u32 = 2048;
+
+impl<P: Platform> System<P> {
+    /// The journal of the CPU this runs on, for an entry of `vcpu`.
+    #[inline]
+    pub(crate) fn journal(&'static self, vcpu: VcpuSlot) -> Journal<Applier<P>> {
+        self.journal_of(self.platform.cpu(), vcpu, false)
+    }
+
+    /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
+    pub(crate) fn journal_of(
+        &'static self,
+        cpu: ids::CpuId,
+        vcpu: VcpuSlot,
+        again: bool,
+    ) -> Journal<Applier<P>> {
+        let context = self.state.contexts.context(vcpu);
+        let log = &self.state.logs[cpu.0 as usize];
+        Journal::new(log, Applier { system: self, vcpu, context, again, fault: false }, BUDGET)
+    }
+
+    /// Handles the entry that a vCPU's registers describe. Afterwards the log is closed and the registers
+    /// are those the guest goes on with (events apart).
+    #[inline]
+    pub fn enter(&'static self, vcpu: VcpuSlot) {
+        let mut journal = self.journal(vcpu);
+        journal.log().begin();
+        self.dispatch(&mut journal, vcpu);
+        journal.log().end();
+        journal.apply.context.registers.vector.set(vector::NONE);
+    }
+
+    /// Dispatches an open entry: once by [`enter`](Self::enter), again after a crash undid its last step.
+    pub(crate) fn dispatch(&'static self, j: &mut Journal<Applier<P>>, vcpu: VcpuSlot) {
+        let context = j.apply.context;
+        let done = match context.registers.vector.get() {
+            vector::SYSCALL => self.system_call(j, vcpu, context),
+            number @ 0..32 => self.exception(j, vcpu, context, number as u8),
+            0x80 => self.reflect(j, vcpu, context, 0x80, 0),
+            number @ 32..256 => {
+                self.interrupt(number as u8);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if j.apply.fault {
+            // Only the kernel's own stack is written without being asked for.
+            j.apply.fault = false;
+            self.crash_domain(vcpu, Crash::BadKernelStack);
+        } else if let Err(why) = done {
+            self.crash_domain(vcpu, why);
+        }
+    }
+
+    #[inline]
+    fn system_call(
+        &'static self,
+        j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Result<(), Crash> {
+        if context.mode() == Mode::Kernel {
+            return self.hypercall(j, vcpu, context);
+        }
+        let kind = if context.registers.get(Reg::Cs) == u64::from(FLAT_RING3_CS32) {
+            CALLBACKTYPE_SYSCALL32
+        } else {
+            CALLBACKTYPE_SYSCALL
+        };
+        match event_callback(context, &context.callbacks[usize::from(kind)], false) {
+            Some(to) => self.bounce_to(j, vcpu, context, to),
+            None => self.reflect(j, vcpu, context, 6, 0),
+        }
+    }
+
+    fn hypercall(
+        &'static self,
+        j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Result<(), Crash> {
+        let mut call = Call {
+            state: self.state,
+            memory: self.platform,
+            j,
+            domain: self.state.domains.vcpu(vcpu).domain.get(),
+            vcpu,
+            context,
+            args: context.registers.arguments(),
+            info: self.state.events(self.platform).vcpu_info(vcpu).unwrap_or(ids::Maddr(0)),
+            now: self.platform.now(),
+            reply: Reply::Register,
+        };
+        let number = u64::from(context.registers.error_code.get());
+        match hypercalls::dispatch(&mut call, number) {
+            // A repetition overwrites the same register with the same result.
+            Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
+            Outcome::Replied | Outcome::Again | Outcome::Yield | Outcome::Block => {}
+            Outcome::Crash(why) => return Err(why),
+        }
+        // A result that could not be copied out is an error number, not a crash.
+        if j.apply.fault {
+            j.apply.fault = false;
+            context.registers.set(Reg::Rax, xen_abi::Errno::EFAULT.to_result() as u64);
+        }
+        Ok(())
+    }
+
+    /// Gives an exception to the guest's own handler.
+    pub(crate) fn reflect(
+        &'static self,
+        j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        vector: u8,
+        error: u32,
+    ) -> Result<(), Crash> {
+        let to = trap_bounce(context, vector, error).ok_or(Crash::Unhandled(vector))?;
+        self.bounce_to(j, vcpu, context, to)
+    }
+
+    /// Enters the guest's kernel as `to` says.
+    #[inline]
+    pub(crate) fn bounce_to(
+        &'static self,
+        j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        to: Bounce,
+    ) -> Result<(), Crash> {
+        let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else {
+            return Err(Crash::BadKernelStack);
+        };
+        let masked = self.platform.load8(ids::Maddr(info.0 + 1)) != 0;
+        j.transaction(|tx| {
+            bounce(tx, context, info, masked, to)?;
+            tx.last();
+            Ok(())
+        })
+        .map_err(|pv_cpu::StackFault| Crash::BadKernelStack)
+    }
+}

@@ -1,0 +1,212 @@
+//! Exceptions of a guest: emulate what the ABI promises, reflect the rest.
+
+use crate::System;
+use crate::applier::Applier;
+use crate::platform::Platform;
+use emulate::{RegisterUpdate, Registers, ptwr};
+use frames::Owner;
+use guest_memory::GuestMemory;
+use hypercalls::Crash;
+use ids::{Gva, Maddr, VcpuSlot};
+use pv_cpu::{Context, Mode, Reg, set_register};
+use pv_mmu::{AdBits, Subject, walk};
+use vault::{Journal, Tx};
+
+/// Page-fault error bits (AMD64 manual volume 2, 8.4.2).
+mod error {
+    pub(super) const PRESENT: u32 = 1;
+    pub(super) const WRITE: u32 = 2;
+    pub(super) const USER: u32 = 4;
+    pub(super) const RESERVED: u32 = 8;
+}
+
+/// Exception vectors.
+mod exception {
+    pub(super) const DEBUG: u8 = 1;
+    pub(super) const NMI: u8 = 2;
+    pub(super) const INVALID_OPCODE: u8 = 6;
+    pub(super) const NO_DEVICE: u8 = 7;
+    pub(super) const PROTECTION: u8 = 13;
+    pub(super) const PAGE_FAULT: u8 = 14;
+    pub(super) const MACHINE_CHECK: u8 = 18;
+}
+
+type Journaled<P> = Journal<Applier<P>>;
+
+impl<P: Platform> System<P> {
+    pub(crate) fn exception(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        vector: u8,
+    ) -> Result<(), Crash> {
+        let code = context.registers.error_code.get();
+        match vector {
+            exception::PAGE_FAULT => self.page_fault(j, vcpu, context, code),
+            exception::PROTECTION => self.protection_fault(j, vcpu, context, code),
+            exception::INVALID_OPCODE => {
+                if self.forced_emulation(j, context) {
+                    return Ok(());
+                }
+                self.reflect(j, vcpu, context, vector, 0)
+            }
+            exception::NO_DEVICE => self.device_not_available(j, vcpu, context),
+            exception::DEBUG => {
+                let status = self.platform.debug_status();
+                j.change(|tx| tx.set(&context.debug[6], status));
+                self.reflect(j, vcpu, context, vector, 0)
+            }
+            exception::NMI | exception::MACHINE_CHECK => Ok(()),
+            _ => self.reflect(j, vcpu, context, vector, code),
+        }
+    }
+
+    /// On whose behalf a guest's own page-table writes are checked.
+    pub(crate) fn own_subject(&self, vcpu: VcpuSlot) -> Subject {
+        let slot = self.state.domains.vcpu(vcpu).domain.get();
+        let owner = Owner::domain(slot);
+        Subject { tables: owner, leaves: owner, io: self.state.domains.domain(slot).privileged.get() }
+    }
+
+    fn page_fault(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        code: u32,
+    ) -> Result<(), Crash> {
+        let address = Gva(self.platform.fault_address());
+        let kernel = context.mode() == Mode::Kernel;
+        let table_write =
+            code & (error::PRESENT | error::WRITE | error::RESERVED) == error::PRESENT | error::WRITE;
+        if table_write && kernel && self.write_to_table(j, vcpu, context, address) {
+            return Ok(());
+        }
+        let code = if kernel { code & !error::USER } else { code | error::USER };
+        self.reflect_page_fault(j, vcpu, context, address, code)
+    }
+
+    /// Reflects a page fault with its address in vcpu_info.
+    pub(crate) fn reflect_page_fault(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        address: Gva,
+        code: u32,
+    ) -> Result<(), Crash> {
+        let info = self.state.events(self.platform).vcpu_info(vcpu).unwrap_or(Maddr(0));
+        if info != Maddr(0) {
+            // arch.cr2 of vcpu_info: the word is the guest's from the moment of the fault.
+            self.platform.store64(Maddr(info.0 + 16), address.0);
+        }
+        self.reflect(j, vcpu, context, exception::PAGE_FAULT, code)
+    }
+
+    /// A write to a page that is mapped read-only because it is a page table: emulate it, checked.
+    fn write_to_table(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        address: Gva,
+    ) -> bool {
+        let subject = self.own_subject(vcpu);
+        let Some(mapping) = walk(self.platform, context.root_kernel.get(), address) else { return false };
+        let mmu = self.state.mmu(self.platform);
+        if !mapping.pte.is_present() || mapping.writable || !mmu.is_live_l1(mapping.pte.mfn(), subject) {
+            return false;
+        }
+        let registers = self.registers(context);
+        let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
+        let length = self.fetch(context, &mut bytes);
+        let Ok(operation) = ptwr::decode(&bytes[..length], &registers, address) else { return false };
+        let at = Maddr(mapping.pte.mfn().maddr().0 + (address.0 & 0xff8));
+        let result = mmu.update_leaf(
+            j,
+            at,
+            AdBits::Replace,
+            subject,
+            &mut |old| operation.evaluate(old, &registers).write.map(|w| w.new),
+            &mut |tx, old| {
+                publish(tx, &operation.evaluate(old, &registers).registers);
+                tx.last();
+            },
+        );
+        match result {
+            Ok(()) | Err(pv_mmu::MmuError::Preempted) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn protection_fault(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        code: u32,
+    ) -> Result<(), Crash> {
+        // An `int n` without a gate for ring 3 arrives here: bit 1 says IDT, the vector follows.
+        if code & 7 == 2 {
+            let vector = (code >> 3) as u8;
+            let trap = &context.traps[usize::from(vector)];
+            let allowed = context.mode() == Mode::Kernel || trap.flags.get() & 3 == 3;
+            if allowed && trap.address.get().0 != 0 {
+                let mut to = pv_cpu::trap_bounce(context, vector, 0).ok_or(Crash::Unhandled(vector))?;
+                to.error = None;
+                to.rip = to.rip.wrapping_add(2);
+                return self.bounce_to(j, vcpu, context, to);
+            }
+        } else if code == 0 && self.emulate_privileged(j, vcpu, context) {
+            return Ok(());
+        }
+        self.reflect(j, vcpu, context, exception::PROTECTION, code)
+    }
+
+    /// #NM: the guest set CR0.TS; it clears by being reported.
+    fn device_not_available(
+        &'static self,
+        j: &mut Journaled<P>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Result<(), Crash> {
+        if context.task_switched.get() {
+            j.change(|tx| {
+                tx.set(&context.task_switched, false);
+                pv_cpu::synchronise(tx, pv_cpu::sync::CONTROL);
+            });
+        }
+        self.reflect(j, vcpu, context, exception::NO_DEVICE, 0)
+    }
+
+    /// The instruction bytes at RIP, as many as can be read.
+    pub(crate) fn fetch(&self, context: &Context, bytes: &mut [u8; 15]) -> usize {
+        let rip = context.registers.get(Reg::Rip);
+        if self.platform.copy_in(Gva(rip), bytes).is_ok() {
+            return bytes.len();
+        }
+        let in_page = (4096 - (rip & 0xfff)).min(15) as usize;
+        if self.platform.copy_in(Gva(rip), &mut bytes[..in_page]).is_ok() { in_page } else { 0 }
+    }
+
+    /// The registers as the emulator wants them.
+    pub(crate) fn registers(&self, context: &Context) -> Registers {
+        Registers {
+            gpr: context.registers.general(),
+            rip: context.registers.get(Reg::Rip),
+            rflags: context.registers.get(Reg::Rflags),
+            fs_base: self.platform.base(crate::Base::Fs),
+            gs_base: self.platform.base(crate::Base::Gs),
+        }
+    }
+}
+
+/// Publishes what an emulated instruction did to the registers.
+pub(crate) fn publish(tx: &mut Tx<'_>, update: &RegisterUpdate) {
+    set_register(tx, Reg::Rip, update.rip);
+    set_register(tx, Reg::Rflags, update.rflags);
+    for write in update.gprs.iter().flatten() {
+        set_register(tx, Reg::HARDWARE[write.gpr as usize], write.value);
+    }
+}

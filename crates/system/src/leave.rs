@@ -1,0 +1,53 @@
+//! After an entry: timers, events, and who runs next.
+
+use crate::System;
+use crate::platform::Platform;
+use ids::VcpuSlot;
+use pv_cpu::{event_callback, vector};
+use xen_abi::callback::CALLBACKTYPE_EVENT;
+
+impl<P: Platform> System<P> {
+    /// Chooses the vCPU this CPU runs, waiting if there is none, and lets it see its events. Its registers
+    /// are ready for the return to it.
+    pub fn leave(&'static self) -> VcpuSlot {
+        let cpu = self.platform.cpu();
+        loop {
+            self.expire_timers(cpu);
+            match self.pick(cpu) {
+                Some(vcpu) => {
+                    self.load(cpu, vcpu);
+                    self.refresh_time(vcpu);
+                    if self.deliver_events(vcpu) {
+                        self.arm(cpu);
+                        return vcpu;
+                    }
+                }
+                None => {
+                    self.arm(cpu);
+                    self.platform.idle();
+                }
+            }
+        }
+    }
+
+    /// Bounces to the event callback if an upcall is pending and not masked. False: the domain ended.
+    fn deliver_events(&'static self, vcpu: VcpuSlot) -> bool {
+        let upcall = self.state.events(self.platform).upcall_state(vcpu);
+        if !upcall.pending || upcall.masked {
+            return true;
+        }
+        let context = self.state.contexts.context(vcpu);
+        let callback = &context.callbacks[usize::from(CALLBACKTYPE_EVENT)];
+        let Some(to) = event_callback(context, callback, true) else { return true };
+        let mut journal = self.journal(vcpu);
+        context.registers.vector.set(vector::NONE);
+        journal.log().begin();
+        let done = self.bounce_to(&mut journal, vcpu, context, to);
+        journal.log().end();
+        if done.is_err() || journal.apply.fault {
+            self.crash_domain(vcpu, hypercalls::Crash::BadKernelStack);
+            return false;
+        }
+        true
+    }
+}

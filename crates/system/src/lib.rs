@@ -1,0 +1,66 @@
+//! The composition: entry reason to handler, outbox to machine, next vCPU.
+//!
+//! Written over a [`Platform`], so that the same code runs on the machine and in the simulator. Nothing
+//! here survives a microreboot: a [`System`] is put together by every start from the durable regions.
+//!
+//! # An entry, and what a crash does to it
+//!
+//! 1. The processor and the entry stub put the guest's registers into its context.
+//! 2. [`System::enter`] opens the log, the handler runs; its transactions commit element by element.
+//! 3. The transaction that ends the entry is marked *last*: its outbox changes the registers and closes
+//!    the log.
+//! 4. [`System::leave`] delivers events and chooses who runs.
+//!
+//! Stopped with the log closed, there is nothing to repeat; open, the transaction is undone and the entry
+//! dispatched again from the registers (and the log's progress); committed, its outbox is finished first.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod applier;
+mod crash;
+mod entry;
+mod faults;
+mod interrupt;
+mod leave;
+mod msr;
+mod platform;
+mod ports;
+mod privileged;
+mod recover;
+mod schedule;
+mod synchronise;
+mod time;
+
+pub use applier::Applier;
+pub use interrupt::own_vector;
+pub use platform::{Base, Flush, Platform, Power};
+pub use recover::{Repaired, Stopped};
+pub use schedule::Schedule;
+pub use time::{Clocks, TimeScale};
+
+use cpu_policy::cpuid::Policy;
+use domain::State;
+
+/// The composition for one start of the hypervisor.
+pub struct System<P: 'static> {
+    /// The machine.
+    pub platform: &'static P,
+    /// The durable regions with their derived parts.
+    pub state: &'static State,
+    /// What guests see of the processor.
+    pub policy: Policy,
+    /// Numbers of the Xen CPUID leaves.
+    pub leaves: cpu_policy::xen_leaves::XenLeaves,
+    /// Who runs where.
+    pub schedule: Schedule,
+    /// TSC to system time.
+    pub scale: TimeScale,
+    /// What CPUs remember about time.
+    pub clocks: Clocks,
+}
+
+impl<P> core::fmt::Debug for System<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "System({:?})", self.state)
+    }
+}

@@ -1,0 +1,90 @@
+//! Model-specific registers of a PV guest.
+
+use crate::System;
+use crate::platform::{Base, Platform};
+use cpu_policy::msr::{self, MsrContext, MsrRead, MsrWrite, Stored};
+use ids::{VcpuId, VcpuSlot};
+use pv_cpu::{Context, sync, synchronise};
+use vault::{Effect, Tx, kind};
+use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
+
+const EFER: u32 = 0xc000_0080;
+const PROTECTION_FAULT: usize = 13;
+
+/// A write that is allowed, as what it changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MsrChange {
+    None,
+    Base(u32, u64),
+    TscAux(u32),
+}
+
+impl MsrChange {
+    pub(crate) fn publish(self, tx: &mut Tx<'static>, context: &'static Context) {
+        match self {
+            Self::None => {}
+            Self::Base(which, value) => {
+                tx.publish(Effect { kind: kind::SEGMENT_BASE, x: which, a: 0, b: value });
+            }
+            Self::TscAux(value) => {
+                tx.set(&context.tsc_aux, value);
+                synchronise(tx, sync::CONTROL);
+            }
+        }
+    }
+}
+
+impl<P: Platform> System<P> {
+    fn msr_context(&self, vcpu: VcpuSlot) -> MsrContext<'_> {
+        MsrContext {
+            policy: &self.policy,
+            boot_vcpu: self.state.domains.vcpu(vcpu).id.get() == VcpuId(0),
+            efer: self.platform.read_msr(EFER).unwrap_or(0),
+            misc_enable: 0,
+        }
+    }
+
+    /// The value RDMSR gives; `None` for #GP.
+    pub(crate) fn read_msr(&self, vcpu: VcpuSlot, context: &Context, index: u32) -> Option<u64> {
+        match msr::read(index, &self.msr_context(vcpu)) {
+            MsrRead::Value(value) => Some(value),
+            MsrRead::TimeStampCounter => Some(self.platform.tsc()),
+            MsrRead::Hardware => self.platform.read_msr(index),
+            MsrRead::Context(stored) => self.stored(context, stored),
+            // Before the guest can handle #GP it is told 0 where the processor has the register.
+            MsrRead::Fault if context.traps[PROTECTION_FAULT].address.get().0 == 0 => {
+                self.platform.read_msr(index).map(|_| 0)
+            }
+            MsrRead::Fault => None,
+        }
+    }
+
+    fn stored(&self, context: &Context, which: Stored) -> Option<u64> {
+        match which {
+            Stored::FsBase => Some(self.platform.base(Base::Fs)),
+            Stored::GsBase => Some(self.platform.base(Base::Gs)),
+            Stored::UserGsBase => Some(self.platform.base(Base::OtherGs)),
+            Stored::TscAux => Some(context.tsc_aux.get().into()),
+            Stored::SpecCtrl | Stored::MiscFeaturesEnables => Some(0),
+        }
+    }
+
+    /// What a WRMSR changes; `None` for #GP.
+    pub(crate) fn msr_write_effect(
+        &self,
+        vcpu: VcpuSlot,
+        _context: &Context,
+        index: u32,
+        value: u64,
+    ) -> Option<MsrChange> {
+        match msr::write(index, value, &self.msr_context(vcpu)) {
+            MsrWrite::Ignore | MsrWrite::PredictionBarrier => Some(MsrChange::None),
+            MsrWrite::Set(Stored::FsBase, value) => Some(MsrChange::Base(SEGBASE_FS, value)),
+            MsrWrite::Set(Stored::GsBase, value) => Some(MsrChange::Base(SEGBASE_GS_KERNEL, value)),
+            MsrWrite::Set(Stored::UserGsBase, value) => Some(MsrChange::Base(SEGBASE_GS_USER, value)),
+            MsrWrite::Set(Stored::TscAux, value) => Some(MsrChange::TscAux(value as u32)),
+            MsrWrite::Set(Stored::SpecCtrl | Stored::MiscFeaturesEnables, _) => Some(MsrChange::None),
+            MsrWrite::HypercallPage(_) | MsrWrite::Fault => None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the composition needs of a machine.
+
+use guest_memory::GuestMemory;
+use ids::{CpuId, Gva, Mfn, VcpuSlot};
+use pv_cpu::Context;
+
+/// What a TLB forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Every translation, global ones too.
+    All,
+    /// The translation of one page.
+    Page(Gva),
+}
+
+/// A segment base of the running vCPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// FS.
+    Fs,
+    /// GS as it is active.
+    Gs,
+    /// GS that `swapgs` would make active.
+    OtherGs,
+}
+
+/// What is to become of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// Enter an ACPI sleep state by these values of the PM1 control registers.
+    Sleep {
+        /// Value for PM1a_CNT.
+        pm1a: u16,
+        /// Value for PM1b_CNT.
+        pm1b: u16,
+    },
+    /// Off, by what the firmware tables say.
+    Off,
+    /// Reset.
+    Reset,
+}
+
+/// A machine. Methods act on the CPU that calls them.
+pub trait Platform: GuestMemory + 'static {
+    /// System time: ns since boot, never going back, not even over a microreboot.
+    fn now(&self) -> u64;
+    /// Loads a page-table root.
+    fn load_root(&self, root: Mfn);
+    /// Exchanges the active GS base and the other one.
+    fn swap_gs(&self);
+    /// Reads a segment base.
+    fn base(&self, which: Base) -> u64;
+    /// Sets a segment base.
+    fn set_base(&self, which: Base, value: u64);
+    /// Makes this CPU's TLB forget.
+    fn flush(&self, what: Flush);
+    /// Sets a machine-to-physical entry.
+    fn set_m2p(&self, mfn: Mfn, pfn: u64);
+    /// Shows these frames as the guest's GDT (their order is their place); the rest of the window is empty.
+    fn set_gdt(&self, frames: &[Mfn]);
+    /// Shows these frames as the guest's LDT with that many entries; none: no LDT.
+    fn set_ldt(&self, frames: &[Mfn], entries: u32);
+    /// Loads debug registers 0 to 3, 6 and 7.
+    fn set_debug(&self, registers: &[u64; 8]);
+    /// Sets CR0.TS, the guest's CR4 bits and XCR0.
+    fn set_control(&self, task_switched: bool, cr4: u64, xcr0: u64);
+    /// The address of the last page fault.
+    fn fault_address(&self) -> u64;
+    /// Which CPU this is.
+    fn cpu(&self) -> CpuId;
+    /// Makes another CPU enter the hypervisor soon.
+    fn kick(&self, cpu: CpuId);
+    /// Raises this CPU's timer interrupt at `deadline` ns of system time; `u64::MAX`: never.
+    fn arm_timer(&self, deadline: u64);
+    /// Waits with interrupts enabled until one came; it is handled before this returns.
+    fn idle(&self);
+    /// Handles a device's interrupt: its event and the end of the interrupt.
+    fn device_interrupt(&self, vector: u8);
+    /// Ends the interrupt in service.
+    fn end_of_interrupt(&self);
+    /// Reads a port of `width` bytes.
+    fn port_in(&self, port: u16, width: u32) -> u32;
+    /// Writes a port of `width` bytes.
+    fn port_out(&self, port: u16, width: u32, value: u32);
+    /// Whether a port belongs to a device the hypervisor drives (its console, the ACPI timer).
+    fn owns_port(&self, port: u16) -> bool;
+    /// Loads the selector and base of the GS that is not active; a selector that faults becomes null.
+    fn load_user_gs(&self, selector: u16);
+    /// Saves ds, es, fs, gs, the three bases and the extended state into the context.
+    fn save(&self, vcpu: VcpuSlot, context: &Context);
+    /// Loads what [`save`](Self::save) saved.
+    fn restore(&self, vcpu: VcpuSlot, context: &Context);
+    /// DR6 of this CPU.
+    fn debug_status(&self) -> u64;
+    /// Reads a model-specific register, `None` if that faults.
+    fn read_msr(&self, index: u32) -> Option<u64>;
+    /// Writes a model-specific register.
+    fn write_msr(&self, index: u32, value: u64);
+    /// The time-stamp counter.
+    fn tsc(&self) -> u64;
+    /// Writes back and invalidates caches.
+    fn write_back_caches(&self);
+    /// Console output of guests, into the console ring.
+    fn console(&self, bytes: &[u8]);
+    /// A line of the hypervisor's own log.
+    fn log(&self, line: core::fmt::Arguments<'_>);
+    /// Programs an interrupt's route from its durable record.
+    fn program_route(&self, irq: u32);
+    /// Changes the machine's power state; returns only if that failed.
+    fn power(&self, what: Power);
+}

@@ -1,0 +1,118 @@
+//! Port I/O of guests.
+
+use crate::System;
+use crate::platform::Platform;
+use emulate::{Gpr, Instruction, RegisterUpdate, Registers, Width, privop};
+use guest_memory::GuestMemory;
+use ids::{Gva, VcpuSlot};
+use privop::PrivOp;
+use pv_cpu::Context;
+
+/// String elements one entry moves at most.
+const MAX_ELEMENTS: u64 = 64;
+
+/// What an access to a port means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// The device itself.
+    Direct,
+    /// Reads as all ones, writes are dropped.
+    Hidden,
+}
+
+/// The bytes of a width.
+fn bytes(width: Width) -> u32 {
+    width.bytes() as u32
+}
+
+impl<P: Platform> System<P> {
+    /// Emulates a port instruction. `None`: the guest has no right to it and gets #GP.
+    pub(crate) fn port_io(
+        &self,
+        vcpu: VcpuSlot,
+        context: &Context,
+        instruction: &Instruction,
+        registers: &Registers,
+    ) -> Option<RegisterUpdate> {
+        let (port, width) = match instruction.op {
+            PrivOp::In { port, width } | PrivOp::Out { port, width, .. } => (port, width),
+            PrivOp::Ins(io) | PrivOp::Outs(io) => (io.port, io.width),
+            _ => return None,
+        };
+        if !self.may_io(context) && !self.bitmap_allows(context, port, bytes(width)) {
+            return None;
+        }
+        let access = self.access(vcpu, port, bytes(width));
+        let done = instruction.done(registers);
+        Some(match instruction.op {
+            PrivOp::In { .. } => {
+                let value = self.read_port(access, port, bytes(width));
+                let rax = registers.gpr[Gpr::Rax as usize];
+                done.with(Gpr::Rax, privop::merge_in(rax, width, value))
+            }
+            PrivOp::Out { value, .. } => {
+                self.write_port(access, port, bytes(width), value);
+                done
+            }
+            PrivOp::Ins(io) | PrivOp::Outs(io) => {
+                let input = matches!(instruction.op, PrivOp::Ins(_));
+                let moved = self.string_io(access, &io, input);
+                io.advance(registers, instruction.length, moved)
+            }
+            _ => return None,
+        })
+    }
+
+    fn string_io(&self, access: Access, io: &privop::StringIo, input: bool) -> u64 {
+        let width = bytes(io.width);
+        let count = io.count.min(MAX_ELEMENTS);
+        for index in 0..count {
+            let step = u64::from(width) * index;
+            let at =
+                Gva(if io.backward { io.address.wrapping_sub(step) } else { io.address.wrapping_add(step) });
+            let mut raw = [0; 4];
+            let element = &mut raw[..width as usize];
+            if input {
+                let value = self.read_port(access, io.port, width).to_le_bytes();
+                element.copy_from_slice(&value[..width as usize]);
+                if self.platform.copy_out(at, element).is_err() {
+                    return index;
+                }
+            } else {
+                if self.platform.copy_in(at, element).is_err() {
+                    return index;
+                }
+                self.write_port(access, io.port, width, u32::from_le_bytes(raw));
+            }
+        }
+        count
+    }
+
+    fn read_port(&self, access: Access, port: u16, width: u32) -> u32 {
+        match access {
+            Access::Direct => self.platform.port_in(port, width),
+            Access::Hidden => u32::MAX >> (32 - 8 * width),
+        }
+    }
+
+    fn write_port(&self, access: Access, port: u16, width: u32, value: u32) {
+        if access == Access::Direct {
+            self.platform.port_out(port, width, value);
+        }
+    }
+
+    /// Dom0 has every port but those the hypervisor drives itself: interrupt controllers, the interval
+    /// timer, its console and the ACPI timer.
+    fn access(&self, vcpu: VcpuSlot, port: u16, width: u32) -> Access {
+        if !self.own_subject(vcpu).io {
+            return Access::Hidden;
+        }
+        let last = u32::from(port) + width - 1;
+        let touches = |first: u32, end: u32| u32::from(port) <= end && last >= first;
+        let hidden = [(0x20, 0x21), (0xa0, 0xa1), (0x40, 0x43), (0x61, 0x61)]
+            .into_iter()
+            .any(|(first, end)| touches(first, end))
+            || (port..=last as u16).any(|p| self.platform.owns_port(p));
+        if hidden { Access::Hidden } else { Access::Direct }
+    }
+}

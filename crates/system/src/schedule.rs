@@ -1,0 +1,133 @@
+//! Who runs where: each vCPU has a home CPU, which runs its runnable vCPUs in turn.
+//!
+//! State class: derived. After a start nobody is loaded and everybody is woken once.
+
+use crate::System;
+use crate::platform::Platform;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use domains::{Life, VcpuState};
+use ids::{CpuId, VcpuSlot};
+
+/// vCPU slots the schedule has room for.
+const MAX_VCPUS: usize = 256;
+/// CPUs the schedule has room for.
+const MAX_CPUS: usize = 256;
+/// No vCPU.
+const NOBODY: u32 = u32::MAX;
+
+/// The schedule.
+#[derive(Debug)]
+pub struct Schedule {
+    cpus: u32,
+    /// Whose registers a CPU holds.
+    loaded: [AtomicU32; MAX_CPUS],
+    /// Whether a vCPU has something new to look at.
+    woken: [AtomicBool; MAX_VCPUS],
+}
+
+impl Schedule {
+    /// Nobody loaded, everybody woken.
+    pub const fn new(cpus: u32) -> Self {
+        Self {
+            cpus,
+            loaded: [const { AtomicU32::new(NOBODY) }; MAX_CPUS],
+            woken: [const { AtomicBool::new(true) }; MAX_VCPUS],
+        }
+    }
+
+    /// Recovery: the registers of `vcpu` are still in `cpu`.
+    pub fn keep(&self, cpu: CpuId, vcpu: VcpuSlot) {
+        self.loaded[cpu.0 as usize].store(vcpu.0, Ordering::Relaxed);
+    }
+
+    /// Whose registers a CPU holds.
+    pub fn loaded(&self, cpu: CpuId) -> Option<VcpuSlot> {
+        let slot = self.loaded[cpu.0 as usize].load(Ordering::Relaxed);
+        (slot != NOBODY).then_some(VcpuSlot(slot))
+    }
+
+    fn home(&self, vcpu: VcpuSlot) -> CpuId {
+        CpuId(vcpu.0 % self.cpus)
+    }
+
+    /// CPUs it schedules for.
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+}
+
+impl<P: Platform> System<P> {
+    /// A vCPU has something to look at: an event, an end of waiting.
+    pub(crate) fn wake(&self, vcpu: VcpuSlot) {
+        if let Some(flag) = self.schedule.woken.get(vcpu.0 as usize) {
+            // Release: pairs with the exchange in `pick`; the event is in guest memory before.
+            flag.store(true, Ordering::Release);
+        }
+        let home = self.schedule.home(vcpu);
+        if home != self.platform.cpu() {
+            self.platform.kick(home);
+        }
+    }
+
+    /// The next vCPU of this CPU that can run, after the one it ran last.
+    pub(crate) fn pick(&'static self, cpu: CpuId) -> Option<VcpuSlot> {
+        let total = self.state.domains.vcpus.len().min(MAX_VCPUS) as u32;
+        let own = total.saturating_sub(cpu.0).div_ceil(self.schedule.cpus);
+        let last = self.schedule.loaded(cpu).map_or(0, |v| v.0 / self.schedule.cpus);
+        let turn = u32::from(self.time_is_up(cpu));
+        (0..own)
+            .map(|step| VcpuSlot((last + turn + step) % own * self.schedule.cpus + cpu.0))
+            .find(|v| self.can_run(*v))
+    }
+
+    fn can_run(&'static self, vcpu: VcpuSlot) -> bool {
+        let record = self.state.domains.vcpu(vcpu);
+        let state = record.state();
+        if state == VcpuState::Down
+            || self.state.domains.domain(record.domain.get()).life() != Life::Alive
+            || !record.initialised.get()
+        {
+            return false;
+        }
+        // Acquire: pairs with the store in `wake`.
+        let woken = self.schedule.woken[vcpu.0 as usize].swap(false, Ordering::Acquire);
+        match state {
+            VcpuState::Runnable => true,
+            _ if woken => self.end_waiting(vcpu, state),
+            _ => false,
+        }
+    }
+
+    /// Whether a waiting vCPU has what it waits for; then it waits no more.
+    fn end_waiting(&'static self, vcpu: VcpuSlot, state: VcpuState) -> bool {
+        let upcall = self.state.events(self.platform).upcall_state(vcpu);
+        let ready = match state {
+            VcpuState::Blocked => upcall.pending && !upcall.masked,
+            _ => upcall.pending && !upcall.masked || self.poll_is_over(vcpu),
+        };
+        if ready {
+            let mut journal = self.journal(vcpu);
+            journal.log().begin();
+            journal.change(|tx| {
+                self.state.domains.vcpu(vcpu).set_state(tx, VcpuState::Runnable);
+                tx.last();
+            });
+        }
+        ready
+    }
+
+    /// Makes this CPU hold `vcpu`'s registers.
+    pub(crate) fn load(&self, cpu: CpuId, vcpu: VcpuSlot) {
+        let loaded = self.schedule.loaded(cpu);
+        if loaded == Some(vcpu) {
+            return;
+        }
+        if let Some(old) = loaded {
+            self.platform.save(old, self.state.contexts.context(old));
+        }
+        let context = self.state.contexts.context(vcpu);
+        self.platform.restore(vcpu, context);
+        self.load_context(context);
+        self.schedule.keep(cpu, vcpu);
+    }
+}
