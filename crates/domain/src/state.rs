@@ -1,9 +1,11 @@
 //! All durable regions and the locks and derived parts beside them.
 
+use crate::console::{ConsoleInput, InputRing};
+use crate::notices::Notices;
 use frames::Frames;
 use guest_memory::GuestMemory;
 use pv_mmu::{IoRanges, Mmu, TableLocks};
-use vault::{Arena, Durable, Log, record};
+use vault::{Arena, Durable, LockWord, Log, record};
 
 /// How many of everything there is: fixed at first boot, so that every start carves the same regions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Limits {
 record! {
     /// What belongs to the machine and to no domain.
     ///
-    /// Lock: Dom0's control calls follow each other. Rebuild: nothing is derived.
+    /// Lock: `Static::machine`. Rebuild: nothing is derived.
     pub struct Machine {
         /// Whether this vault has been set up by a first boot.
         pub booted: Durable<bool>,
@@ -45,12 +47,21 @@ pub struct Static {
     pub frames: frames::Locks,
     /// Of page tables.
     pub tables: TableLocks,
+    /// Of [`Machine`].
+    pub machine: LockWord,
+    /// Of the console's input.
+    pub console: LockWord,
 }
 
 impl Static {
     /// Free locks.
     pub const fn new() -> Self {
-        Self { frames: frames::Locks::new(), tables: TableLocks::new() }
+        Self {
+            frames: frames::Locks::new(),
+            tables: TableLocks::new(),
+            machine: LockWord::new(),
+            console: LockWord::new(),
+        }
     }
 }
 
@@ -58,6 +69,12 @@ impl Static {
 pub struct State {
     /// The machine's own record.
     pub machine: &'static Machine,
+    /// Its lock.
+    pub machine_lock: &'static LockWord,
+    /// What was typed at the console.
+    pub console_input: ConsoleInput,
+    /// What was logged about each domain already.
+    pub notices: &'static [Notices],
     /// The logs, by CPU.
     pub logs: &'static [Log],
     /// The frame table.
@@ -103,6 +120,9 @@ impl State {
             events_derived: events::rebuild(&events),
             events,
             machine: arena.carve(1)?.first()?,
+            machine_lock: &locks.machine,
+            console_input: ConsoleInput::new(arena.carve::<InputRing>(1)?.first()?, &locks.console),
+            notices: arena.carve(limits.domains)?,
             logs: arena.carve(limits.cpus)?,
             domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
             contexts: pv_cpu::Region::carve(arena, limits.vcpus)?,

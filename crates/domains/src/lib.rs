@@ -35,6 +35,8 @@ record! {
         pub shutdown: Durable<u32>,
         /// Hypervisor failures charged to it.
         pub charged: GuestOwned<u32>,
+        /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.
+        pub handle: [Durable<u64>; 2],
     }
 }
 

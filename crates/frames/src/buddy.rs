@@ -36,6 +36,11 @@ record! {
     }
 }
 
+/// The highest zone whose frames all lie below `2^address_bits`.
+fn zones_below(address_bits: u32) -> usize {
+    (address_bits.saturating_sub(ids::FRAME_SHIFT) as usize).min(ZONES - 1)
+}
+
 impl Heap {
     /// Free frames.
     pub fn free_frames(&self) -> u64 {
@@ -111,20 +116,46 @@ impl Frames {
         order: u32,
         address_bits: u32,
     ) -> Result<Mfn, NoMemory> {
+        self.allocate_as(tx, slot, order, address_bits, true)
+    }
+
+    /// As [`allocate`](Self::allocate), whatever the domain's limit: for frames that take the place of as
+    /// many that the same transaction releases.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate_in_place(
+        &self,
+        tx: &mut Tx<'_>,
+        slot: DomainSlot,
+        order: u32,
+        address_bits: u32,
+    ) -> Result<Mfn, NoMemory> {
+        self.allocate_as(tx, slot, order, address_bits, false)
+    }
+
+    fn allocate_as(
+        &self,
+        tx: &mut Tx<'_>,
+        slot: DomainSlot,
+        order: u32,
+        address_bits: u32,
+        limited: bool,
+    ) -> Result<Mfn, NoMemory> {
         if order > MAX_ASSIGN_ORDER {
             return Err(NoMemory);
         }
         let list = self.list(slot);
         tx.lock(self.list_lock(slot));
         let pages = list.pages.get() + (1 << order);
-        if pages > list.max_pages.get() {
+        if limited && pages > list.max_pages.get() {
             return Err(NoMemory);
         }
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, order, address_bits)?;
         for index in 0..1u32 << order {
             let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
-            self.own(tx, frame, Owner::domain(slot))?;
+            self.own(tx, frame, Usage::allocated(Owner::domain(slot)))?;
         }
         self.enlist(tx, slot, mfn, 1 << order);
         Ok(Mfn(mfn.into()))
@@ -138,7 +169,7 @@ impl Frames {
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
-        self.own(tx, frame, Owner::HYPERVISOR)?;
+        self.own(tx, frame, Usage::allocated(Owner::HYPERVISOR))?;
         Ok(Mfn(mfn.into()))
     }
 
@@ -151,28 +182,27 @@ impl Frames {
         tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
-        self.own(tx, frame, Owner::domain(slot))?;
+        self.own(tx, frame, Usage::shared(Owner::domain(slot)))?;
         Ok(Mfn(mfn.into()))
     }
 
-    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, owner: Owner) -> Result<(), NoMemory> {
+    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, usage: Usage) -> Result<(), NoMemory> {
         let old = frame.usage();
-        if tx.exchange(&frame.usage, old.0, Usage::allocated(owner).0) { Ok(()) } else { Err(NoMemory) }
+        if tx.exchange(&frame.usage, old.0, usage.0) { Ok(()) } else { Err(NoMemory) }
     }
 
     /// First boot: hands a frame the hypervisor kept (a boot module) to a domain.
     pub fn adopt(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn) -> Result<(), NoMemory> {
         let frame = self.frame(mfn).ok_or(NoMemory)?;
         tx.lock(self.list_lock(slot));
-        self.own(tx, frame, Owner::domain(slot))?;
+        self.own(tx, frame, Usage::allocated(Owner::domain(slot)))?;
         self.enlist(tx, slot, mfn.0 as u32, 1);
         Ok(())
     }
 
     /// Takes a free block of exactly `order`, splitting a larger one; the heap lock is held.
     fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
-        let top = (address_bits.saturating_sub(ids::FRAME_SHIFT) as usize).min(ZONES - 1);
-        for zone in (0..=top).rev() {
+        for zone in (0..=zones_below(address_bits)).rev() {
             let fitting = self.heap.orders[zone].get() >> order;
             if fitting == 0 {
                 continue;
@@ -226,7 +256,7 @@ impl Frames {
     /// Queues the return of a frame to the free lists as consequence of its last reference's end.
     pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
         if let Some(slot) = owner.slot() {
-            self.chain_delist(once, slot, frame);
+            self.chain_delist(once, slot, mfn, frame);
         }
         once.lock(&self.locks.heap);
         let raw = mfn.0 as u32;
@@ -260,6 +290,14 @@ impl Frames {
             at = frame.next();
         }
         false
+    }
+
+    /// Joins one pair of free buddies smaller than `order` below `2^address_bits`, if it finds one.
+    pub fn merge_below(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> bool {
+        (0..order.min(MAX_ORDER)).any(|o| {
+            let mut zones = (0..=zones_below(address_bits)).rev();
+            zones.any(|zone| self.heap.orders[zone].get() & 1 << o != 0 && self.merge_one(tx, zone, o))
+        })
     }
 
     fn is_free_block(&self, mfn: u32, order: u32) -> bool {

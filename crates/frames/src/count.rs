@@ -45,6 +45,47 @@ impl Frames {
         }
     }
 
+    /// Gives up the allocation of a frame of `owner`: it leaves the domain when its last reference does,
+    /// the allocation's own with this commit. Mappings keep it until then.
+    ///
+    /// # Errors
+    /// [`FrameError::NotOwned`], also when the allocation is given up already, or was never the domain's
+    /// to give up (frames that the hypervisor shares with it).
+    pub fn release(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
+        self.end_allocation(tx, mfn, owner, |_| Ok(()))
+    }
+
+    /// As [`release`](Self::release), for a frame that must have no use or mapping left: it is free after
+    /// the commit.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn release_sole(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
+        let sole = |u: Usage| u.is_sole() && !u.is_validated();
+        self.end_allocation(tx, mfn, owner, |u| sole(u).then_some(()).ok_or(FrameError::InUse(u.kind())))
+    }
+
+    fn end_allocation(
+        &self,
+        tx: &mut Tx<'_>,
+        mfn: Mfn,
+        owner: Owner,
+        check: impl Fn(Usage) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
+        loop {
+            let old = frame.usage();
+            if old.owner() != owner || !old.is_allocated() {
+                return Err(FrameError::NotOwned);
+            }
+            check(old)?;
+            if tx.exchange(&frame.usage, old.0, old.without_allocation().0) {
+                tx.publish(Self::put_ref(mfn));
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes a typed reference to a frame of `owner`. [`Kind::Writable`] and [`Kind::Descriptors`] follow
     /// the same rules as tables: the first is valid by itself, all others answer
     /// [`Got::MustValidate`] when nobody holds them yet.

@@ -89,11 +89,15 @@ impl Frames {
         tx.set(&list.pages, list.pages.get() + u64::from(count));
     }
 
-    /// Queues taking a frame off its domain's list as consequence of its last reference's end.
-    pub(crate) fn chain_delist(&self, once: &mut Once<'_, '_>, slot: DomainSlot, frame: &Frame) {
+    /// Queues taking a frame off its domain's list as consequence of its last reference's end. Frames that
+    /// the hypervisor shares with the domain are on none.
+    pub(crate) fn chain_delist(&self, once: &mut Once<'_, '_>, slot: DomainSlot, mfn: Mfn, frame: &Frame) {
         once.lock(self.list_lock(slot));
         let list = self.list(slot);
         let (next, prev) = (frame.next(), frame.prev());
+        if prev == 0 && list.first() != Some(mfn) {
+            return;
+        }
         match self.linked(prev) {
             Some(before) => once.then_set(&before.links, links(next, before.prev())),
             None => once.then_set(&list.head, next),

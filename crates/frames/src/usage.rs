@@ -57,7 +57,8 @@ impl Kind {
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0..24 | general references, saturating |
+/// | 0..23 | general references, saturating |
+/// | 23 | allocated: one general reference is the allocation's, which the owner may give up once |
 /// | 24..46 | typed references, saturating |
 /// | 46..49 | kind; none or writable with typed references: writable |
 /// | 49 | validated: the contents obey the kind's rules |
@@ -67,7 +68,8 @@ impl Kind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Usage(pub(crate) u64);
 
-const REFS: u64 = 0xff_ffff;
+const REFS: u64 = 0x7f_ffff;
+const ALLOCATED: u64 = 1 << 23;
 const TYPED: u32 = 24;
 const TYPED_MAX: u64 = 0x3f_ffff;
 const KIND: u32 = 46;
@@ -77,8 +79,13 @@ const PINNED: u64 = 1 << 51;
 const OWNER: u32 = 52;
 
 impl Usage {
-    /// A frame of `owner` with one general reference (the allocation).
+    /// A frame of `owner` with one general reference, the allocation's.
     pub(crate) const fn allocated(owner: Owner) -> Self {
+        Self((owner.0 as u64) << OWNER | ALLOCATED | 1)
+    }
+
+    /// A frame of `owner` with one general reference that its owner may not give up.
+    pub(crate) const fn shared(owner: Owner) -> Self {
         Self((owner.0 as u64) << OWNER | 1)
     }
 
@@ -142,6 +149,20 @@ impl Usage {
         self.0 & PINNED != 0
     }
 
+    /// Whether the allocation's own reference still stands.
+    pub const fn is_allocated(self) -> bool {
+        self.0 & ALLOCATED != 0
+    }
+
+    /// Whether nothing refers to it but its allocation: no mapping, no use.
+    pub const fn is_sole(self) -> bool {
+        self.is_allocated()
+            && self.refs() == 1
+            && self.typed() == 0
+            && !self.is_in_work()
+            && !self.is_pinned()
+    }
+
     /// No reference of either sort.
     pub const fn is_unreferenced(self) -> bool {
         self.refs() == 0 && self.typed() == 0
@@ -161,6 +182,10 @@ impl Usage {
 
     pub(crate) const fn minus_typed(self) -> Self {
         if self.typed() == TYPED_MAX || self.typed() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
+    }
+
+    pub(crate) const fn without_allocation(self) -> Self {
+        Self(self.0 & !ALLOCATED)
     }
 
     pub(crate) const fn with_kind(self, kind: Kind) -> Self {
@@ -184,11 +209,12 @@ impl fmt::Debug for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} {:?} refs {} typed {}{}{}{}",
+            "{:?} {:?} refs {} typed {}{}{}{}{}",
             self.owner(),
             self.kind(),
             self.refs(),
             self.typed(),
+            if self.is_allocated() { " allocated" } else { "" },
             if self.is_validated() { " validated" } else { "" },
             if self.is_in_work() { " in-work" } else { "" },
             if self.is_pinned() { " pinned" } else { "" }

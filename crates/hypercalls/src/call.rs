@@ -103,18 +103,27 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
     /// Makes the guest run the hypercall again, with these registers changed. Inside a multicall the
     /// entry's arguments are changed instead, and the multicall itself is what is run again.
     pub fn again(&mut self, changed: &[(Reg, u64)]) -> Outcome {
+        self.again_with(changed, |_| {})
+    }
+
+    /// As [`again`](Self::again); `also` publishes, in the same transaction, what else the repetition goes
+    /// by (a progress count in guest memory).
+    pub fn again_with(&mut self, changed: &[(Reg, u64)], also: impl FnOnce(&mut Tx<'static>)) -> Outcome {
         let (reply, context) = (self.reply, self.context);
-        self.j.change(|tx| match reply {
-            Reply::Register => {
-                for (register, value) in changed {
-                    set_register(tx, *register, *value);
+        self.j.change(|tx| {
+            also(tx);
+            match reply {
+                Reply::Register => {
+                    for (register, value) in changed {
+                        set_register(tx, *register, *value);
+                    }
+                    let rip = context.registers.get(Reg::Rip);
+                    // The instruction that made the hypercall is two bytes long.
+                    set_register(tx, Reg::Rip, rip.wrapping_sub(2));
+                    tx.last();
                 }
-                let rip = context.registers.get(Reg::Rip);
-                // The instruction that made the hypercall is two bytes long.
-                set_register(tx, Reg::Rip, rip.wrapping_sub(2));
-                tx.last();
+                Reply::Entry { .. } => reply.publish_arguments(tx, changed),
             }
-            Reply::Entry { .. } => reply.publish_arguments(tx, changed),
         });
         Outcome::Again
     }

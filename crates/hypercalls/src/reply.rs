@@ -69,16 +69,19 @@ pub(crate) fn outer_progress(progress: u64) -> u64 {
     progress >> INNER_BITS
 }
 
+/// Publishes bytes for a guest address.
+pub(crate) fn copy_bytes(tx: &mut Tx<'_>, to: u64, bytes: &[u8]) {
+    if let Some(offset) = tx.keep_bytes(bytes) {
+        tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: bytes.len() as u64 });
+    }
+}
+
 /// Publishes one 64-bit word for a guest address.
 pub(crate) fn copy_word(tx: &mut Tx<'_>, to: u64, value: u64) {
-    if let Some(offset) = tx.keep_bytes(&value.to_le_bytes()) {
-        tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: 8 });
-    }
+    copy_bytes(tx, to, &value.to_le_bytes());
 }
 
 /// Publishes one 32-bit word for a guest address.
 pub(crate) fn copy_half(tx: &mut Tx<'_>, to: u64, value: u32) {
-    if let Some(offset) = tx.keep_bytes(&value.to_le_bytes()) {
-        tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: 4 });
-    }
+    copy_bytes(tx, to, &value.to_le_bytes());
 }

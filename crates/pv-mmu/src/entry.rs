@@ -43,6 +43,28 @@ impl IoRanges {
         }
     }
 
+    /// The lowest run of frames in `from..=last` that may not be mapped at all.
+    pub fn forbidden_in(&self, from: Mfn, last: Mfn) -> Option<(Mfn, Mfn)> {
+        let forbidden = || {
+            let rules = self.ranges[..self.count].iter().filter(|r| r.2 == IoRule::Forbidden);
+            rules.filter(|r| r.1 >= from.0 && r.0 <= last.0)
+        };
+        let start = forbidden().map(|r| r.0.max(from.0)).min()?;
+        let mut end = start;
+        // Ranges that overlap or touch are one run.
+        while let Some(next) =
+            forbidden().filter(|r| r.0 <= end.saturating_add(1) && r.1 > end).map(|r| r.1).max()
+        {
+            end = next;
+        }
+        Some((Mfn(start), Mfn(end.min(last.0))))
+    }
+
+    /// The first frame number that is no machine address any more.
+    pub const fn max_mfn(&self) -> u64 {
+        self.max_mfn
+    }
+
     /// The strictest rule for a frame.
     pub fn rule(&self, mfn: Mfn) -> IoRule {
         if mfn.0 >= self.max_mfn {

@@ -7,8 +7,9 @@ use crate::tx::Tx;
 use core::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::FromZeros;
 
-/// Undo entries a transaction may write.
-pub const MAX_UNDO: usize = 256;
+/// Undo entries a transaction may write. The largest exchanges 64 frames: an entry for each that goes,
+/// two for each that comes, and the splitting of a free block.
+pub const MAX_UNDO: usize = 320;
 /// Effects a transaction may publish, consequences included.
 pub const MAX_EFFECTS: usize = 160;
 /// Consequences one exactly-once effect may have.
