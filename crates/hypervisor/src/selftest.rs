@@ -17,7 +17,7 @@ use machine::{control, direct, layout, percpu};
 
 use crate::console::log;
 use crate::sealed::sealed;
-use crate::{boot, console, heap};
+use crate::{boot, console, heap, smp};
 
 /// Initialised data: a refreshed copy has 7 again.
 static INITIALISED: AtomicU64 = AtomicU64::new(7);
@@ -70,6 +70,15 @@ fn unused_boot_stack() -> usize {
     let stack = &raw const boot_stack;
     // SAFETY: `entry` reserves these bytes, and nobody is on that stack any more.
     unsafe { &*stack }.iter().take_while(|byte| **byte == 0).count()
+}
+
+/// With all CPUs up: a CPU is taken again although it runs.
+pub(crate) fn retake() {
+    for cpu in (1..sealed().cpus).map(CpuId) {
+        // SAFETY: it is parked.
+        assert!(unsafe { smp::start_one(cpu) }, "CPU {cpu} was not taken again");
+    }
+    log!("Self-test: running CPUs were taken by INIT-SIPI");
 }
 
 /// Ends the boot the way `what` says.
