@@ -20,6 +20,14 @@ impl<P: Platform> System<P> {
         self.journal_of(self.platform.cpu(), vcpu, false)
     }
 
+    /// The journal of this CPU without a bound on its transactions: for building Dom0.
+    pub fn journal_for_boot(&'static self) -> Journal<Applier<P>> {
+        let vcpu = VcpuSlot(0);
+        let context = self.state.contexts.context(vcpu);
+        let log = &self.state.logs[self.platform.cpu().0 as usize];
+        Journal::new(log, Applier { system: self, vcpu, context, again: false, fault: false }, u32::MAX)
+    }
+
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
     pub(crate) fn journal_of(
         &'static self,
