@@ -143,17 +143,17 @@ fn give_memory(
     let free = boot::FREE.lock().take().unwrap_or_default();
     let mut kept: FreeRanges = record.ram.clone();
     let low = Range { start: 0, end: 0x10_0000 };
-    for range in free.iter().chain([low].iter()) {
-        kept.remove(*range).expect("free memory is RAM");
+    for range in free.iter().chain([low]) {
+        kept.remove(range).expect("free memory is RAM");
     }
     for range in kept.iter() {
-        let (mut at, end) = frames_within(*range);
+        let (mut at, end) = frames_within(range);
         while at.0 < end.0 {
             at.0 += journal.change(|tx| system.state.frames.reserve_frames(tx, at, end));
         }
     }
     for range in free.iter() {
-        free_range(system, journal, *range);
+        free_range(system, journal, range);
     }
 }
 

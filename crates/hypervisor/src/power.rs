@@ -31,7 +31,7 @@ fn sleep(pm1a: u16, pm1b: u16) {
 /// Resets by what `reboot=` says, else by the firmware's register.
 pub(crate) fn restart() -> ! {
     let reset = sealed().facts.acpi.fadt.and_then(|fadt| fadt.reset);
-    let port = |(address, value): (boot_info::acpi::GenericAddress, u8)| {
+    let port = |(address, value): (boot_info::GenericAddress, u8)| {
         (address.space == 1).then_some((Register::Port(address.address as u16), value))
     };
     let register = reset.and_then(port);

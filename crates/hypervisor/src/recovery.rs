@@ -140,7 +140,7 @@ fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
     for slot in &epitaph.trace {
         slot.set(0);
     }
-    let mut at = frame.map_or_else(machine::stack::frame_pointer, |f| f.general[4]);
+    let mut at = frame.map_or_else(stack::frame_pointer, |f| f.general[4]);
     let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     for slot in &epitaph.trace {
         if at % 8 != 0 || at < top - percpu::STACK_SIZE || at + 16 > top {
