@@ -88,7 +88,7 @@ pub(crate) fn check(machine: &Machine, inputs: &Dom0Inputs<'_>, wishes: Wishes, 
         assert_eq!(list[pfn as usize], mfn, "{va:#x}");
         assert_eq!(entry & 2 == 0, (pt_start..pt_end).contains(&va), "{va:#x}");
     }
-    assert!(mapped_end > pt_end + 4096 + (512 << 10) && mapped_end % (4 << 20) == 0);
+    assert!(mapped_end > pt_end + 4096 + (512 << 10) && mapped_end.is_multiple_of(4 << 20));
     assert_eq!(context.root_kernel.get(), walked.at(pt_start).mfn());
     assert_eq!(context.registers.get(pv_cpu::Reg::Rsp), pt_end + 4096);
 
