@@ -54,7 +54,7 @@ impl Walked {
         Maddr((self.leaves[&(va & !0xfff)] & ADDRESS) + (va & 0xfff))
     }
 
-    fn read(&self, machine: &Machine, va: u64, len: u64) -> Vec<u8> {
+    pub(crate) fn read(&self, machine: &Machine, va: u64, len: u64) -> Vec<u8> {
         (va..va + len).map(|va| machine.memory.load8(self.at(va))).collect()
     }
 
@@ -63,17 +63,30 @@ impl Walked {
     }
 }
 
-/// Checks everything; returns the frame list.
+/// Checks everything; returns the frame list. The kernel is that of this test.
 pub(crate) fn check(machine: &Machine, inputs: &Dom0Inputs<'_>, wishes: Wishes, initrd: &[u8]) -> Vec<u64> {
     let context = machine.state.contexts.context(VcpuSlot(0));
     let walked = Walked::new(machine, context.root_kernel.get());
+    let list = check_but_contents(machine, &walked, inputs, wishes);
+    check_contents(machine, &walked, &list, wishes, initrd, context.registers.get(pv_cpu::Reg::Rsi));
+    list
+}
+
+/// Checks everything but the bytes in Dom0's memory.
+pub(crate) fn check_but_contents(
+    machine: &Machine,
+    walked: &Walked,
+    inputs: &Dom0Inputs<'_>,
+    wishes: Wishes,
+) -> Vec<u64> {
+    let context = machine.state.contexts.context(VcpuSlot(0));
     let info = context.registers.get(pv_cpu::Reg::Rsi);
     let word = |offset: u64| walked.word(machine, info + offset);
     let nr_pages = word(32);
     assert_eq!(nr_pages, inputs.pages.initial);
     let list: Vec<u64> = (0..nr_pages).map(|pfn| walked.word(machine, word(104) + 8 * pfn)).collect();
 
-    check_start_info(machine, &walked, inputs, wishes, info);
+    check_start_info(machine, walked, inputs, wishes, info);
     let (pt_start, pt_end) = (word(88), word(88) + word(96) * 4096);
     let mapped_end = BASE + walked.leaves.range(BASE..).count() as u64 * 4096;
     for (&va, &entry) in &walked.leaves {
@@ -92,8 +105,7 @@ pub(crate) fn check(machine: &Machine, inputs: &Dom0Inputs<'_>, wishes: Wishes, 
     assert_eq!(context.root_kernel.get(), walked.at(pt_start).mfn());
     assert_eq!(context.registers.get(pv_cpu::Reg::Rsp), pt_end + 4096);
 
-    check_frames(machine, &walked, &list, inputs);
-    check_contents(machine, &walked, &list, wishes, initrd, info, mapped_end);
+    check_frames(machine, walked, &list, inputs);
     check_vcpus(machine, inputs);
     list
 }
@@ -162,15 +174,8 @@ fn check_frames(m: &Machine, walked: &Walked, list: &[u64], inputs: &Dom0Inputs<
 }
 
 /// The bytes of everything that is not a table or the frame list.
-fn check_contents(
-    m: &Machine,
-    walked: &Walked,
-    list: &[u64],
-    wishes: Wishes,
-    initrd: &[u8],
-    info: u64,
-    mapped_end: u64,
-) {
+fn check_contents(m: &Machine, walked: &Walked, list: &[u64], wishes: Wishes, initrd: &[u8], info: u64) {
+    let mapped_end = BASE + walked.leaves.range(BASE..).count() as u64 * 4096;
     let text = walked.read(m, BASE + TEXT, TEXT_BYTES);
     for (index, byte) in (0..TEXT_BYTES).zip(text) {
         let stub =

@@ -1,13 +1,16 @@
-//! Dom0 built on a fake machine, and looked at by code that shares nothing with the builder.
+//! Dom0 built on a fake machine, and looked at by code that shares nothing with the builder; from a real kernel
+//! too when `GUEST_KERNEL` names one.
 
 mod check;
 mod kernel;
 mod machine;
 
-use check::{Walked, check};
+use check::{Walked, check, check_but_contents};
 use command_line::{Dom0Memory, Dom0Pages};
 use domain::dom0::{BuildError, Dom0Inputs, Module};
 use guest_loader::LoadError;
+use guest_loader::bzimage::{Kernel, payload};
+use guest_loader::decompress::{decompress_into, decompressed_size_hint};
 use guest_loader::elf_kernel::ElfKernel;
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
@@ -312,4 +315,46 @@ fn too_small_a_budget_is_an_error_and_no_loop() {
     };
     assert!(matches!(machine.build(&inputs), Err(BuildError::Defect(_))));
     assert!(machine.lines.iter().any(|line| line.contains("was cut")));
+}
+
+#[test]
+fn a_real_kernel() {
+    let Some(path) = std::env::var_os("GUEST_KERNEL") else {
+        eprintln!("GUEST_KERNEL is not set: no real kernel tried");
+        return;
+    };
+    let file = std::fs::read(path).expect("GUEST_KERNEL names a readable file");
+    let Kernel::Payload(payload) = payload(&file).unwrap() else { panic!("no bzImage") };
+    let mut image = vec![0; decompressed_size_hint(payload).unwrap() as usize];
+    decompress_into(payload, &mut image).unwrap();
+    let kernel = ElfKernel::parse(&image).unwrap();
+    let notes = kernel.notes().unwrap();
+    let kept = 0x6000..0x6000 + (28 << 8);
+    let mut machine = Machine::new(&[1..0x9f, 0x300..kept.start, kept.end..0x1_0000], kept.clone(), u32::MAX);
+    let inputs = Dom0Inputs {
+        kernel: &kernel,
+        notes: &notes,
+        initrd: Some(Module { first: Mfn(kept.start), len: (28 << 20) - 5 }),
+        command_line: b"console=hvc0",
+        pages: Dom0Pages { initial: 220 << 8, max: None },
+        vcpus: 4,
+        console_info: &[3; 40],
+    };
+    machine.build(&inputs).unwrap();
+    let root = machine.state.contexts.context(VcpuSlot(0)).root_kernel.get();
+    let walked = Walked::new(&machine, root);
+    let wishes = Wishes {
+        init_p2m: notes.init_p2m.is_some(),
+        mod_start_pfn: notes.mod_start_pfn,
+        hypercall_page: notes.hypercall_page,
+    };
+    check_but_contents(&machine, &walked, &inputs, wishes);
+    let span = kernel.span(&notes).unwrap();
+    for segment in kernel.segments() {
+        let start = segment.virtual_start(&span);
+        let bytes = walked.read(&machine, start, segment.bytes.len() as u64);
+        let differ = bytes.iter().zip(segment.bytes).filter(|(a, b)| a != b).count();
+        assert!(differ == 0 || differ <= 4096 && notes.hypercall_page.is_some(), "{differ} bytes");
+    }
+    machine.lines.iter().for_each(|line| println!("{line}"));
 }
