@@ -1,5 +1,6 @@
 //! A machine for the tests: dirty memory below and above 4 GiB, and effects applied as by a composition.
 
+use boot_info::BootFacts;
 use domain::dom0::{self, BuildError, Dom0, Dom0Inputs};
 use domain::{Limits, State, Static};
 use guest_memory::{FakeMemory, Fault, GuestMemory};
@@ -13,6 +14,8 @@ use vault::{Apply, Arena, Effect, Journal, Once, kind};
 pub(crate) const HIGH: u64 = 1 << 20;
 /// What memory holds before anybody writes to it.
 const DIRT: u64 = 0xd1d1_d1d1_d1d1_d1d1;
+
+static FACTS: BootFacts = BootFacts::EMPTY;
 
 /// Memory from 0 and from 4 GiB.
 #[derive(Debug)]
@@ -125,9 +128,8 @@ impl Machine {
         let frames = if high > HIGH { high } else { low };
         let mut arena = Arena::leak(frames as usize * 24 + (4 << 20));
         let limits = Limits { frames: frames as usize, domains: 4, vcpus: 160, cpus: 1, port_chunks: 64 };
-        let facts = Box::leak(Box::default());
         let locks = Box::leak(Box::new(Static::new()));
-        let state = State::carve(&mut arena, limits, locks, facts, IoRanges::new(40), hypervisor_slots());
+        let state = State::carve(&mut arena, limits, locks, &FACTS, IoRanges::new(40), hypervisor_slots());
         let state: &State = Box::leak(Box::new(state.expect("the arena is large enough")));
         let effects = Effects { frames: state.frames, memory, m2p: BTreeMap::new() };
         let log = &state.logs[0];
