@@ -51,6 +51,8 @@ pub struct Static {
     pub machine: LockWord,
     /// Of the console's input.
     pub console: LockWord,
+    /// Of domain and vCPU slots.
+    pub domains: domains::Locks,
 }
 
 impl Static {
@@ -61,6 +63,7 @@ impl Static {
             tables: TableLocks::new(),
             machine: LockWord::new(),
             console: LockWord::new(),
+            domains: domains::Locks::new(),
         }
     }
 }
@@ -81,6 +84,8 @@ pub struct State {
     pub frames: Frames,
     /// Domain and vCPU slots.
     pub domains: domains::Region,
+    /// Their locks.
+    pub domain_locks: &'static domains::Locks,
     /// vCPU contexts.
     pub contexts: pv_cpu::Region,
     /// Event channels.
@@ -125,6 +130,7 @@ impl State {
             notices: arena.carve(limits.domains)?,
             logs: arena.carve(limits.cpus)?,
             domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
+            domain_locks: &locks.domains,
             contexts: pv_cpu::Region::carve(arena, limits.vcpus)?,
             frames: Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?,
             table_locks: &locks.tables,
