@@ -2,6 +2,7 @@
 
 use crate::call::{Call, Outcome};
 use crate::{assist, cpu_state, descriptors, mmu_update, mmuext, multicall, trap_table, va_mapping};
+use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
 use vault::Apply;
 use xen_abi::Errno;
@@ -34,6 +35,10 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::SET_DEBUGREG => cpu_state::set_debugreg(call),
         number::GET_DEBUGREG => cpu_state::get_debugreg(call),
         number::VM_ASSIST => assist::vm_assist(call),
+        number::EVENT_CHANNEL_OP => event_channel::event_channel_op(call),
+        number::SCHED_OP => sched_op::sched_op(call),
+        number::VCPU_OP => vcpu_op::vcpu_op(call),
+        number::SET_TIMER_OP => vcpu_op::set_timer_op(call),
         _ => Err(Errno::ENOSYS),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
