@@ -116,7 +116,9 @@ impl<P: Platform> System<P> {
         match hypercalls::dispatch(&mut call, number) {
             // A repetition overwrites the same register with the same result.
             Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
-            Outcome::Replied | Outcome::Again | Outcome::Yield | Outcome::Block => {}
+            Outcome::Replied | Outcome::Again | Outcome::Block => {}
+            Outcome::Yield => self.end_slice(),
+            Outcome::Shutdown => self.end_machine(),
             Outcome::Crash(why) => return Err(why),
         }
         // A result that could not be copied out is an error number, not a crash.
