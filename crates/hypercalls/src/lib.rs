@@ -14,15 +14,23 @@
 
 mod assist;
 mod call;
+mod console_io;
 mod cpu_state;
 mod descriptors;
+mod memory_exchange;
+mod memory_map;
+mod memory_op;
+mod memory_query;
+mod memory_reservation;
 mod mmu_update;
 mod mmuext;
 mod multicall;
+mod notice;
 mod reply;
 mod table;
 mod trap_table;
 mod va_mapping;
+mod version;
 
 pub use call::{Call, Crash, Outcome};
 pub use reply::Reply;
