@@ -100,7 +100,7 @@ pub struct CpuFacts {
 }
 
 /// Everything boot learned. Immutable from [`Self::seal`] on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BootFacts {
     /// The firmware's memory map.
     pub memory: MemoryMap,
@@ -124,6 +124,29 @@ pub struct BootFacts {
 }
 
 impl BootFacts {
+    /// Nothing known yet; a constant, so that the facts can be gathered in a static: they are too large for a stack.
+    pub const EMPTY: Self = Self {
+        memory: MemoryMap::EMPTY,
+        efi_system_table: None,
+        display: Display::None,
+        acpi: AcpiFacts::EMPTY,
+        root_pointer: None,
+        timing: Timing { tsc_khz: 0, apic_timer_khz: 0, tsc_invariant: false, reference: TimeReference::Pit },
+        apic_mode: ApicMode::XApic,
+        cpu: CpuFacts {
+            vendor: [0; 12],
+            signature: 0,
+            physical_bits: 0,
+            xsave_bytes: 0,
+            xcr0: 0,
+            svm: false,
+            vmx: false,
+        },
+        modules: ArrayVec::new_const(),
+        command_line: Text { start: 0, len: 0 },
+        text: ArrayVec::new_const(),
+    };
+
     /// The CPUs that can be used now. After [`Self::order_cpus`] their index is the CPU's number.
     pub fn cpus(&self) -> &[Cpu] {
         let cpus = &self.acpi.madt.cpus;
@@ -210,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_boot_cpu_is_number_0() {
-        let mut facts = BootFacts::default();
+        let mut facts = BootFacts::EMPTY;
         for (apic_id, enabled) in [(0, true), (1, false), (2, true), (4, true)] {
             facts.acpi.madt.cpus.push(Cpu { apic_id, acpi_id: 0, enabled, online_capable: true });
         }

@@ -54,12 +54,15 @@ impl E820Entry {
 pub(crate) const MAX_ENTRIES: usize = 128;
 
 /// The map as the firmware gave it, sorted by start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MemoryMap {
     entries: ArrayVec<E820Entry, MAX_ENTRIES>,
 }
 
 impl MemoryMap {
+    /// No range.
+    pub const EMPTY: Self = Self { entries: ArrayVec::new_const() };
+
     /// Adds a range; empty ones are dropped.
     pub fn insert(&mut self, entry: E820Entry) -> Result<(), Full> {
         if entry.len == 0 {
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn overlaps_are_not_ram_and_frames_are_whole() {
-        let mut map = MemoryMap::default();
+        let mut map = MemoryMap::EMPTY;
         for (start, len, kind) in [
             (0x10_0000, 0x10_0000, E820Kind::RAM),
             (0, 0x9fc00, E820Kind::RAM),

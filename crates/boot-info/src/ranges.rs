@@ -32,7 +32,7 @@ impl Range {
     }
 }
 
-/// The set would need more than [`MAX_RANGES`] ranges.
+/// The set or map would need more ranges than it has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 

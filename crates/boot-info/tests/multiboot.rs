@@ -26,7 +26,7 @@ fn facts(tags: &[Vec<u8>]) -> Result<BootFacts, MultibootError> {
     let total = u32::try_from(all.len() + 8).unwrap();
     let bytes = [&total.to_le_bytes()[..], &[0; 4], &all].concat();
     let words: Vec<u64> = bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect();
-    let mut facts = BootFacts::default();
+    let mut facts = BootFacts::EMPTY;
     // SAFETY: `words` holds the whole information, 8-byte aligned, and outlives `info`.
     let info = unsafe { BootInformation::load(words.as_ptr().cast()) }.expect("a valid tag sequence");
     facts.read_multiboot(&info).map(|()| facts)

@@ -19,6 +19,18 @@ pub struct State {
     drained: AtomicU32,
 }
 
+impl State {
+    /// The empty ring's.
+    pub const fn new() -> Self {
+        Self {
+            head: AtomicU32::new(0),
+            claimed: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            drained: AtomicU32::new(0),
+        }
+    }
+}
+
 /// Bytes the ring gets: what `conring_size=` asks for, else 16 KiB or, on machines with many CPUs, 512 bytes a CPU
 /// doubled for each level that is always printed (`lower_threshold` of `loglvl=`); a power of two.
 pub fn bytes_for(option: Option<u32>, cpus: u32, lower_threshold: u8) -> u32 {
@@ -57,14 +69,22 @@ pub struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
+    /// An empty ring in `cells` and `state`, neither of which was used before: for a static.
+    ///
+    /// # Panics
+    /// Panics if the number of cells is not a power of two up to 2^30.
+    pub const fn empty(cells: &'a [AtomicU8], state: &'a State) -> Self {
+        assert!(cells.len().is_power_of_two() && cells.len() <= 1 << 30, "ring size");
+        Self { cells, state }
+    }
+
     /// The ring in `cells` and `state`, empty or left by an earlier life. Positions no life can have left (a damaged
     /// word) are corrected: at worst old bytes are lost, or bytes never written are read as they are.
     ///
     /// # Panics
-    /// Panics if the number of cells is not a power of two below 2^31.
+    /// As [`Self::empty`].
     pub fn attach(cells: &'a [AtomicU8], state: &'a State) -> Self {
-        assert!(cells.len().is_power_of_two() && cells.len() <= 1 << 30, "ring size");
-        let ring = Self { cells, state };
+        let ring = Self::empty(cells, state);
         let head = state.head.load(Ordering::Relaxed);
         state.claimed.store(head, Ordering::Relaxed);
         for word in [&state.tail, &state.drained] {

@@ -1,11 +1,16 @@
-//! A whole domain: all regions together.
+//! A whole domain: all regions together, and how Dom0 is built.
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod console;
+pub mod dom0;
+mod hypercall_page;
 mod notices;
 mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
+pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use notices::Notices;
 pub use state::{Limits, State, Static};

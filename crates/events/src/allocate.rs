@@ -10,7 +10,8 @@ use vault::Tx;
 
 impl<'l, M: GuestMemory> Events<'l, M> {
     /// The lowest free port and its record; the caller holds the domain's lock and publishes the binding.
-    /// A port whose event word is still linked in a guest's queue is not free yet.
+    /// A port whose event word is still linked in a guest's queue is not free yet; a dying domain gets none
+    /// (`Invalid`).
     pub(crate) fn allocate(
         &self,
         tx: &mut Tx<'l>,
@@ -18,6 +19,9 @@ impl<'l, M: GuestMemory> Events<'l, M> {
         domain: &'static DomainEvents,
     ) -> Result<(u32, &'static PortRecord), Error> {
         let locks = self.derived.domain(slot)?;
+        if domain.dying.get() {
+            return Err(Error::Invalid);
+        }
         let mut lowest = None;
         for port in locks.lowest_free()..domain.max_ports.get() {
             let Ok(record) = self.region.port(domain, port) else {

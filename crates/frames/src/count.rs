@@ -1,7 +1,7 @@
 //! Taking and dropping references.
 
 use crate::usage::{Kind, Usage};
-use crate::{Frame, Frames, Owner};
+use crate::{Frame, Frames, Owner, Stage};
 use ids::Mfn;
 use vault::{Once, Tx};
 
@@ -131,6 +131,7 @@ impl Frames {
             let new = old.plus_typed().with_kind(kind).with_in_work(true);
             if tx.exchange(&frame.usage, old.0, new.0) {
                 tx.set(&frame.cursor, 0);
+                tx.set(&frame.stage, Stage::UP);
                 return Ok(());
             }
         }
@@ -145,26 +146,37 @@ impl Frames {
     }
 
     /// Turns a validated table back to *in work*, to be unvalidated down from `cursor`, if the one typed
-    /// reference left is the caller's or none is (dormant: the worker then takes one). Refuses, returning
-    /// false, when others hold it.
+    /// reference left is the caller's, who leaves it to the work. Refuses, returning false, when others hold
+    /// it. The table's lock must be held.
     pub fn begin_unwork(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) -> bool {
+        self.begin_down(tx, frame, cursor, 1)
+    }
+
+    /// The same for a dormant table: nobody holds it, the work takes the one reference.
+    pub fn begin_unwork_dormant(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) -> bool {
+        self.begin_down(tx, frame, cursor, 0)
+    }
+
+    fn begin_down(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16, holders: u64) -> bool {
         loop {
             let old = frame.usage();
-            if old.typed() > 1 || !old.is_validated() {
+            if old.typed() != holders || !old.is_validated() || old.kind().level().is_none() {
                 return false;
             }
-            let held = if old.typed() == 0 { old.plus_typed() } else { old };
+            let held = if holders == 0 { old.plus_typed() } else { old };
             let new = held.with_validated(false).with_in_work(true);
             if tx.exchange(&frame.usage, old.0, new.0) {
                 tx.set(&frame.cursor, cursor);
+                tx.set(&frame.stage, Stage::DOWN);
                 return true;
             }
         }
     }
 
-    /// Ends unvalidation: no kind, no pin; the worker's typed reference goes with the commit.
+    /// Ends unvalidation: no pin; the worker's typed reference goes with the commit and takes the kind with
+    /// it. Until then the kind keeps others away, for this transaction may still be undone.
     pub fn finish_unwork(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
-        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false).with_kind(Kind::None));
+        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false));
         tx.publish(Self::put_typed(mfn));
     }
 
@@ -189,13 +201,16 @@ impl Frames {
 
     /// Applies a dropped typed reference, exactly once; frees the frame if it was the last of all. A page
     /// table whose last typed reference goes stays validated (*dormant*): its entries keep their
-    /// references until [`begin_unwork`](Self::begin_unwork).
+    /// references until [`begin_unwork`](Self::begin_unwork). A descriptor table holds none and is let go.
     pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
-            match (new.typed(), u.kind()) {
-                (0, Kind::Writable | Kind::Descriptors) => new.with_validated(false),
-                _ => new,
+            if u.is_plain() {
+                new.with_kind(Kind::Writable)
+            } else if new.typed() == 0 && (u.kind() == Kind::Descriptors || !u.is_validated()) {
+                new.with_validated(false).with_kind(Kind::None)
+            } else {
+                new
             }
         });
     }
@@ -224,11 +239,11 @@ fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> 
     if old.is_validated() && old.kind() == kind {
         return Ok(Ok(old.plus_typed()));
     }
+    if kind == Kind::Writable && old.is_plain() {
+        return Ok(Ok(old.plus_typed()));
+    }
     if old.typed() != 0 || old.is_validated() {
         return Err(FrameError::InUse(old.kind()));
     }
-    match kind {
-        Kind::Writable => Ok(Ok(old.with_kind(kind).with_validated(true).plus_typed())),
-        _ => Ok(Err(Got::MustValidate)),
-    }
+    Ok(Err(Got::MustValidate))
 }

@@ -43,10 +43,33 @@ impl core::fmt::Debug for Owner {
     }
 }
 
+/// Where the work on a page table goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage(pub u8);
+
+impl Stage {
+    /// It is being validated.
+    pub const UP: Stage = Stage(0);
+    /// Nobody refers to it any more: it is being unvalidated.
+    pub const DOWN: Stage = Stage(1);
+    /// It was refused while being validated: it is being unvalidated, then its validator hears of it.
+    pub const REFUSED: Stage = Stage(2);
+    /// The same, because of device memory its owner may not reach.
+    pub const NOT_PERMITTED: Stage = Stage(3);
+
+    /// Whether it was refused, whatever the reason.
+    pub fn is_refused(self) -> bool {
+        self.0 >= Self::REFUSED.0
+    }
+}
+
+vault::plain!(Stage: u8);
+
 record! {
     /// One machine frame.
     ///
-    /// Lock: `usage` none (compare-exchange); `links` the owner's list lock, or the heap lock while free; `cursor` and `order` whoever set *in work*, or the heap lock while free.
+    /// Lock: `usage` none (compare-exchange); `links` the owner's list lock, or the heap lock while free;
+    /// `cursor`, `stage` and `debt` the table's lock; `order` the heap lock while free.
     /// Rebuild: nothing is derived from it but the audit's counts.
     pub struct Frame {
         /// Owner, kind and counts: a [`Usage`].
@@ -58,8 +81,11 @@ record! {
         pub cursor: Durable<u16>,
         /// Order of the free block it heads.
         pub(crate) order: Durable<u8>,
-        spare: Durable<u8>,
-        spare2: Durable<u32>,
+        /// Where the work on a page table in work goes: a [`Stage`].
+        pub stage: Durable<Stage>,
+        /// A table below that an entry of this live table named last and that is still to be unvalidated;
+        /// 0 for none.
+        pub debt: Durable<u32>,
     }
 }
 

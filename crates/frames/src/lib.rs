@@ -23,7 +23,7 @@ mod usage;
 
 pub use buddy::{Heap, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
-pub use frame::{Frame, Owner};
+pub use frame::{Frame, Owner, Stage};
 pub use list::PageList;
 pub use usage::{Kind, Usage};
 

@@ -42,6 +42,11 @@ impl Frame {
     pub fn following(&self) -> Option<Mfn> {
         link(self.next())
     }
+
+    /// The frame before this one on its list, for the audit.
+    pub fn preceding(&self) -> Option<Mfn> {
+        link(self.prev())
+    }
 }
 
 fn link(raw: u32) -> Option<Mfn> {

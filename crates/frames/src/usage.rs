@@ -60,7 +60,7 @@ impl Kind {
 /// | 0..23 | general references, saturating |
 /// | 23 | allocated: one general reference is the allocation's, which the owner may give up once |
 /// | 24..46 | typed references, saturating |
-/// | 46..49 | kind |
+/// | 46..49 | kind; none or writable with typed references: writable |
 /// | 49 | validated: the contents obey the kind's rules |
 /// | 50 | in work: being validated or unvalidated; the cursor says how far |
 /// | 51 | pinned by the guest as this kind (one typed reference belongs to the pin) |
@@ -109,12 +109,32 @@ impl Usage {
         self.0 >> TYPED & TYPED_MAX
     }
 
-    /// The kind; meaningful while typed references exist or it is validated, a memory of it otherwise.
+    /// The kind; meaningful while typed references exist or it is validated, a memory of it otherwise
+    /// ([`Kind::Writable`]: a translation may still be cached somewhere).
     pub const fn kind(self) -> Kind {
+        match self.stored_kind() {
+            Kind::None if self.typed() > 0 => Kind::Writable,
+            kind => kind,
+        }
+    }
+
+    /// The kind as it stands. A writable reference leaves it alone, so that it is undone by its count only,
+    /// whoever else has joined: typed references without another kind are writable ones.
+    const fn stored_kind(self) -> Kind {
         Kind::from_bits(self.0 >> KIND & 7)
     }
 
-    /// Whether the contents obey the kind's rules.
+    /// Whether it is, or may become by counting alone, a writable page.
+    pub(crate) const fn is_plain(self) -> bool {
+        matches!(self.stored_kind(), Kind::None | Kind::Writable)
+    }
+
+    /// A table at the end of its work, whose last typed reference is about to go.
+    pub const fn is_leaving(self) -> bool {
+        self.typed() > 0 && !self.is_validated() && !self.is_in_work() && !self.is_plain()
+    }
+
+    /// Whether the contents obey the kind's rules; a writable page has none.
     pub const fn is_validated(self) -> bool {
         self.0 & VALIDATED != 0
     }

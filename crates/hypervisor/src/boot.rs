@@ -5,7 +5,7 @@
 //! from all of memory; then `start` on CPU 0's own stack.
 #![expect(unsafe_code, reason = "owns the machine")]
 
-use boot_info::{AcpiFacts, BootFacts, Display, Firmware, FreeRanges, Range};
+use boot_info::{BootFacts, Display, Firmware, FreeRanges, Range};
 use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
@@ -39,7 +39,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     console::init();
     log!("Revenant {}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
     assert_eq!(magic, multiboot2::MAGIC, "not started by a Multiboot2 boot loader");
-    let (mut facts, info_range) = read_facts(Maddr(u64::from(info)));
+    let mut facts = BootFacts::EMPTY;
+    let info_range = read_facts(&mut facts, Maddr(u64::from(info)));
     log_memory(&facts);
     log_cpus(&facts);
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).expect("memory map");
@@ -67,17 +68,21 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
 
     facts.apic_mode = devices::apic_mode(&facts);
     devices::start(&mut facts);
+    console::set_clock(facts.timing.tsc_khz);
     memory.below = u64::MAX;
+    let log = memory.log_ring(cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
     let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
     let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
     let heap = memory.take(start::HEAP_BYTES, LARGE_PAGE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
-    let facts_seal = facts.seal();
+    let (facts, facts_seal) = (memory.seal_facts(tables, &facts), facts.seal());
     let root = tables.root();
-    let record = Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, heap, ram };
-    memory.seal(tables, record);
+    memory.seal(
+        tables,
+        Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, log, heap, ram },
+    );
 
     *FREE.lock() = Some(free);
     // SAFETY: CPU 0's block was mapped above, its tables written by `per_cpu_blocks`.
@@ -87,25 +92,25 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
 }
 
 /// Copies what the boot loader says; nothing of its memory is referenced afterwards.
-fn read_facts(info: Maddr) -> (BootFacts, Range) {
+fn read_facts(facts: &mut BootFacts, info: Maddr) -> Range {
     let header = direct::pointer::<multiboot2::BootInformationHeader>(info);
     // SAFETY: the boot loader passed this address with the right magic; nobody writes there.
     let info = unsafe { BootInformation::load(header) }
         .unwrap_or_else(|error| panic!("the boot loader's information is corrupt: {error:?}"));
-    let mut facts = BootFacts::default();
     if let Err(error) = facts.read_multiboot(&info) {
         panic!("{error}");
     }
     // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
     let firmware = unsafe { BootMap::new() };
-    facts.acpi = AcpiFacts::read(&firmware, facts.root_pointer, facts.efi_system_table)
-        .unwrap_or_else(|error| panic!("{error}"));
-    complete_display(&mut facts, &firmware);
+    if let Err(error) = facts.acpi.read(&firmware, facts.root_pointer, facts.efi_system_table) {
+        panic!("{error}");
+    }
+    complete_display(facts, &firmware);
     facts.cpu = devices::cpu_facts();
     let boot_cpu = devices::boot_apic_id();
     assert!(facts.order_cpus(boot_cpu), "ACPI does not list the boot CPU (APIC {boot_cpu})");
     let start = header.addr() as u64 - layout::DIRECT_MAP;
-    (facts, Range::new(Maddr(start), info.total_size() as u64))
+    Range::new(Maddr(start), info.total_size() as u64)
 }
 
 /// On BIOS machines without a frame buffer the screen is in text mode, and the BIOS knows the cursor (data area 0x40).
@@ -257,16 +262,42 @@ impl BootFrames<'_> {
         range
     }
 
+    /// Sets the log's ring aside and moves the log there.
+    fn log_ring(&mut self, cpus: u32) -> Range {
+        let bytes = console::memory_for(::console::ring::bytes_for(None, cpus, 2));
+        let range = self.take(bytes, ids::FRAME_SIZE);
+        // SAFETY: just taken.
+        unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
+        // SAFETY: as above; recorded as the log's in the sealed record.
+        unsafe { console::adopt(range) };
+        range
+    }
+
+    /// Maps a copy of the facts read-only, for good. Copied bytewise: they are large for the stack.
+    fn seal_facts(&mut self, tables: PageTables, facts: &BootFacts) -> &'static BootFacts {
+        let range = self.take(size_of::<BootFacts>() as u64, ids::FRAME_SIZE);
+        let to = direct::pointer::<BootFacts>(Maddr(range.start));
+        // SAFETY: just taken and large enough; the facts hold plain data, and nothing is dropped at either place.
+        unsafe { to.copy_from_nonoverlapping(facts, 1) };
+        self.map_sealed(tables, sealed::FACTS, range);
+        // SAFETY: mapped there, for good, and never written again.
+        unsafe { &*core::ptr::with_exposed_provenance(sealed::FACTS as usize) }
+    }
+
     /// Puts the record where every later start finds it.
     fn seal(&mut self, tables: PageTables, record: Sealed) {
         let range = self.take(size_of::<Sealed>() as u64, ids::FRAME_SIZE);
         // SAFETY: just taken, page aligned and large enough.
         unsafe { direct::pointer::<Sealed>(Maddr(range.start)).write(record) };
-        tables
-            .map(self, layout::SEALED, Maddr(range.start), range.len(), Access::Read, PageSize::Small)
-            .expect("mapping");
+        self.map_sealed(tables, layout::SEALED, range);
         // SAFETY: it is, now.
         unsafe { sealed::mark_mapped() };
+    }
+
+    fn map_sealed(&mut self, tables: PageTables, va: u64, range: Range) {
+        tables
+            .map(self, va, Maddr(range.start), range.len(), Access::Read, PageSize::Small)
+            .expect("mapping the sealed record");
     }
 }
 

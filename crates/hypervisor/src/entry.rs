@@ -148,9 +148,10 @@ boot_high:
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
-    .global boot_tables, boot_stack_top
+    .global boot_tables, boot_stack, boot_stack_top
 boot_tables:
     .skip 8 * 4096
+boot_stack:
     .skip 65536
 boot_stack_top:
     .text

@@ -69,7 +69,7 @@ pub(crate) unsafe fn set_gates(frames: Maddr) {
 
 extern "C" fn fault(frame: &Frame) -> ! {
     crate::console::print_unlocked(format_args!(
-        "(XEN) exception {} error {:#x} at {:#x}:{:#018x} rsp {:#x}:{:#018x} rflags {:#x} cr2 {:#018x}\n",
+        "exception {} error {:#x} at {:#x}:{:#018x} rsp {:#x}:{:#018x} rflags {:#x} cr2 {:#018x}\n",
         frame.vector,
         frame.error,
         frame.cs,

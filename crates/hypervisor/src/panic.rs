@@ -6,6 +6,6 @@ use machine::control;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    crate::console::print_unlocked(format_args!("(XEN) {info}\n"));
+    crate::console::print_unlocked(format_args!("{info}\n"));
     control::halt()
 }

@@ -14,7 +14,7 @@ use machine::smp::Trampoline;
 #[derive(Debug)]
 pub(crate) struct Sealed {
     /// What the firmware and the boot loader said.
-    pub(crate) facts: BootFacts,
+    pub(crate) facts: &'static BootFacts,
     /// The checksum of the facts.
     pub(crate) facts_seal: u64,
     /// The two copies of the image.
@@ -31,11 +31,16 @@ pub(crate) struct Sealed {
     pub(crate) vault: Range,
     /// Memory mapped at `layout::M2P`.
     pub(crate) m2p: Range,
+    /// The log's ring: kept over a microreboot (`console::adopt`).
+    pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
     /// All RAM: what the direct map shows.
     pub(crate) ram: boot_info::FreeRanges,
 }
+
+/// Where the facts lie, behind the record.
+pub(crate) const FACTS: u64 = layout::SEALED + size_of::<Sealed>().next_multiple_of(4096) as u64;
 
 static MAPPED: AtomicBool = AtomicBool::new(false);
 

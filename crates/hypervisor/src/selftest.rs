@@ -17,7 +17,7 @@ use machine::{control, direct, layout, percpu};
 
 use crate::console::log;
 use crate::sealed::sealed;
-use crate::{boot, heap};
+use crate::{boot, console, heap, smp};
 
 /// Initialised data: a refreshed copy has 7 again.
 static INITIALISED: AtomicU64 = AtomicU64::new(7);
@@ -43,6 +43,42 @@ pub(crate) fn run() {
     the_image_switches();
     scratch_memory_comes_back();
     interrupts::come();
+    the_log_is_kept();
+    log!("Self-test: {} bytes of boot stack never used", unused_boot_stack());
+}
+
+fn the_log_is_kept() {
+    console::set_deferred(true);
+    log!("Self-test: deferred output");
+    console::set_deferred(false);
+    let log = sealed().log;
+    // SAFETY: the log's memory; one CPU runs, and says nothing meanwhile.
+    let bytes = unsafe { direct::bytes(Maddr(log.start), log.len() as usize) };
+    for wanted in ["(XEN) Revenant", "(XEN) Self-test: deferred output\n"] {
+        assert!(
+            bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes()),
+            "{wanted} is not in the ring"
+        );
+    }
+}
+
+/// Bytes at the low end of the boot stack that still are zero.
+fn unused_boot_stack() -> usize {
+    unsafe extern "C" {
+        static boot_stack: [u8; 65536];
+    }
+    let stack = &raw const boot_stack;
+    // SAFETY: `entry` reserves these bytes, and nobody is on that stack any more.
+    unsafe { &*stack }.iter().take_while(|byte| **byte == 0).count()
+}
+
+/// With all CPUs up: a CPU is taken again although it runs.
+pub(crate) fn retake() {
+    for cpu in (1..sealed().cpus).map(CpuId) {
+        // SAFETY: it is parked.
+        assert!(unsafe { smp::start_one(cpu) }, "CPU {cpu} was not taken again");
+    }
+    log!("Self-test: running CPUs were taken by INIT-SIPI");
 }
 
 /// Ends the boot the way `what` says.

@@ -10,32 +10,34 @@ use crate::console::log;
 use crate::sealed::sealed;
 use crate::{devices, start};
 
-/// CPUs that run; derived.
+/// Arrivals of CPUs, the boot CPU's included; derived.
 static ONLINE: AtomicU32 = AtomicU32::new(1);
 
 /// Starts every CPU the facts list, one after the other.
 pub(crate) fn start_others() {
-    let record = sealed();
-    let apic = devices::local_apic(&record.facts);
-    let first = record.facts.cpus().iter().take(record.cpus as usize);
-    for (number, cpu) in (0..).zip(first).skip(1) {
-        let before = ONLINE.load(Ordering::Acquire);
-        let arrived = || ONLINE.load(Ordering::Acquire) != before;
-        // SAFETY: it never ran; boot mapped a block for each of the record's CPUs.
-        let came = unsafe {
-            record.trampoline.start(
-                apic,
-                (CpuId(number), cpu.apic_id),
-                cpu_entry,
-                record.facts.timing.tsc_khz,
-                arrived,
-            )
-        };
-        if !came {
-            log!("CPU {number} (APIC {}) does not start", cpu.apic_id);
+    for cpu in (1..sealed().cpus).map(CpuId) {
+        // SAFETY: it never ran.
+        if !unsafe { start_one(cpu) } {
+            log!("CPU {} does not start", cpu.0);
         }
     }
     log!("Brought up {} CPUs", ONLINE.load(Ordering::Acquire));
+}
+
+/// Takes `cpu` to [`cpu_entry`], whatever it does now; false if it does not come.
+///
+/// # Safety
+/// It holds nothing others wait for, and what is on its stacks is given up.
+pub(crate) unsafe fn start_one(cpu: CpuId) -> bool {
+    let record = sealed();
+    let Some(facts) = record.facts.cpus().get(cpu.0 as usize) else { return false };
+    let before = ONLINE.load(Ordering::Acquire);
+    let arrived = || ONLINE.load(Ordering::Acquire) != before;
+    let apic = devices::local_apic(record.facts);
+    // SAFETY: the caller's promise; boot mapped a block for each of the record's CPUs.
+    unsafe {
+        record.trampoline.start(apic, (cpu, facts.apic_id), cpu_entry, record.facts.timing.tsc_khz, arrived)
+    }
 }
 
 /// A CPU's first Rust code: the same state as the boot CPU's, then `start`.
@@ -44,7 +46,7 @@ extern "C" fn cpu_entry(cpu: CpuId) -> ! {
     unsafe { control::enable_features() };
     // SAFETY: boot wrote this CPU's tables.
     unsafe { tables::load(cpu) };
-    devices::enable_local_apic(&sealed().facts, cpu.0 as usize);
+    devices::enable_local_apic(sealed().facts, cpu.0 as usize);
     // Pairs with the acquire loads in `start_others`.
     ONLINE.fetch_add(1, Ordering::Release);
     start::ap_start(cpu.0)

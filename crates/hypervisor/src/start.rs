@@ -34,16 +34,18 @@ pub(crate) extern "C" fn first_boot() -> ! {
         record.m2p.len() >> 10,
         free >> 10
     );
-    if record.facts.command_line().split_ascii_whitespace().any(|word| word == "boot-selftest") {
+    let asked = |word| {
+        record.facts.command_line().split_ascii_whitespace().find_map(|given| given.strip_prefix(word))
+    };
+    let test = asked("boot-selftest").is_some();
+    if test {
         selftest::run();
     }
     smp::start_others();
-    let word = record
-        .facts
-        .command_line()
-        .split_ascii_whitespace()
-        .find_map(|word| word.strip_prefix("boot-selftest="));
-    if let Some(what) = word {
+    if test {
+        selftest::retake();
+    }
+    if let Some(what) = asked("boot-selftest=") {
         selftest::end(what);
     }
     log!("Boot complete");

@@ -153,6 +153,12 @@ pub fn wait_until(nanoseconds: u64, tsc_khz: u64, done: impl Fn() -> bool) -> bo
     }
 }
 
+/// Nanoseconds in `ticks` of a counter of `khz`; 0 if that is 0.
+pub fn nanoseconds(ticks: u64, khz: u64) -> u64 {
+    let scaled = (u128::from(ticks) * 1_000_000).checked_div(u128::from(khz)).unwrap_or(0);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
 /// Ticks of a timer of `khz` in `nanoseconds`, rounded up and cut to what the timer can take.
 pub fn ticks_for(nanoseconds: u64, khz: u64) -> u32 {
     let ticks = (u128::from(nanoseconds) * u128::from(khz)).div_ceil(1_000_000);
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(ticks_for(1000, 1_000_000), 1000);
         assert_eq!(ticks_for(1, 62_500), 1);
         assert_eq!(ticks_for(0, 62_500), 0);
+        assert_eq!((nanoseconds(2600, 2_600_000), nanoseconds(1, 0)), (1000, 0));
         assert_eq!(ticks_for(u64::MAX, u64::MAX), u32::MAX);
     }
 }

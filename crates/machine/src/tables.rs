@@ -136,10 +136,11 @@ pub unsafe fn set_gate(frames: ids::Maddr, vector: u8, gate: Gate) {
     unsafe { at.write_volatile(gate.words()) };
 }
 
-/// Loads `cpu`'s GDT, TSS and IDT into this CPU, its own segments, and null FS, GS and LDT.
+/// Loads `cpu`'s GDT, TSS and IDT into this CPU, its own segments, and null FS, GS and LDT. May be repeated, as after
+/// INIT: the TSS's busy bit is cleared first.
 ///
 /// # Safety
-/// This CPU is `cpu`; [`write`] was called; the tables in use map the block.
+/// This CPU is `cpu`; [`write()`] was called; the tables in use map the block.
 pub unsafe fn load(cpu: CpuId) {
     let block = percpu::block(cpu) as usize;
     let gdt = DescriptorTablePointer::<u64> {
@@ -170,7 +171,11 @@ pub unsafe fn load(cpu: CpuId) {
     unsafe { dtables::lidt(&idt) };
     // SAFETY: null means no LDT.
     unsafe { dtables::load_ldtr(null) };
-    // SAFETY: `write` put an available TSS there.
+    let own =
+        core::ptr::with_exposed_provenance_mut::<[u64; GDT_ENTRIES]>(block + percpu::GDT_OWN_PAGE as usize);
+    // SAFETY: this CPU's own page, mapped writable; the same bytes but for the busy bit (and a guest's LDT, unloaded).
+    unsafe { own.write_volatile(self::gdt(cpu)) };
+    // SAFETY: an available TSS is there.
     unsafe { x86::task::load_tr(SegmentSelector::from_raw(TSS_SELECTOR)) };
 }
 

@@ -120,11 +120,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 
-    /// A table nobody refers to, or whose reverse of validation nobody finished.
-    fn is_reclaimable(&self, mfn: Mfn) -> bool {
+    /// A table nobody refers to, or whose work nobody finished. One that is still pinned waits for its
+    /// unpinning.
+    pub(crate) fn is_reclaimable(&self, mfn: Mfn) -> bool {
         self.frames.frame(mfn).is_some_and(|f| {
             let u = f.usage();
-            u.is_in_work() || u.typed() == 0
+            !u.is_pinned() && (u.is_in_work() || u.is_leaving() || u.typed() == 0)
         })
     }
 

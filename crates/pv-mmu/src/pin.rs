@@ -2,7 +2,7 @@
 
 use crate::work::ENTRIES;
 use crate::{Mmu, MmuError, Subject};
-use frames::Frames;
+use frames::{Frames, Stage};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use vault::{Apply, Journal, Tx};
@@ -48,25 +48,27 @@ impl<M: GuestMemory> Mmu<'_, M> {
         if usage.owner() != subject.tables || !usage.is_pinned() {
             return Err(MmuError::Invalid);
         }
-        let begun = j.transaction(|tx| {
-            tx.lock(self.locks.of(mfn, level));
-            let usage = frame.usage();
-            if !usage.is_pinned() {
-                return Err(MmuError::Invalid);
-            }
-            if usage.is_in_work() || self.frames.begin_unwork(tx, frame, ENTRIES) {
-                return Ok(true);
-            }
-            self.frames.set_pinned(tx, frame, false);
-            tx.publish(Frames::put_typed(mfn));
-            done(tx);
-            Ok(false)
-        })?;
-        if begun {
+        loop {
+            let begun = j.transaction(|tx| {
+                tx.lock(self.locks.of(mfn, level));
+                let usage = frame.usage();
+                if !usage.is_pinned() {
+                    return Err(MmuError::Invalid);
+                }
+                if usage.is_in_work() || self.frames.begin_unwork(tx, frame, ENTRIES) {
+                    return Ok(true);
+                }
+                self.frames.set_pinned(tx, frame, false);
+                tx.publish(Frames::put_typed(mfn));
+                done(tx);
+                Ok(false)
+            })?;
             // The pin stays until the work ends, so that a stopped unpin is taken up by its repetition.
-            self.unwork(j, mfn, level, None, &mut |tx| done(tx))?;
+            // Somebody else may have completed the table meanwhile, for a reference of its own.
+            if !begun || self.unwork(j, mfn, level, &mut |tx| done(tx))? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Drops a typed reference to a table that an entry or a register held until now, in the transaction
@@ -82,7 +84,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
     pub fn retire<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn) -> Result<(), MmuError> {
         match self.frames.frame(mfn).map(|f| f.usage()) {
             Some(u) if u.typed() == 0 && u.is_validated() => self.reclaim(j, mfn),
+            Some(u) if u.is_in_work() && self.is_going(mfn) => self.reclaim(j, mfn),
             _ => Ok(()),
         }
+    }
+
+    fn is_going(&self, mfn: Mfn) -> bool {
+        self.frames.frame(mfn).is_some_and(|f| f.stage.get() != Stage::UP)
     }
 }

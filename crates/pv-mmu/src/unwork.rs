@@ -1,8 +1,8 @@
 //! The reverse of validation: a table gives its entries' references back, a few a transaction.
 
-use crate::work::{Outer, entry_address, is_hypervisor_slot};
+use crate::work::{ENTRIES, entry_address, is_hypervisor_slot};
 use crate::{Mmu, MmuError, Pte};
-use frames::{Frame, Frames, Kind};
+use frames::{Frame, Frames, Kind, Stage};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use vault::{Apply, Journal, Tx};
@@ -19,7 +19,7 @@ enum Step {
 
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Unvalidates a table that nobody refers to any more (dormant), or whose work nobody finished, so
-    /// that its frame can be used otherwise. Does nothing if it is neither.
+    /// that its frame can be used otherwise. Does nothing if it is neither, or if a pin holds it.
     ///
     /// # Errors
     /// [`MmuError::Preempted`].
@@ -30,20 +30,26 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return self.give_up_descriptors(j, mfn);
         }
         let Some(level) = usage.kind().level() else { return Ok(()) };
+        if usage.is_leaving() {
+            // Its last reference goes with the outbox of another processor.
+            return Ok(j.spend()?);
+        }
         if !usage.is_in_work() {
             let begun = j.change(|tx| {
                 tx.lock(self.locks.of(mfn, level));
-                usage.typed() == 0 && self.frames.begin_unwork(tx, frame, crate::work::ENTRIES)
+                self.frames.begin_unwork_dormant(tx, frame, ENTRIES)
             });
             if !begun {
                 return Ok(());
             }
+        } else if usage.is_pinned() {
+            return Ok(());
         }
-        self.unwork(j, mfn, level, None, &mut |_| {})
+        self.unwork(j, mfn, level, &mut |_| {}).map(drop)
     }
 
     /// Moves the cursor of a frame in work down to zero and frees the frame of its kind, running `then` in
-    /// the last transaction under the lock of `outer`.
+    /// the last transaction. `Ok(false)`: somebody else completed or finished it meanwhile.
     ///
     /// # Errors
     /// [`MmuError::Preempted`].
@@ -52,75 +58,105 @@ impl<M: GuestMemory> Mmu<'_, M> {
         j: &mut Journal<A>,
         mfn: Mfn,
         level: u32,
-        outer: Outer,
         then: &mut dyn FnMut(&mut Tx<'static>),
-    ) -> Result<(), MmuError> {
+    ) -> Result<bool, MmuError> {
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         loop {
-            j.spend()?;
             let step = j.change(|tx| {
-                self.lock_outer(tx, outer);
                 tx.lock(self.locks.of(mfn, level));
-                let usage = frame.usage();
-                if !usage.is_in_work() || usage.kind() != Kind::table(level) {
-                    return Step::Gone;
-                }
-                if frame.cursor.get() == 0 {
-                    self.frames.finish_unwork(tx, mfn, frame);
-                    then(tx);
-                    return Step::Empty;
-                }
-                self.give_back(tx, mfn, level, frame)
+                self.unwork_step(tx, mfn, level, frame, then)
             });
             match step {
-                Step::Advanced => {}
-                Step::Empty | Step::Gone => return Ok(()),
-                Step::Below(child) => {
-                    let index = frame.cursor.get();
-                    self.unwork(j, child, level - 1, Some((mfn, level)), &mut |tx| {
-                        tx.set(&frame.cursor, index - 1);
-                    })?;
-                }
+                Step::Advanced => j.spend()?,
+                Step::Empty => return Ok(true),
+                Step::Gone => return Ok(false),
+                Step::Below(child) => drop(self.unwork(j, child, level - 1, &mut |_| {})?),
             }
         }
     }
 
+    fn unwork_step(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        level: u32,
+        frame: &Frame,
+        then: &mut dyn FnMut(&mut Tx<'static>),
+    ) -> Step {
+        let usage = frame.usage();
+        if !usage.is_in_work() || usage.kind() != Kind::table(level) {
+            return Step::Gone;
+        }
+        if usage.typed() > 1 {
+            // Somebody took a reference while its completion was not committed, and that was undone: all
+            // its entries are good, and it must stay a table.
+            self.frames.finish_work(tx, frame, false);
+            if !usage.is_pinned() {
+                tx.publish(Frames::put_typed(mfn));
+            }
+            return Step::Gone;
+        }
+        if frame.stage.get() == Stage::UP {
+            tx.set(&frame.stage, Stage::REFUSED);
+        }
+        if let Some(child) = self.stopped_below(mfn, level, frame) {
+            return Step::Below(child);
+        }
+        if frame.cursor.get() == 0 {
+            self.frames.finish_unwork(tx, mfn, frame);
+            then(tx);
+            return Step::Empty;
+        }
+        self.give_back(tx, mfn, level, frame)
+    }
+
+    /// The table below whose work stopped with this one's: the entry at the cursor names it, and holds no
+    /// reference any more (or not yet).
+    fn stopped_below(&self, mfn: Mfn, level: u32, frame: &Frame) -> Option<Mfn> {
+        let index = frame.cursor.get();
+        if level == 1 || index >= ENTRIES || is_hypervisor_slot(level, index) {
+            return None;
+        }
+        let pte = Pte(self.memory.load64(entry_address(mfn, index)));
+        let usage = self.frames.frame(pte.mfn())?.usage();
+        let stopped = usage.is_in_work() && !usage.is_pinned() && usage.kind() == Kind::table(level - 1);
+        (pte.is_present() && stopped).then_some(pte.mfn())
+    }
+
     /// Gives back a run of entries below the cursor. A table below that only this entry holds is begun
-    /// instead, so that it is never left behind half undone without its parent knowing.
+    /// with the last of them and goes before the rest; its reference belongs to that work from then on.
     fn give_back(&self, tx: &mut Tx<'static>, mfn: Mfn, level: u32, frame: &Frame) -> Step {
-        let start = frame.cursor.get();
-        let (mut index, mut given) = (start, 0);
-        while index > 0 && given < BATCH {
-            let pte = Pte(self.memory.load64(entry_address(mfn, index - 1)));
+        let (mut index, mut given) = (frame.cursor.get(), 0);
+        let mut below = None;
+        while index > 0 && given < BATCH && below.is_none() {
+            index -= 1;
+            let pte = Pte(self.memory.load64(entry_address(mfn, index)));
             if level == 1 {
                 if let Some(effect) = self.put_leaf(pte) {
                     tx.publish(effect);
                     given += 1;
                 }
-            } else if pte.is_present() && !is_hypervisor_slot(level, index - 1) {
-                if self.begin_below(tx, pte.mfn()) {
-                    // Stop right above the child: it goes first, its end moves this cursor.
-                    if index != start {
-                        tx.set(&frame.cursor, index);
-                    }
-                    return Step::Below(pte.mfn());
+            } else if pte.is_present() && !is_hypervisor_slot(level, index) {
+                if self.begin_below(tx, pte.mfn(), level - 1) {
+                    below = Some(pte.mfn());
+                } else {
+                    tx.publish(Frames::put_typed(pte.mfn()));
+                    given += 1;
                 }
-                tx.publish(Frames::put_typed(pte.mfn()));
-                given += 1;
             }
-            index -= 1;
         }
         tx.set(&frame.cursor, index);
-        Step::Advanced
+        below.map_or(Step::Advanced, Step::Below)
     }
 
     /// Begins the reverse of validation on a child that only its parent's entry holds.
-    fn begin_below(&self, tx: &mut Tx<'static>, child: Mfn) -> bool {
+    fn begin_below(&self, tx: &mut Tx<'static>, child: Mfn, level: u32) -> bool {
         let Some(frame) = self.frames.frame(child) else { return false };
         let usage = frame.usage();
-        if usage.is_in_work() {
-            return true;
+        if usage.typed() != 1 || usage.is_pinned() {
+            return false;
         }
-        usage.typed() == 1 && !usage.is_pinned() && self.frames.begin_unwork(tx, frame, crate::work::ENTRIES)
+        tx.lock(self.locks.of(child, level));
+        self.frames.begin_unwork(tx, frame, ENTRIES)
     }
 }

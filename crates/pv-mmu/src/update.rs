@@ -46,6 +46,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 self.update_leaf(j, at, ad, subject, &mut |_| Some(new.0), &mut |tx, _| done(tx))
             }
             Some(level) if usage.is_validated() => self.update_table(j, at, level, new, ad, subject, done),
+            _ if usage.is_in_work() && usage.is_pinned() => Err(MmuError::Invalid),
             _ if usage.is_in_work() => {
                 self.reclaim(j, table)?;
                 Err(MmuError::Preempted)
@@ -133,40 +134,70 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         let new = adjusted_table(new);
-        let mut dropped = None;
-        let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
-            if !self.is_live_table(table, subject.tables, Kind::table(level)) {
-                return Err(MmuError::Invalid);
-            }
-            let old = Pte(self.memory.load64(at));
-            publish_pte(tx, at, new, ad);
-            let keeps = !took && keeps_table(old, new);
-            dropped = (old.is_present() && !keeps).then_some(old.mfn());
-            if let Some(mfn) = dropped {
-                self.put_table(tx, mfn);
-            }
-            done(tx);
-            Ok(())
-        };
-        let old = Pte(self.memory.load64(at));
-        if !new.is_present() || keeps_table(old, new) {
-            j.transaction(|tx| {
-                tx.lock(self.locks.of(table, level));
-                let now = Pte(self.memory.load64(at));
-                if new.is_present() && !keeps_table(now, new) {
+        let frame = self.frames.frame(table).ok_or(MmuError::Invalid)?;
+        loop {
+            self.settle(j, table, level, frame)?;
+            let mut dropped = false;
+            let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
+                if !self.is_live_table(table, subject.tables, Kind::table(level)) {
+                    return Err(MmuError::Invalid);
+                }
+                let old = Pte(self.memory.load64(at));
+                publish_pte(tx, at, new, ad);
+                if !old.is_present() || !took && keeps_table(old, new) {
+                    done(tx);
+                    return Ok(());
+                }
+                // The table that goes is unvalidated before the update counts as done: what it maps must
+                // be free for other uses then. The debt remembers it should this stop half way.
+                if frame.debt.get() != 0 {
                     return Err(MmuError::Preempted);
                 }
-                write(tx, false)
-            })?;
-        } else {
-            let outer = Some((table, level));
-            self.get_table(j, new.mfn(), level - 1, subject, outer, &mut |tx| write(tx, true))?;
+                self.put_table(tx, old.mfn());
+                tx.set(&frame.debt, old.mfn().0 as u32);
+                dropped = true;
+                Ok(())
+            };
+            let old = Pte(self.memory.load64(at));
+            if !new.is_present() || keeps_table(old, new) {
+                j.transaction(|tx| {
+                    tx.lock(self.locks.of(table, level));
+                    let now = Pte(self.memory.load64(at));
+                    if new.is_present() && !keeps_table(now, new) {
+                        return Err(MmuError::Preempted);
+                    }
+                    write(tx, false)
+                })?;
+            } else {
+                let outer = Some((table, level));
+                self.get_table(j, new.mfn(), level - 1, subject, outer, &mut |tx| write(tx, true))?;
+            }
+            if !dropped {
+                return Ok(());
+            }
         }
-        match dropped {
-            // What is left undone here is done when the frame is wanted.
-            Some(mfn) => self.retire(j, mfn).or(Ok(())),
-            None => Ok(()),
+    }
+
+    /// Unvalidates the table that an entry of this one named last, if nobody else holds it.
+    fn settle<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        table: Mfn,
+        level: u32,
+        frame: &frames::Frame,
+    ) -> Result<(), MmuError> {
+        let debt = frame.debt.get();
+        if debt == 0 {
+            return Ok(());
         }
+        self.retire(j, Mfn(debt.into()))?;
+        j.change(|tx| {
+            tx.lock(self.locks.of(table, level));
+            if frame.debt.get() == debt {
+                tx.set(&frame.debt, 0);
+            }
+        });
+        Ok(())
     }
 
     /// `mmu_update` of a word in a page that is no table: a plain write, if the page may be written.

@@ -2,7 +2,7 @@
 
 use crate::entry::Refusal;
 use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
-use frames::{Frame, FrameError, Got, Kind};
+use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
 use vault::{Apply, Effect, Journal, Tx, kind};
@@ -21,6 +21,13 @@ enum Step {
     Below(Mfn),
     InTheWay(Mfn),
     Gone,
+}
+
+/// What came of asking for a table.
+enum Begun {
+    Taken,
+    Work,
+    Refused,
 }
 
 /// A table (frame and level) to lock before the one worked on.
@@ -53,15 +60,24 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<(), MmuError> {
         let kind = Kind::table(level);
         loop {
-            let got = j.transaction(|tx| -> Result<Got, Refusal> {
+            let begun = j.transaction(|tx| -> Result<Begun, Refusal> {
                 self.lock_outer(tx, outer);
+                // What others have begun or completed here is committed before it is built upon.
+                tx.lock(self.locks.of(mfn, level));
                 let got = match self.frames.get_typed(tx, mfn, subject.tables, kind) {
                     Ok(got) => got,
-                    Err(FrameError::InUse(_)) if self.is_dormant(mfn) => return Err(Refusal::Dormant(mfn)),
+                    Err(FrameError::InUse(_)) if self.is_in_the_way(mfn, outer) => {
+                        return Err(Refusal::Dormant(mfn));
+                    }
                     Err(e) => return Err(MmuError::from(e).into()),
                 };
                 match got {
-                    Got::Taken => then(tx)?,
+                    Got::Taken => {
+                        then(tx)?;
+                        return Ok(Begun::Taken);
+                    }
+                    Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
+                    Got::InWork => {}
                     Got::MustValidate => {
                         let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
@@ -70,18 +86,24 @@ impl<M: GuestMemory> Mmu<'_, M> {
                             tx.publish(Effect { kind: kind::FLUSH, x: 0, a: u64::MAX, b: 0 });
                         }
                     }
-                    Got::InWork => {}
                 }
-                Ok(got)
+                Ok(Begun::Work)
             });
-            match got {
-                Ok(Got::Taken) => return Ok(()),
-                Ok(_) => match self.work(j, mfn, level, subject, outer, then) {
+            match begun {
+                Ok(Begun::Taken) => return Ok(()),
+                Ok(Begun::Refused) => {
+                    let e = self.refusal(mfn).unwrap_or(MmuError::Invalid);
+                    self.unwork(j, mfn, level, &mut |_| {})?;
+                    return Err(e);
+                }
+                Ok(Begun::Work) => match self.work(j, mfn, level, subject, outer, then) {
                     Ok(true) => return Ok(()),
                     Ok(false) => {}
                     Err(MmuError::Preempted) => return Err(MmuError::Preempted),
                     Err(e) => {
-                        self.unwork(j, mfn, level, None, &mut |_| {})?;
+                        if self.refuse(j, mfn, level, e) {
+                            self.unwork(j, mfn, level, &mut |_| {})?;
+                        }
                         return Err(e);
                     }
                 },
@@ -91,14 +113,40 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 
+    /// Notes that a table in work is invalid, so that a repetition unvalidates it and then says so again,
+    /// rather than validate anew what was given back. Returns whether it is to be unvalidated now; one that
+    /// is pinned waits for its unpinning.
+    fn refuse<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, e: MmuError) -> bool {
+        let Some(frame) = self.frames.frame(mfn) else { return false };
+        j.change(|tx| {
+            tx.lock(self.locks.of(mfn, level));
+            let usage = frame.usage();
+            let refused = usage.is_in_work() && usage.kind() == Kind::table(level) && !usage.is_pinned();
+            if refused {
+                let refusal = if e == MmuError::NotPermitted { Stage::NOT_PERMITTED } else { Stage::REFUSED };
+                tx.set(&frame.stage, refusal);
+            }
+            refused
+        })
+    }
+
+    /// Why a table in work was refused.
+    fn refusal(&self, mfn: Mfn) -> Option<MmuError> {
+        match self.frames.frame(mfn)?.stage.get() {
+            Stage::NOT_PERMITTED => Some(MmuError::NotPermitted),
+            stage => stage.is_refused().then_some(MmuError::Invalid),
+        }
+    }
+
     pub(crate) fn lock_outer(&self, tx: &mut Tx<'static>, outer: Outer) {
         if let Some((mfn, level)) = outer {
             tx.lock(self.locks.of(mfn, level));
         }
     }
 
-    fn is_dormant(&self, mfn: Mfn) -> bool {
-        self.frames.frame(mfn).is_some_and(|f| f.usage().typed() == 0 && f.usage().is_validated())
+    /// Whether unvalidating `mfn` makes it usable; never so for the table that is being worked on.
+    fn is_in_the_way(&self, mfn: Mfn, outer: Outer) -> bool {
+        outer.is_none_or(|(above, _)| above != mfn) && self.is_reclaimable(mfn)
     }
 
     /// Moves the cursor of a frame in work to the end and completes it with `then`. `Ok(false)`: somebody
@@ -114,7 +162,6 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<bool, MmuError> {
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         loop {
-            j.spend()?;
             let step = j.transaction(|tx| {
                 self.lock_outer(tx, outer);
                 tx.lock(self.locks.of(mfn, level));
@@ -122,17 +169,24 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if !usage.is_in_work() || usage.kind() != Kind::table(level) {
                     return Ok(Step::Gone);
                 }
+                if let Some(e) = self.refusal(mfn) {
+                    return Err(e);
+                }
+                if frame.stage.get() != Stage::UP {
+                    tx.set(&frame.stage, Stage::UP);
+                }
                 match frame.cursor.get() {
                     ENTRIES => {
-                        self.complete(tx, mfn, level, frame, then)?;
+                        self.complete(tx, mfn, level, subject, then)?;
                         Ok(Step::Complete)
                     }
-                    _ if level == 1 => self.work_leaves(tx, mfn, frame, subject),
+                    _ if level == 1 => self.work_leaves(tx, mfn, frame, subject, outer),
                     _ => self.work_tables(tx, mfn, level, frame, subject),
                 }
             })?;
             match step {
-                Step::Advanced => {}
+                // Paid for what is done, so that every entry gets on however deep it must descend first.
+                Step::Advanced => j.spend()?,
                 Step::Complete => return Ok(true),
                 Step::Gone => return Ok(false),
                 Step::InTheWay(m) => self.reclaim(j, m)?,
@@ -154,10 +208,17 @@ impl<M: GuestMemory> Mmu<'_, M> {
         frame: &Frame,
         child: Mfn,
     ) -> Result<(), MmuError> {
-        // The parent is in work and its entry names the child, or somebody else got here first.
+        // The parent is in work and its entry names the child, or somebody else got here first: went on
+        // with it, or took it away.
         let index = frame.cursor.get();
         let usage = frame.usage();
-        if !usage.is_in_work() || usage.kind() != Kind::table(level) || index >= ENTRIES {
+        if usage.kind() != Kind::table(level) || !usage.is_in_work() && !usage.is_validated() {
+            return Err(MmuError::Invalid);
+        }
+        if usage.is_in_work() && frame.stage.get().is_refused() {
+            return Err(MmuError::Invalid);
+        }
+        if !usage.is_in_work() || index >= ENTRIES {
             return Err(MmuError::Preempted);
         }
         let at = entry_address(parent, index);
@@ -175,15 +236,21 @@ impl<M: GuestMemory> Mmu<'_, M> {
         tx: &mut Tx<'static>,
         mfn: Mfn,
         level: u32,
-        frame: &Frame,
+        subject: Subject,
         then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
     ) -> Result<(), MmuError> {
+        let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         if level == 4 {
             for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
                 self.memory.store64(entry_address(mfn, slot), *value);
             }
         }
         self.frames.finish_work(tx, frame, false);
+        if frame.usage().is_pinned() {
+            // The reference there is belongs to a pin whose end was begun and not finished.
+            let got = self.frames.get_typed(tx, mfn, subject.tables, Kind::table(level))?;
+            debug_assert_eq!(got, Got::Taken, "just validated");
+        }
         then(tx)
     }
 
@@ -195,6 +262,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         mfn: Mfn,
         frame: &Frame,
         subject: Subject,
+        outer: Outer,
     ) -> Result<Step, MmuError> {
         let start = frame.cursor.get();
         let (mut index, mut taken) = (start, 0);
@@ -205,7 +273,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 match self.get_leaf(tx, pte, subject) {
                     Ok(()) => {}
                     // What came before stays; the table in the way is dealt with between transactions.
-                    Err(Refusal::Dormant(m)) if index == start => return Ok(Step::InTheWay(m)),
+                    Err(Refusal::Dormant(m)) if index == start => {
+                        let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
+                        return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
+                    }
                     Err(Refusal::Dormant(_)) => break,
                     Err(Refusal::Final(_)) if index != start => break,
                     Err(Refusal::Final(e)) => return Err(e),

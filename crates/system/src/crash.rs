@@ -9,7 +9,7 @@ use pv_cpu::{Mode, Reg};
 
 impl<P: Platform> System<P> {
     /// Shows the vCPU's registers and stack and shuts its domain down; Dom0's end is the machine's.
-    pub(crate) fn crash_domain(&self, vcpu: VcpuSlot, why: Crash) {
+    pub(crate) fn crash_domain(&'static self, vcpu: VcpuSlot, why: Crash) {
         let record = self.state.domains.vcpu(vcpu);
         let domain = record.domain.get();
         let id = self.state.domains.domain(domain).id.get();
@@ -61,7 +61,7 @@ impl<P: Platform> System<P> {
     }
 
     /// Ends a vCPU's domain for `reason`.
-    pub(crate) fn shut_down(&self, vcpu: VcpuSlot, reason: u32) {
+    pub(crate) fn shut_down(&'static self, vcpu: VcpuSlot, reason: u32) {
         let slot = self.state.domains.vcpu(vcpu).domain.get();
         let record = self.state.domains.domain(slot);
         let mut journal = self.journal(vcpu);

@@ -3,7 +3,6 @@
 use crate::System;
 use crate::applier::Applier;
 use crate::platform::Platform;
-use guest_memory::GuestMemory;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
 use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, trap_bounce, vector};

@@ -5,7 +5,6 @@ use crate::applier::Applier;
 use crate::platform::Platform;
 use emulate::{RegisterUpdate, Registers, ptwr};
 use frames::Owner;
-use guest_memory::GuestMemory;
 use hypercalls::Crash;
 use ids::{Gva, Maddr, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, set_register};
@@ -207,6 +206,6 @@ pub(crate) fn publish(tx: &mut Tx<'_>, update: &RegisterUpdate) {
     set_register(tx, Reg::Rip, update.rip);
     set_register(tx, Reg::Rflags, update.rflags);
     for write in update.gprs.iter().flatten() {
-        set_register(tx, Reg::HARDWARE[write.gpr as usize], write.value);
+        set_register(tx, Reg::HARDWARE[write.gpr.number()], write.value);
     }
 }

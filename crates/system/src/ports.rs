@@ -2,8 +2,8 @@
 
 use crate::System;
 use crate::platform::Platform;
-use emulate::{Gpr, Instruction, RegisterUpdate, Registers, Width, privop};
-use guest_memory::GuestMemory;
+use emulate::privop::{self, Instruction};
+use emulate::{Gpr, RegisterUpdate, Registers, Width};
 use ids::{Gva, VcpuSlot};
 use privop::PrivOp;
 use pv_cpu::Context;
@@ -47,8 +47,8 @@ impl<P: Platform> System<P> {
         Some(match instruction.op {
             PrivOp::In { .. } => {
                 let value = self.read_port(access, port, bytes(width));
-                let rax = registers.gpr[Gpr::Rax as usize];
-                done.with(Gpr::Rax, privop::merge_in(rax, width, value))
+                let rax = registers.gpr[Gpr::RAX.number()];
+                done.with(Gpr::RAX, privop::merge_in(rax, width, value))
             }
             PrivOp::Out { value, .. } => {
                 self.write_port(access, port, bytes(width), value);

@@ -5,7 +5,8 @@ use crate::applier::Applier;
 use crate::faults::publish;
 use crate::platform::Platform;
 use cpu_policy::{Dynamic, Via, control};
-use emulate::{Gpr, Instruction, RegisterUpdate, Registers, privop};
+use emulate::privop::{self, Instruction};
+use emulate::{Gpr, RegisterUpdate, Registers};
 use ids::{Gva, VcpuSlot};
 use privop::PrivOp;
 use pv_cpu::{Context, Mode, sync, synchronise};
@@ -109,7 +110,7 @@ impl<P: Platform> System<P> {
             },
             PrivOp::Rdtsc => Done::Registers(done.with_edx_eax(self.platform.tsc())),
             PrivOp::Rdtscp => Done::Registers(
-                done.with_edx_eax(self.platform.tsc()).with(Gpr::Rcx, context.tsc_aux.get().into()),
+                done.with_edx_eax(self.platform.tsc()).with(Gpr::RCX, context.tsc_aux.get().into()),
             ),
             PrivOp::Cpuid { .. } => Done::Registers(self.cpuid(context, registers, done, Via::Faulting)),
             _ => Done::Fault,
@@ -142,8 +143,8 @@ impl<P: Platform> System<P> {
         done: RegisterUpdate,
         via: Via,
     ) -> RegisterUpdate {
-        let leaf = registers.gpr[Gpr::Rax as usize] as u32;
-        let subleaf = registers.gpr[Gpr::Rcx as usize] as u32;
+        let leaf = registers.gpr[Gpr::RAX.number()] as u32;
+        let subleaf = registers.gpr[Gpr::RCX.number()] as u32;
         let dynamic = Dynamic {
             via,
             guest_kernel: context.mode() == Mode::Kernel,

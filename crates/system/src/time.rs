@@ -46,7 +46,7 @@ impl TimeScale {
     pub const fn nanoseconds(self, ticks: u64) -> u64 {
         let shifted =
             if self.shift < 0 { (ticks >> -self.shift) as u128 } else { (ticks as u128) << self.shift };
-        (shifted * self.multiplier as u128 >> 32) as u64
+        ((shifted * self.multiplier as u128) >> 32) as u64
     }
 }
 

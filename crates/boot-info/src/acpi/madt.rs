@@ -107,7 +107,7 @@ pub struct LocalNmi {
 }
 
 /// Processors and interrupt controllers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Madt {
     /// The local APICs' registers in xAPIC mode.
     pub local_apic: Maddr,
@@ -128,13 +128,22 @@ pub struct Madt {
 const FIRST_ENTRY: usize = 44;
 
 impl Madt {
-    pub(super) fn read(table: &[u8]) -> Result<Self, AcpiError> {
+    /// No processor.
+    pub const EMPTY: Self = Self {
+        local_apic: Maddr(0),
+        has_pic: false,
+        cpus: ArrayVec::new_const(),
+        io_apics: ArrayVec::new_const(),
+        overrides: ArrayVec::new_const(),
+        nmi_sources: ArrayVec::new_const(),
+        local_nmis: ArrayVec::new_const(),
+    };
+
+    /// Fills in what `table` says.
+    pub(super) fn read(&mut self, table: &[u8]) -> Result<(), AcpiError> {
         let bad = || malformed(table);
-        let mut madt = Self {
-            local_apic: Maddr(u64::from(u32_at(table, 36).ok_or_else(bad)?)),
-            has_pic: u32_at(table, 40).ok_or_else(bad)? & 1 != 0,
-            ..Self::default()
-        };
+        self.local_apic = Maddr(u64::from(u32_at(table, 36).ok_or_else(bad)?));
+        self.has_pic = u32_at(table, 40).ok_or_else(bad)? & 1 != 0;
         let mut rest = table.get(FIRST_ENTRY..).ok_or_else(bad)?;
         while let [kind, len, ..] = *rest {
             let len = usize::from(len);
@@ -143,10 +152,10 @@ impl Madt {
             }
             let (entry, next) = rest.split_at(len);
             // An entry shorter than its kind is `None`.
-            madt.entry(kind, entry).ok_or_else(bad)??;
+            self.entry(kind, entry).ok_or_else(bad)??;
             rest = next;
         }
-        Ok(madt)
+        Ok(())
     }
 
     fn entry(&mut self, kind: u8, entry: &[u8]) -> Option<Result<(), AcpiError>> {

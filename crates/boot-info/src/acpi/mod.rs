@@ -72,7 +72,7 @@ pub struct RootPointer {
 }
 
 /// What the ACPI tables say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AcpiFacts {
     /// The root pointer.
     pub root: Option<RootPointer>,
@@ -89,18 +89,23 @@ pub struct AcpiFacts {
 const HEADER: usize = 36;
 
 impl AcpiFacts {
+    /// Nothing known.
+    pub const EMPTY: Self =
+        Self { root: None, madt: Madt::EMPTY, fadt: None, hpet: None, config_spaces: ArrayVec::new_const() };
+
     /// Reads all tables. `copy` is the root pointer's copy the boot loader passed, if it did; `efi_system_table` leads
     /// to it on UEFI machines.
     ///
     /// # Errors
-    /// See [`AcpiError`]; a missing HPET, FADT or MCFG is none, a missing MADT is.
+    /// See [`AcpiError`]; the facts are then incomplete. A missing HPET, FADT or MCFG is none, a missing MADT is.
     pub fn read(
+        &mut self,
         firmware: &impl Firmware,
         copy: Option<[u8; 36]>,
         efi_system_table: Option<Maddr>,
-    ) -> Result<Self, AcpiError> {
+    ) -> Result<(), AcpiError> {
         let root = find_root(firmware, copy, efi_system_table).ok_or(AcpiError::NoRootPointer)?;
-        let mut facts = Self { root: Some(root), ..Self::default() };
+        self.root = Some(root);
         let mut has_madt = false;
         let (tables, width) = root_table(firmware, &root)?;
         for pointer in tables.chunks_exact(width) {
@@ -109,16 +114,16 @@ impl AcpiFacts {
             let table = table_at(firmware, Maddr(u64::from_le_bytes(address)))?;
             match &table[..4] {
                 b"APIC" if !has_madt => {
-                    facts.madt = Madt::read(checked(table)?)?;
+                    self.madt.read(checked(table)?)?;
                     has_madt = true;
                 }
-                b"FACP" if facts.fadt.is_none() => facts.fadt = Some(Fadt::read(checked(table)?)?),
-                b"HPET" if facts.hpet.is_none() => facts.hpet = Some(Hpet::read(checked(table)?)?),
-                b"MCFG" => facts.config_spaces = small::read_mcfg(checked(table)?)?,
+                b"FACP" if self.fadt.is_none() => self.fadt = Some(Fadt::read(checked(table)?)?),
+                b"HPET" if self.hpet.is_none() => self.hpet = Some(Hpet::read(checked(table)?)?),
+                b"MCFG" => self.config_spaces = small::read_mcfg(checked(table)?)?,
                 _ => {}
             }
         }
-        if has_madt { Ok(facts) } else { Err(AcpiError::Missing(*b"APIC")) }
+        if has_madt { Ok(()) } else { Err(AcpiError::Missing(*b"APIC")) }
     }
 }
 

@@ -15,6 +15,11 @@ impl Firmware for Fake {
     }
 }
 
+fn read(firmware: &Fake, copy: Option<[u8; 36]>, efi: Option<Maddr>) -> Result<AcpiFacts, AcpiError> {
+    let mut facts = AcpiFacts::EMPTY;
+    facts.read(firmware, copy, efi).map(|()| facts)
+}
+
 fn fix_sum(bytes: &mut [u8], at: usize) {
     bytes[at] = 0;
     bytes[at] = bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
@@ -93,7 +98,7 @@ fn both_versions_of_the_root_lead_to_all_facts() {
         table(b"HPET", &[1, 2, 0x86, 0x80, 0, 64, 0, 0, 0, 0, 0xd0, 0xfe, 0, 0, 0, 0, 0, 0x80, 0x10, 0]);
     for version in [0, 2] {
         let memory = machine(&[madt(), fadt(), mcfg.clone(), hpet.clone()], version);
-        let facts = AcpiFacts::read(&memory, None, None).unwrap();
+        let facts = read(&memory, None, None).unwrap();
         assert_eq!(facts.root.unwrap().address, Some(Maddr(0xf_5a60)));
         let cpus: Vec<_> = facts.madt.cpus.iter().map(|c| (c.apic_id, c.acpi_id, c.enabled)).collect();
         assert_eq!(cpus, [(0, 1, true), (5, 3, false), (0x100, 9, true)]);
@@ -138,28 +143,24 @@ fn uefi_leads_to_the_root_pointer() {
     put(0x7_0000, b"IBI SYST");
     put(0x7_0000 + 104, &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0x07]);
     put(0x7_2000 + 24, b"\x71\xe8\x68\x88\xf1\xe4\xd3\x11\xbc\x22\x00\x80\xc7\x3c\x88\x81\x00\x00\x08");
-    let facts = AcpiFacts::read(&memory, None, Some(Maddr(0x7_0000))).unwrap();
+    let facts = read(&memory, None, Some(Maddr(0x7_0000))).unwrap();
     assert_eq!(facts.root, Some(RootPointer { address: Some(Maddr(0x8_0000)), copy: pointer }));
-    let wrong = AcpiFacts::read(&memory, None, Some(Maddr(0x7_0001)));
+    let wrong = read(&memory, None, Some(Maddr(0x7_0001)));
     assert_eq!(wrong, Err(AcpiError::NoRootPointer));
 }
 
 #[test]
 fn damage_is_named() {
-    assert_eq!(AcpiFacts::read(&Fake(vec![0; 0x10_0000]), None, None), Err(AcpiError::NoRootPointer));
-    assert_eq!(AcpiFacts::read(&machine(&[fadt()], 2), None, None), Err(AcpiError::Missing(*b"APIC")));
+    assert_eq!(read(&Fake(vec![0; 0x10_0000]), None, None), Err(AcpiError::NoRootPointer));
+    assert_eq!(read(&machine(&[fadt()], 2), None, None), Err(AcpiError::Missing(*b"APIC")));
     let mut wrong = madt();
     wrong[50] ^= 1;
-    assert_eq!(AcpiFacts::read(&machine(&[wrong], 2), None, None), Err(AcpiError::Checksum(*b"APIC")));
+    assert_eq!(read(&machine(&[wrong], 2), None, None), Err(AcpiError::Checksum(*b"APIC")));
     for len in [0, 1, 7, 200] {
         let mut endless = madt();
         endless[45] = len;
         fix_sum(&mut endless, 9);
-        assert_eq!(
-            AcpiFacts::read(&machine(&[endless], 2), None, None),
-            Err(AcpiError::Malformed(*b"APIC")),
-            "{len}"
-        );
+        assert_eq!(read(&machine(&[endless], 2), None, None), Err(AcpiError::Malformed(*b"APIC")), "{len}");
     }
 }
 
@@ -176,6 +177,6 @@ proptest! {
             tables[which][at % len] = byte;
         }
         fix_sum(&mut tables[which], 9);
-        let _ = AcpiFacts::read(&machine(&tables, version), None, None);
+        let _ = read(&machine(&tables, version), None, None);
     }
 }

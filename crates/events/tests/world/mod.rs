@@ -428,7 +428,7 @@ fn create(e: &Events<'static, Memory>, tx: &mut vault::Tx<'static>, slot: u16) -
         domid: DomId(slot + 100),
         first_vcpu: VcpuSlot(u32::from(slot) * VCPUS),
         max_vcpus: VCPUS,
-        max_port: 160,
+        max_port: 159,
         shared_info: World::frame(slot, 0).maddr(),
     };
     e.create_domain(tx, DomainSlot(slot), &new)?;

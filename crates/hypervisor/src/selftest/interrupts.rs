@@ -54,7 +54,7 @@ unsafe extern "C" {
 }
 
 extern "C" fn taken() {
-    let apic = devices::local_apic(&sealed().facts);
+    let apic = devices::local_apic(sealed().facts);
     IN_SERVICE.fetch_add(u32::from(apic.in_service().contains(VECTOR)), Ordering::Relaxed);
     TAKEN.fetch_add(1, Ordering::Relaxed);
     apic.end_of_interrupt();
@@ -62,7 +62,7 @@ extern "C" fn taken() {
 
 /// True if exactly one interrupt is requested within `milliseconds` of `cause`, and taken once they are on.
 fn comes(milliseconds: u64, cause: impl FnOnce()) -> bool {
-    let (apic, khz) = (devices::local_apic(&sealed().facts), sealed().facts.timing.tsc_khz);
+    let (apic, khz) = (devices::local_apic(sealed().facts), sealed().facts.timing.tsc_khz);
     let before = TAKEN.load(Ordering::Relaxed);
     cause();
     let requested = || apic.requested().contains(VECTOR);
@@ -80,7 +80,7 @@ pub(super) fn come() {
     let gate = Gate { handler, ist: ist::NONE, dpl: 0 };
     // SAFETY: CPU 0's block; an entry point for this vector.
     unsafe { tables::set_gate(Maddr(record.per_cpu.start), VECTOR, gate) };
-    let apic = devices::local_apic(&record.facts);
+    let apic = devices::local_apic(record.facts);
 
     apic.set_timer_vector(VECTOR);
     let ticks = clock::ticks_for(20_000_000, record.facts.timing.apic_timer_khz);

@@ -1,0 +1,96 @@
+//! The domain's and its vCPUs' records, shared_info and event channels.
+
+use super::{BuildError, Builder, Dom0Inputs, SLOT, VCPU0, max_pages};
+use crate::State;
+use domains::{Life, MAX_VCPUS_PER_DOMAIN, VcpuState};
+use events::{MAX_PORTS, NewDomain};
+use guest_memory::GuestMemory;
+use ids::{DomId, Maddr, VcpuId, VcpuSlot};
+use vault::{Apply, Effect, kind};
+use xen_abi::vcpu::RUNSTATE_OFFLINE;
+use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
+
+/// vCPUs that one transaction makes.
+const BATCH: u32 = 16;
+
+/// Whether the slots are there and free.
+pub(super) fn check(state: &State, inputs: &Dom0Inputs<'_>) -> Result<(), BuildError> {
+    let slots = u32::try_from(state.domains.vcpus.len()).unwrap_or(u32::MAX);
+    let limit = MAX_VCPUS_PER_DOMAIN.min(slots);
+    if !(1..=limit).contains(&inputs.vcpus) {
+        return Err(BuildError::Vcpus { asked: inputs.vcpus, limit });
+    }
+    if state.domains.domain(SLOT).life() != Life::Free {
+        return Err(BuildError::Defect("its slot is in use"));
+    }
+    Ok(())
+}
+
+impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
+    /// The domain with its shared_info page. It is not alive yet.
+    pub(super) fn create_domain(&mut self) -> Result<(), BuildError> {
+        let state = self.state;
+        let (vcpus, pages) = (self.inputs.vcpus, self.inputs.pages);
+        let shared_info = self
+            .j
+            .transaction(|tx| {
+                state.frames.set_max_pages(tx, SLOT, max_pages(pages));
+                let mfn = state.frames.allocate_shared(tx, SLOT)?;
+                tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
+                let domain = state.domains.domain(SLOT);
+                tx.set(&domain.privileged, true);
+                tx.set(&domain.id, DomId(0));
+                tx.set(&domain.vcpus, vcpus);
+                tx.set(&domain.first_vcpu, VCPU0);
+                tx.set(&domain.shared_info, mfn);
+                Ok(mfn.maddr())
+            })
+            .map_err(|frames::NoMemory| BuildError::NotEnoughFree { needed: 1, free: 0 })?;
+        self.clear_shared_info(shared_info);
+        let new = NewDomain {
+            domid: DomId(0),
+            first_vcpu: VCPU0,
+            max_vcpus: vcpus,
+            max_port: MAX_PORTS,
+            shared_info,
+        };
+        let events = state.events(self.memory);
+        self.j
+            .transaction(|tx| events.create_domain(tx, SLOT, &new))
+            .map_err(|_| BuildError::Defect("its event channels are refused"))
+    }
+
+    /// All zero but for the upcall masks.
+    fn clear_shared_info(&self, at: Maddr) {
+        self.memory.clear_frame(at);
+        let first = core::mem::offset_of!(SharedInfo, vcpu_info);
+        let mask = core::mem::offset_of!(VcpuInfo, evtchn_upcall_mask);
+        for vcpu in 0..XEN_LEGACY_MAX_VCPUS {
+            let offset = first + vcpu * size_of::<VcpuInfo>() + mask;
+            self.memory.store8(Maddr(at.0 + offset as u64), 1);
+        }
+    }
+
+    /// The vCPUs, all down.
+    pub(super) fn create_vcpus(&mut self) -> Result<(), BuildError> {
+        let events = self.state.events(self.memory);
+        let vcpus = self.inputs.vcpus;
+        for first in (0..vcpus).step_by(BATCH as usize) {
+            self.j
+                .transaction(|tx| {
+                    for id in first..vcpus.min(first + BATCH) {
+                        let vcpu = self.state.domains.vcpu(VcpuSlot(VCPU0.0 + id));
+                        tx.set(&vcpu.domain, SLOT);
+                        tx.set(&vcpu.id, VcpuId(id));
+                        tx.set(&vcpu.initialised, false);
+                        vcpu.set_state(tx, VcpuState::Down);
+                        tx.set(&vcpu.runstate, RUNSTATE_OFFLINE as u32);
+                        events.create_vcpu(tx, SLOT, id)?;
+                    }
+                    Ok(())
+                })
+                .map_err(|_: events::Error| BuildError::Defect("the event channels of a vCPU are refused"))?;
+        }
+        Ok(())
+    }
+}

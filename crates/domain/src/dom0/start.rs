@@ -1,0 +1,93 @@
+//! The last steps: page tables in use, vCPU 0 ready to run.
+
+use super::{BuildError, Builder, SLOT, VCPU0};
+use domains::{Life, VcpuState};
+use frames::Owner;
+use guest_loader::page_tables;
+use guest_memory::GuestMemory;
+use pv_cpu::{Context, Mode, Reg, vector};
+use pv_mmu::{MmuError, Subject};
+use vault::{Apply, Journal};
+use xen_abi::vcpu::RUNSTATE_RUNNABLE;
+
+/// The guest kernel's code segment (`FLAT_RING3_CS64`, public/arch-x86/xen-x86_64.h).
+const FLAT_RING3_CS64: u64 = 0xe033;
+/// Its stack segment (`FLAT_RING3_SS64`, there).
+const FLAT_RING3_SS64: u64 = 0xe02b;
+/// Interrupt flag, and bit 1, which is always set.
+const RFLAGS: u64 = 1 << 9 | 1 << 1;
+/// DR6 and DR7 after a reset (AMD64 manual volume 2, 14.1.3).
+const DR6_RESET: u64 = 0xffff_0ff0;
+const DR7_RESET: u64 = 0x400;
+/// XCR0 after a reset: x87 state alone.
+const XCR0_RESET: u64 = 1;
+
+impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
+    /// Validates the page tables as if the guest had made them. Their root is held by vCPU 0.
+    pub(super) fn validate_page_tables(&mut self) -> Result<(), BuildError> {
+        let no_root = BuildError::Defect("it has no page tables");
+        let (root, _) = page_tables::tables(self.plan).next().ok_or(no_root)?;
+        let root = self.runs.machine(root)?;
+        let owner = Owner::domain(SLOT);
+        let subject = Subject { tables: owner, leaves: owner, io: true };
+        let context = self.state.contexts.context(VCPU0);
+        let mmu = self.state.mmu(self.memory);
+        loop {
+            let validated = mmu.get_table(self.j, root, 4, subject, None, &mut |tx| {
+                tx.set(&context.root_kernel, root);
+                Ok(())
+            });
+            match validated {
+                Ok(()) => return Ok(()),
+                Err(MmuError::Preempted) => self.go_on()?,
+                Err(_) => return Err(BuildError::Defect("its page tables are refused")),
+            }
+        }
+    }
+
+    /// Whether more transactions are allowed.
+    fn go_on(&mut self) -> Result<(), BuildError> {
+        Journal::spend(self.j).map_err(|_| BuildError::Defect("it takes more transactions than are allowed"))
+    }
+
+    /// Gives vCPU 0 its registers and makes it runnable: Dom0 is alive.
+    pub(super) fn set_context(&mut self) {
+        let context = self.state.contexts.context(VCPU0);
+        self.set_registers(context);
+        let domain = self.state.domains.domain(SLOT);
+        let vcpu = self.state.domains.vcpu(VCPU0);
+        self.j.change(|tx| {
+            context.set_mode(tx, Mode::Kernel);
+            tx.set(&context.xcr0, XCR0_RESET);
+            tx.set(&context.debug[6], DR6_RESET);
+            tx.set(&context.debug[7], DR7_RESET);
+            tx.set(&vcpu.initialised, true);
+            tx.set(&vcpu.runstate, RUNSTATE_RUNNABLE as u32);
+            vcpu.set_state(tx, VcpuState::Runnable);
+            domain.set_life(tx, Life::Alive);
+        });
+    }
+
+    fn set_registers(&self, context: &Context) {
+        let registers = &context.registers;
+        for register in Reg::HARDWARE {
+            registers.set(register, 0);
+        }
+        registers.set(Reg::Rip, self.plan.entry);
+        registers.set(Reg::Rsp, self.plan.stack_top());
+        registers.set(Reg::Rsi, self.plan.start_info.start);
+        registers.set(Reg::Rflags, RFLAGS);
+        registers.set(Reg::Cs, FLAT_RING3_CS64);
+        registers.set(Reg::Ss, FLAT_RING3_SS64);
+        registers.error_code.set(0);
+        registers.vector.set(vector::NONE);
+        context.fs_base.set(0);
+        for base in &context.gs_base {
+            base.set(0);
+        }
+        for selector in &context.selectors {
+            selector.set(0);
+        }
+        context.gs_mode.set(Mode::Kernel as u8);
+    }
+}

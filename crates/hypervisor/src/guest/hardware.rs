@@ -1,0 +1,289 @@
+//! The machine as the composition sees it.
+#![expect(unsafe_code, reason = "drives the processor")]
+
+use super::{access, stubs};
+use crate::console::{self, log};
+use crate::sealed::sealed;
+use crate::{devices, fpu_areas};
+use core::arch::asm;
+use ids::{CpuId, Maddr, Mfn, VcpuSlot};
+use machine::paging::{PageTables, TableMemory};
+use machine::{clock, control, direct, percpu, port, tables};
+use pv_cpu::Context;
+use system::{Base, Flush, Platform, Power, TimeScale, own_vector};
+
+/// The machine. Derived: what it holds is set by every start.
+#[derive(Debug)]
+pub(crate) struct Hardware {
+    /// TSC to system time.
+    pub(crate) scale: TimeScale,
+    /// TSC at system time 0.
+    pub(crate) tsc_base: u64,
+}
+
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const OTHER_GS_BASE: u32 = 0xc000_0102;
+const TSC_AUX: u32 = 0xc000_0103;
+/// CR4 bits of a guest that reach the processor: TSD, DE, FSGSBASE.
+const GUEST_CR4: u64 = 1 << 2 | 1 << 3 | 1 << 16;
+const CR0_TS: u64 = 1 << 3;
+/// Descriptor windows: present, writable (the processor sets accessed bits), accessed, dirty, no execute.
+const WINDOW_ENTRY: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 63;
+
+fn msr_of(which: Base) -> u32 {
+    match which {
+        Base::Fs => FS_BASE,
+        Base::Gs => GS_BASE,
+        Base::OtherGs => OTHER_GS_BASE,
+    }
+}
+
+/// Tables that exist already, through the direct map.
+struct Existing;
+
+impl TableMemory for Existing {
+    fn read(&self, table: Maddr, index: usize) -> u64 {
+        // SAFETY: a table of the hypervisor's own address space.
+        unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
+    }
+    fn write(&mut self, table: Maddr, index: usize, entry: u64) {
+        // SAFETY: as above; the entries of this CPU's own window.
+        unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
+    }
+    fn allocate(&mut self) -> Option<Maddr> {
+        None
+    }
+}
+
+/// The CPU whose block the stack in use belongs to.
+pub(crate) fn this_cpu() -> CpuId {
+    let here: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    percpu::cpu_of(here).unwrap_or(CpuId(0))
+}
+
+/// Shows `frames` in a window of this CPU's block, the rest of the window empty.
+fn show_window(window: u64, pages: u64, frames: &[Mfn]) {
+    let start = percpu::block(this_cpu()) + window;
+    let Some(table) = PageTables::at(sealed().root).existing_table(&Existing, start) else { return };
+    for page in 0..pages {
+        let va = start + page * ids::FRAME_SIZE;
+        let entry = match frames.get(page as usize) {
+            Some(mfn) if mfn.0 != 0 => mfn.maddr().0 | WINDOW_ENTRY,
+            _ => 0,
+        };
+        Existing.write(table, (va >> 12 & 511) as usize, entry);
+        control::flush_page(va);
+    }
+}
+
+impl Hardware {
+    /// Makes the entry code put this vCPU's registers into its context.
+    pub(crate) fn attach(&self, context: &Context) {
+        let block = percpu::block(this_cpu());
+        let end = core::ptr::from_ref(context) as u64 + Context::FRAME_END as u64;
+        context.stack.set(block + percpu::STACK_TOP);
+        let cell: *mut u64 = core::ptr::with_exposed_provenance_mut((block + stubs::FRAME_CELL) as usize);
+        // SAFETY: this CPU's own data page.
+        unsafe { cell.write_volatile(end) };
+        // RSP0 lies at offset 4 of the task state segment.
+        let rsp0: *mut u64 = core::ptr::with_exposed_provenance_mut((block + percpu::TSS + 4) as usize);
+        // SAFETY: this CPU's own TSS page; the field is packed.
+        unsafe { rsp0.write_unaligned(end) };
+    }
+}
+
+impl Platform for Hardware {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        self.scale.nanoseconds(clock::tsc().wrapping_sub(self.tsc_base))
+    }
+    #[inline(always)]
+    fn load_root(&self, root: Mfn) {
+        // SAFETY: a validated root table, which has the hypervisor's entries.
+        unsafe { control::set_root(root.maddr()) };
+    }
+    #[inline(always)]
+    fn swap_gs(&self) {
+        // SAFETY: the hypervisor does not use GS.
+        unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
+    }
+    fn base(&self, which: Base) -> u64 {
+        // SAFETY: part of x86-64.
+        unsafe { control::read_msr(msr_of(which)) }
+    }
+    fn set_base(&self, which: Base, value: u64) {
+        // SAFETY: the value is canonical, checked where the guest gave it; the hypervisor uses no segment.
+        unsafe { control::write_msr(msr_of(which), value) };
+    }
+    fn flush(&self, what: Flush) {
+        match what {
+            Flush::All => control::flush_tlb(),
+            Flush::Page(page) => control::flush_page(page.0),
+        }
+    }
+    fn set_m2p(&self, mfn: Mfn, pfn: u64) {
+        let m2p = &sealed().m2p;
+        let at = m2p.start + 8 * mfn.0;
+        if at < m2p.end {
+            // SAFETY: within the table's own memory.
+            unsafe { direct::write_word(Maddr(at), pfn) };
+        }
+    }
+    fn set_gdt(&self, frames: &[Mfn]) {
+        show_window(percpu::GDT_WINDOW, 14, frames);
+    }
+    fn set_ldt(&self, frames: &[Mfn], entries: u32) {
+        show_window(percpu::LDT_WINDOW, percpu::WINDOW_PAGES, frames);
+        tables::set_ldt(this_cpu(), entries);
+    }
+    fn set_debug(&self, registers: &[u64; 8]) {
+        let [d0, d1, d2, d3, _, _, d6, d7] = *registers;
+        // SAFETY: breakpoints outside of the hypervisor's range and control bits checked where the guest
+        // gave them.
+        unsafe {
+            asm!(
+                "mov dr7, {zero}", "mov dr0, {d0}", "mov dr1, {d1}", "mov dr2, {d2}", "mov dr3, {d3}",
+                "mov dr6, {d6}", "mov dr7, {d7}",
+                zero = in(reg) 0_u64, d0 = in(reg) d0, d1 = in(reg) d1, d2 = in(reg) d2, d3 = in(reg) d3,
+                d6 = in(reg) d6, d7 = in(reg) d7, options(nostack, preserves_flags)
+            );
+        }
+    }
+    fn debug_status(&self) -> u64 {
+        let status: u64;
+        // SAFETY: reads a register.
+        unsafe { asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
+        status
+    }
+    fn set_control(&self, task_switched: bool, cr4: u64, xcr0: u64) {
+        // SAFETY: only bits that the policy lets guests set.
+        unsafe {
+            asm!("mov {t}, cr4", "and {t}, {keep}", "or {t}, {set}", "mov cr4, {t}", t = out(reg) _,
+                keep = in(reg) !GUEST_CR4, set = in(reg) cr4 & GUEST_CR4, options(nostack));
+        }
+        if sealed().facts.cpu.xcr0 != 0 && xcr0 & 1 != 0 {
+            // SAFETY: the policy allows only supported, consistent values.
+            unsafe { machine::fpu::set_xcr0(xcr0 & sealed().facts.cpu.xcr0) };
+        }
+        // SAFETY: TS only makes FPU instructions trap.
+        unsafe {
+            asm!("mov {t}, cr0", "and {t}, {keep}", "or {t}, {set}", "mov cr0, {t}", t = out(reg) _,
+                keep = in(reg) !CR0_TS, set = in(reg) if task_switched { CR0_TS } else { 0 }, options(nostack));
+        }
+    }
+    #[inline(always)]
+    fn fault_address(&self) -> u64 {
+        control::fault_address()
+    }
+    #[inline(always)]
+    fn cpu(&self) -> CpuId {
+        this_cpu()
+    }
+    fn kick(&self, cpu: CpuId) {
+        let facts = &sealed().facts;
+        if let Some(target) = facts.cpus().get(cpu.0 as usize) {
+            let ipi = machine::apic::Ipi::Fixed(own_vector::KICK);
+            // SAFETY: the vector has a gate on every CPU.
+            unsafe { devices::local_apic(facts).send(ipi, target.apic_id) };
+        }
+    }
+    fn arm_timer(&self, deadline: u64) {
+        let apic = devices::local_apic(&sealed().facts);
+        if deadline == u64::MAX {
+            apic.stop_timer();
+            return;
+        }
+        let left = deadline.saturating_sub(self.now());
+        apic.start_timer(clock::ticks_for(left, sealed().facts.timing.apic_timer_khz).max(1));
+    }
+    fn idle(&self) {
+        // SAFETY: nothing is in progress; handlers run on this stack and come back.
+        unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+    }
+    fn device_interrupt(&self, vector: u8) {
+        crate::routes::interrupt(vector);
+    }
+    fn end_of_interrupt(&self) {
+        devices::local_apic(&sealed().facts).end_of_interrupt();
+    }
+    fn port_in(&self, number: u16, width: u32) -> u32 {
+        // SAFETY: a port that is Dom0's.
+        unsafe {
+            match width {
+                1 => port::read_u8(number).into(),
+                2 => port::read_u16(number).into(),
+                _ => port::read_u32(number),
+            }
+        }
+    }
+    fn port_out(&self, number: u16, width: u32, value: u32) {
+        // SAFETY: a port that is Dom0's.
+        unsafe {
+            match width {
+                1 => port::write_u8(number, value as u8),
+                2 => port::write_u16(number, value as u16),
+                _ => port::write_u32(number, value),
+            }
+        }
+    }
+    fn owns_port(&self, number: u16) -> bool {
+        let timer = sealed().facts.acpi.fadt.map_or(0, |fadt| fadt.pm_timer_port());
+        console::owns_port(number) || timer != 0 && (timer..timer.saturating_add(4)).contains(&number)
+    }
+    fn load_user_gs(&self, selector: u16) {
+        access::load_user_gs(selector);
+    }
+    fn save(&self, vcpu: VcpuSlot, context: &Context) {
+        fpu_areas::save(vcpu);
+        context.fs_base.set(self.base(Base::Fs));
+        context.gs_base[0].set(self.base(Base::Gs));
+        context.gs_base[1].set(self.base(Base::OtherGs));
+        let [ds, es, fs, gs]: [u16; 4];
+        // SAFETY: reads registers.
+        unsafe {
+            asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
+                es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
+        }
+        for (word, value) in context.selectors.iter().zip([ds, es, fs, gs]) {
+            word.set(value);
+        }
+    }
+    fn restore(&self, vcpu: VcpuSlot, context: &Context) {
+        self.attach(context);
+        fpu_areas::restore(vcpu);
+        self.set_base(Base::Fs, context.fs_base.get());
+        self.set_base(Base::Gs, context.gs_base[0].get());
+        self.set_base(Base::OtherGs, context.gs_base[1].get());
+        self.write_msr(TSC_AUX, context.tsc_aux.get().into());
+    }
+    fn read_msr(&self, index: u32) -> Option<u64> {
+        access::read_msr(index)
+    }
+    fn write_msr(&self, index: u32, value: u64) {
+        // SAFETY: registers that the policy gives to guests, with checked values.
+        unsafe { control::write_msr(index, value) };
+    }
+    #[inline(always)]
+    fn tsc(&self) -> u64 {
+        clock::tsc()
+    }
+    fn write_back_caches(&self) {
+        // SAFETY: costs time only.
+        unsafe { asm!("wbinvd", options(nostack)) };
+    }
+    fn console(&self, bytes: &[u8]) {
+        console::guest_output(bytes);
+    }
+    fn log(&self, line: core::fmt::Arguments<'_>) {
+        log!("{line}");
+    }
+    fn program_route(&self, irq: u32) {
+        crate::routes::program(irq);
+    }
+    fn power(&self, what: Power) {
+        crate::power::change(what);
+    }
+}

@@ -1,0 +1,100 @@
+//! Guest memory on the machine: by the direct map, or by the guest's own translations.
+#![expect(unsafe_code, reason = "memory by address")]
+
+use super::access;
+use super::hardware::Hardware;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use guest_memory::{Fault, GuestMemory};
+use ids::{Gva, Maddr};
+use machine::direct;
+
+/// First address that is not canonical in the lower half.
+const LOWER_END: u64 = 0x0000_8000_0000_0000;
+/// First address behind the hypervisor's range.
+const UPPER_START: u64 = 0xffff_8800_0000_0000;
+
+/// Whether a guest may name `len` bytes at `at`.
+fn is_guest_range(at: u64, len: usize) -> bool {
+    match at.checked_add(len as u64) {
+        Some(end) => end <= LOWER_END || at >= UPPER_START,
+        None => false,
+    }
+}
+
+/// The word at a machine address.
+fn word(at: Maddr) -> &'static AtomicU64 {
+    // SAFETY: (1) the direct map shows all RAM for good, and the trait's callers name RAM only;
+    // (2) the address is aligned by the trait's contract; (3) all access to guest memory is atomic.
+    unsafe { AtomicU64::from_ptr(direct::pointer(at)) }
+}
+
+fn half(at: Maddr) -> &'static AtomicU32 {
+    // SAFETY: as for `word`.
+    unsafe { AtomicU32::from_ptr(direct::pointer(at)) }
+}
+
+fn byte(at: Maddr) -> &'static AtomicU8 {
+    // SAFETY: as for `word`.
+    unsafe { AtomicU8::from_ptr(direct::pointer(at)) }
+}
+
+impl GuestMemory for Hardware {
+    #[inline(always)]
+    fn load64(&self, at: Maddr) -> u64 {
+        word(at).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn store64(&self, at: Maddr, value: u64) {
+        word(at).store(value, Ordering::Release);
+    }
+    #[inline(always)]
+    fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
+        word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    }
+    #[inline(always)]
+    fn exchange32(&self, at: Maddr, old: u32, new: u32) -> Result<(), u32> {
+        half(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    }
+    #[inline(always)]
+    fn load32(&self, at: Maddr) -> u32 {
+        half(at).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn store32(&self, at: Maddr, value: u32) {
+        half(at).store(value, Ordering::Release);
+    }
+    #[inline(always)]
+    fn load8(&self, at: Maddr) -> u8 {
+        byte(at).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn store8(&self, at: Maddr, value: u8) {
+        byte(at).store(value, Ordering::Release);
+    }
+    fn clear_frame(&self, at: Maddr) {
+        // SAFETY: a frame the caller holds for the guest; the guest sees any mixture of old and new.
+        unsafe { direct::zero(at, ids::FRAME_SIZE as usize) };
+    }
+    fn write_machine(&self, at: Maddr, bytes: &[u8]) {
+        // SAFETY: as above, for `bytes.len()` bytes of adjacent frames.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), direct::pointer(at), bytes.len()) };
+    }
+    #[inline]
+    fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
+        if !is_guest_range(from.0, out.len()) {
+            return Err(Fault);
+        }
+        // SAFETY: `out` is valid; the guest's range was checked.
+        let done = unsafe { access::copy(out.as_mut_ptr() as u64, from.0, out.len()) };
+        if done { Ok(()) } else { Err(Fault) }
+    }
+    #[inline]
+    fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
+        if !is_guest_range(to.0, bytes.len()) {
+            return Err(Fault);
+        }
+        // SAFETY: `bytes` is valid; the guest's range was checked.
+        let done = unsafe { access::copy(to.0, bytes.as_ptr() as u64, bytes.len()) };
+        if done { Ok(()) } else { Err(Fault) }
+    }
+}

@@ -1,0 +1,15 @@
+//! Between guests and the composition: entry and exit code, faults of the hypervisor itself, access to
+//! guest memory.
+//!
+//! # Safety assumptions of these modules
+//!
+//! (1) Ring 0, interrupts off but in the idle loop. (2) The per-CPU block is found from the stack address
+//! or by constant, never through GS. (3) TSS.RSP0 and the block's frame cell point at the end of the
+//! frame of the vCPU whose registers the CPU holds.
+
+pub(crate) mod access;
+pub(crate) mod hardware;
+pub(crate) mod host;
+pub(crate) mod memory;
+pub(crate) mod run;
+pub(crate) mod stubs;

@@ -1,0 +1,51 @@
+//! Running guests.
+#![expect(unsafe_code, reason = "entered from assembly, leaves to it")]
+
+use super::hardware::Hardware;
+use super::stubs;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use pv_cpu::Context;
+use system::System;
+
+/// The composition. Derived: set by every start.
+static SYSTEM: AtomicPtr<System<Hardware>> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Makes `system` the composition of this start.
+pub(crate) fn install(system: &'static System<Hardware>) {
+    // Release: pairs with the load in `system`.
+    SYSTEM.store(core::ptr::from_ref(system).cast_mut(), Ordering::Release);
+}
+
+/// The composition, if this start has made it.
+pub(crate) fn installed() -> Option<&'static System<Hardware>> {
+    // SAFETY: null, or what `install` put there for good.
+    unsafe { SYSTEM.load(Ordering::Acquire).as_ref() }
+}
+
+/// The composition.
+///
+/// # Panics
+/// Panics before `install`.
+pub(crate) fn system() -> &'static System<Hardware> {
+    installed().expect("the composition is installed before anything enters")
+}
+
+/// An entry of the guest whose registers are in `context`; the answer is whose registers to leave with.
+pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Context {
+    let system = system();
+    let cpu = super::hardware::this_cpu();
+    if let Some(vcpu) = system.schedule.loaded(cpu) {
+        debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
+        crate::inject::maybe_fail(context);
+        system.enter(vcpu);
+    }
+    system.state.contexts.context(system.leave())
+}
+
+/// Gives this CPU to guests.
+pub(crate) extern "C" fn run_guests() -> ! {
+    let system = system();
+    let context = system.state.contexts.context(system.leave());
+    // SAFETY: `leave` loaded the context; this stack is not needed any more.
+    unsafe { stubs::revenant_resume(context) }
+}

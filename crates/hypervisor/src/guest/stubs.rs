@@ -1,0 +1,199 @@
+//! Entry and exit code.
+//!
+//! ```text
+//! guest, exception or interrupt   the processor pushes ss rsp rflags cs rip [error] into the vCPU's
+//!                                 context (RSP0 is the frame's end), the stub the rest
+//! guest, syscall                  the CPU's own stub switches to the context and pushes the same
+//! hypervisor                      everything goes on the stack in use; `host_entry` decides
+//! NMI, #DF, #MC, #DB              on stacks of their own; from a guest, #DB moves into the context
+//! ```
+//!
+//! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
+#![expect(unsafe_code, reason = "entry points in assembly")]
+
+use core::arch::global_asm;
+use machine::percpu;
+use pv_cpu::Context;
+
+/// Offset in the per-CPU data of the cell that holds the end of the running vCPU's frame.
+pub(crate) const FRAME_CELL: u64 = percpu::DATA;
+/// Offset in the per-CPU data of the cell where the syscall stub puts RAX aside.
+const SCRATCH_CELL: u64 = percpu::DATA + 8;
+
+unsafe extern "C" {
+    /// 256 entry points, 32 bytes apart, by vector.
+    pub(crate) static revenant_vectors: u8;
+    /// One `syscall` entry point per CPU for 64-bit code, 64 bytes apart.
+    pub(crate) static revenant_syscall64: u8;
+    /// The same for 32-bit code.
+    pub(crate) static revenant_syscall32: u8;
+    /// The `iretq` that returns to a guest.
+    pub(crate) static revenant_iret: u8;
+    /// Returns to the guest whose context is in RDI; the stack is abandoned.
+    pub(crate) fn revenant_resume(context: *const Context) -> !;
+}
+
+/// Bytes between two entry points of a table of `revenant_vectors`.
+pub(crate) const VECTOR_STRIDE: u64 = 32;
+/// Bytes between two entry points of `revenant_syscall64` and `revenant_syscall32`.
+pub(crate) const SYSCALL_STRIDE: u64 = 64;
+
+global_asm!(
+    r#"
+    .macro save_registers
+    push rdi
+    push rsi
+    push rdx
+    push rcx
+    push rax
+    push r8
+    push r9
+    push r10
+    push r11
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    .endm
+
+    .macro load_registers
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rax
+    pop rcx
+    pop rdx
+    pop rsi
+    pop rdi
+    .endm
+
+    .pushsection .text.stubs, "ax", @progbits
+    .balign 32
+    .global revenant_vectors
+revenant_vectors:
+    .set vector, 0
+    .rept 256
+    .balign 32
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    push 0
+    .endif
+    mov dword ptr [rsp + 4], vector
+    .if vector == 1 || vector == 2 || vector == 8 || vector == 18
+    jmp revenant_own_stack
+    .else
+    test byte ptr [rsp + 16], 3
+    jz revenant_from_host
+    jmp revenant_from_guest
+    .endif
+    .set vector, vector + 1
+    .endr
+
+    # RSP is in the context, behind error code and vector.
+    .balign 32
+revenant_from_guest:
+    save_registers
+    lea rdi, [rsp - 8]
+    mov rsp, [rdi]
+    cld
+revenant_to_rust:
+    xor ebp, ebp
+    call {guest_entry}
+    mov rdi, rax
+    .global revenant_resume
+revenant_resume:
+    lea rsp, [rdi + 8]
+    load_registers
+    add rsp, 8
+    .global revenant_iret
+revenant_iret:
+    iretq
+
+    # An exception or interrupt of the hypervisor itself, on the stack in use.
+    .balign 32
+revenant_from_host:
+    save_registers
+    mov rdi, rsp
+    cld
+    mov rbp, rsp
+    and rsp, -16
+    call {host_entry}
+    mov rsp, rbp
+    test rax, rax
+    jnz revenant_moved
+    load_registers
+    add rsp, 8
+    iretq
+
+    # NMI, #DF, #MC, #DB. The answer is a context to go on with as from a guest, or none.
+    .balign 32
+revenant_own_stack:
+    save_registers
+    mov rdi, rsp
+    cld
+    mov rbp, rsp
+    and rsp, -16
+    call {own_stack_entry}
+    mov rsp, rbp
+    test rax, rax
+    jnz revenant_moved
+    load_registers
+    add rsp, 8
+    iretq
+
+    # RAX: a context whose frame is complete.
+revenant_moved:
+    mov rdi, rax
+    mov rsp, [rdi]
+    jmp revenant_to_rust
+
+    .balign 64
+    .macro syscall_stub name, selector
+    .global \name
+\name:
+    .set cpu, 0
+    .rept {max_cpus}
+    .balign 64
+    movabs [{percpu} + cpu * {stride} + {scratch}], rax
+    mov rax, rsp
+    movabs rsp, offset {percpu} + cpu * {stride} + {frame}
+    mov rsp, [rsp]
+    push 0xe02b
+    push rax
+    push r11
+    push \selector
+    push rcx
+    movabs rax, [{percpu} + cpu * {stride} + {scratch}]
+    jmp revenant_syscall
+    .set cpu, cpu + 1
+    .endr
+    .endm
+
+    syscall_stub revenant_syscall64, 0xe033
+    .balign 64
+    syscall_stub revenant_syscall32, 0xe023
+
+    .balign 32
+revenant_syscall:
+    push rax                        # the low half: the number
+    mov dword ptr [rsp + 4], 256
+    jmp revenant_from_guest
+    .popsection
+"#,
+    guest_entry = sym super::run::guest_entry,
+    host_entry = sym super::host::host_entry,
+    own_stack_entry = sym super::host::own_stack_entry,
+    max_cpus = const percpu::MAX_CPUS,
+    percpu = const machine::layout::PER_CPU,
+    stride = const percpu::STRIDE,
+    frame = const FRAME_CELL,
+    scratch = const SCRATCH_CELL,
+);

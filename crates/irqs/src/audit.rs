@@ -1,0 +1,81 @@
+//! Invariants of the durable records, checked from the records alone and by code of their own.
+
+use crate::record::Region;
+
+/// A broken invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// A vector and its irq do not name each other.
+    Vector(usize),
+    /// An irq's fields contradict each other.
+    Irq(usize),
+    /// A PIRQ and its irq do not name each other.
+    Pirq(usize, usize),
+    /// A table is held twice or by nobody.
+    Table(usize),
+}
+
+/// Checks every record of the region, with all outboxes empty. Bounded by its size.
+///
+/// # Errors
+/// The first violation found.
+pub fn audit(region: &Region) -> Result<(), Violation> {
+    for (vector, word) in region.vectors.irq.iter().enumerate() {
+        let irq = word.get() as usize;
+        let sound =
+            irq == 0 || region.irqs.get(irq - 1).is_some_and(|r| usize::from(r.vector.get()) == vector);
+        if !sound {
+            return Err(Violation::Vector(vector));
+        }
+    }
+    for irq in 0..region.irqs.len() {
+        if !irq_is_sound(region, irq) {
+            return Err(Violation::Irq(irq));
+        }
+    }
+    for (number, table) in region.tables.iter().enumerate() {
+        let owner = table.owner.get() as usize;
+        let back = owner.checked_sub(1).and_then(|slot| region.domains.get(slot));
+        if owner != 0 && !back.is_some_and(|d| d.table.get() as usize == number + 1 && d.nr_pirqs.get() != 0)
+        {
+            return Err(Violation::Table(number));
+        }
+        for (pirq, word) in table.irq.iter().enumerate().filter(|(_, word)| word.get() != 0) {
+            let record = region.irqs.get(word.get() as usize - 1);
+            if !record.is_some_and(|r| r.domain.get() as usize == owner && r.pirq.get() as usize == pirq)
+                || owner == 0
+            {
+                return Err(Violation::Pirq(number, pirq));
+            }
+        }
+    }
+    for (slot, domain) in region.domains.iter().enumerate() {
+        let table = (domain.table.get() as usize).checked_sub(1);
+        let held =
+            table.is_some_and(|t| region.tables.get(t).is_some_and(|t| t.owner.get() as usize == slot + 1));
+        if held != (domain.nr_pirqs.get() != 0) || table.is_some() != held {
+            return Err(Violation::Table(slot));
+        }
+    }
+    Ok(())
+}
+
+fn irq_is_sound(region: &Region, irq: usize) -> bool {
+    let r = &region.irqs[irq];
+    let (kind, vector) = (r.kind.get(), usize::from(r.vector.get()));
+    let pin = irq < region.gsis as usize;
+    let kind_fits = if pin { kind == 0 || kind == 1 || kind == 3 } else { kind == 0 || kind == 2 };
+    let vector_fits =
+        (kind != 0) == (vector != 0) && (vector == 0 || region.vectors.irq[vector].get() as usize == irq + 1);
+    let named = match (r.domain.get() as usize).checked_sub(1) {
+        None => r.pirq.get() == 0 && r.port.get() == 0,
+        Some(slot) => region.domains.get(slot).is_some_and(|d| {
+            let table = (d.table.get() as usize).checked_sub(1).and_then(|t| region.tables.get(t));
+            let word = table.and_then(|t| t.irq.get(r.pirq.get() as usize));
+            word.is_some_and(|word| word.get() as usize == irq + 1)
+        }),
+    };
+    let owed = !r.awaiting.get() || r.masked.get() && r.level.get() && r.port.get() != 0;
+    let quiet = r.port.get() != 0 || r.masked.get() || kind != 1 && kind != 2;
+    kind_fits && vector_fits && named && owed && quiet && (r.port.get() == 0 || kind != 0)
+}

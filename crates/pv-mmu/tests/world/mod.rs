@@ -1,0 +1,254 @@
+//! A small machine: two domains, two CPUs' logs, memory, and the composition's `Apply`.
+
+pub(crate) mod ops;
+
+use crate::audit::{Auditor, Known};
+use frames::{Frames, Locks, Owner};
+use guest_memory::{FakeMemory, GuestMemory};
+use ids::{DomainSlot, Maddr, Mfn};
+use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte};
+use std::sync::atomic::{AtomicU64, Ordering};
+use vault::{Apply, Arena, Effect, Journal, Log, Once, kind};
+
+/// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
+pub(crate) const FRAMES: usize = 72;
+pub(crate) const IO_END: u64 = 6;
+pub(crate) const RAM: u64 = 8;
+pub(crate) const DOMAINS: u16 = 2;
+pub(crate) const CPUS: usize = 2;
+const IO_RULES: (u64, u64) = (3, 4);
+const VAULT_BYTES: usize = 48 << 10;
+
+/// A mistake in applying effects, to see that the tests notice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mutation {
+    /// Kind of the effect.
+    pub(crate) kind: u32,
+    /// Which of that kind from now on (counted down); it happens when this is 1.
+    pub(crate) nth: u32,
+    /// Applied twice rather than not at all.
+    pub(crate) twice: bool,
+}
+
+/// Everything a crash leaves in place, with handles that a restart makes anew.
+pub(crate) struct World {
+    words: &'static [AtomicU64],
+    pub(crate) memory: FakeMemory,
+    pub(crate) m2p: Vec<u64>,
+    pub(crate) frames: Frames,
+    pub(crate) logs: &'static [Log],
+    locks: &'static TableLocks,
+    io: IoRanges,
+    slots: [u64; 16],
+    pub(crate) known: Known,
+    pub(crate) mutation: Mutation,
+    pub(crate) flushes: u64,
+}
+
+/// What [`World::save`] keeps.
+#[derive(Clone)]
+pub(crate) struct Saved {
+    words: Vec<u64>,
+    memory: Vec<u64>,
+    m2p: Vec<u64>,
+    known: Known,
+}
+
+#[expect(unsafe_code, reason = "an arena over memory that can be saved and restored")]
+fn carve(words: &'static [AtomicU64]) -> (Frames, &'static [Log]) {
+    // SAFETY: (1) leaked atomics, reached by the arena's records and by atomic loads and stores of
+    // `save` and `restore`; (2) zeroed at first, afterwards what this very sequence left.
+    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
+    let logs = arena.carve(CPUS).expect("room for logs");
+    let locks = Box::leak(Box::new(Locks::new()));
+    (Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames"), logs)
+}
+
+pub(crate) fn owner(domain: u16) -> Owner {
+    Owner::domain(DomainSlot(domain))
+}
+
+pub(crate) fn subject(domain: u16) -> Subject {
+    Subject { tables: owner(domain), leaves: owner(domain), io: domain == 0 }
+}
+
+impl World {
+    /// All RAM free.
+    pub(crate) fn new() -> Self {
+        let words: &'static [AtomicU64] = (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let (frames, logs) = carve(words);
+        let mut io = IoRanges::new(40);
+        assert!(io.add(Mfn(IO_RULES.0), Mfn(IO_RULES.0), IoRule::ReadOnly));
+        assert!(io.add(Mfn(IO_RULES.1), Mfn(IO_RULES.1), IoRule::Forbidden));
+        let mut world = Self {
+            words,
+            memory: FakeMemory::new(FRAMES),
+            m2p: vec![u64::MAX; FRAMES],
+            frames,
+            logs,
+            locks: Box::leak(Box::new(TableLocks::new())),
+            io,
+            slots: std::array::from_fn(|i| 0xdead_0000_0000 + i as u64 * 0x1000 + 1),
+            known: Known::default(),
+            mutation: Mutation::default(),
+            flushes: 0,
+        };
+        world.boot();
+        world
+    }
+
+    fn boot(&mut self) {
+        let frames = self.frames;
+        self.logs[0].begin();
+        let mut j = self.journal(0, 10, false);
+        j.change(|tx| {
+            frames.reserve_frames(tx, Mfn(IO_END), Mfn(RAM));
+            frames.seed_frames(tx, Mfn(RAM), Mfn(FRAMES as u64));
+        });
+        let mut at = RAM;
+        while at < FRAMES as u64 {
+            at += j.change(|tx| frames.seed_block(tx, Mfn(at), Mfn(FRAMES as u64)));
+        }
+        j.change(|tx| (0..DOMAINS).for_each(|d| frames.set_max_pages(tx, DomainSlot(d), 40)));
+        self.logs[0].end();
+        self.known.kept = (IO_END..RAM).collect();
+        for mfn in IO_END..RAM {
+            self.known.refs.insert(mfn, 1);
+        }
+    }
+
+    pub(crate) fn journal(&mut self, cpu: usize, budget: u32, again: bool) -> Journal<Effects<'_>> {
+        let effects = Effects {
+            frames: self.frames,
+            memory: &self.memory,
+            m2p: &mut self.m2p,
+            flushes: &mut self.flushes,
+            mutation: &mut self.mutation,
+            again,
+        };
+        Journal::new(&self.logs[cpu], effects, budget)
+    }
+
+    /// The logic and a journal of `cpu`.
+    pub(crate) fn parts(&mut self, cpu: usize, budget: u32) -> (Mmu<'_, FakeMemory>, Journal<Effects<'_>>) {
+        let mmu = Mmu {
+            frames: self.frames,
+            memory: &self.memory,
+            locks: self.locks,
+            io: &self.io,
+            hypervisor_slots: &self.slots,
+        };
+        let effects = Effects {
+            frames: self.frames,
+            memory: &self.memory,
+            m2p: &mut self.m2p,
+            flushes: &mut self.flushes,
+            mutation: &mut self.mutation,
+            again: false,
+        };
+        (mmu, Journal::new(&self.logs[cpu], effects, budget))
+    }
+
+    pub(crate) fn audit(&mut self) -> Result<(), String> {
+        let auditor = Auditor {
+            frames: self.frames,
+            memory: &self.memory,
+            hypervisor_slots: &self.slots,
+            domains: DOMAINS,
+            io_rules: IO_RULES,
+        };
+        auditor.check(&mut self.known)
+    }
+
+    /// What a restart does: new handles and locks over what was left, then back or forward. All logs roll
+    /// back before any goes forward, and consequences that were cut short come before anything else.
+    pub(crate) fn restart(&mut self) {
+        (self.frames, self.logs) = carve(self.words);
+        self.locks = Box::leak(Box::new(TableLocks::new()));
+        for log in self.logs {
+            log.roll_back();
+        }
+        let mut order: Vec<usize> = (0..CPUS).collect();
+        order.sort_by_key(|cpu| self.logs[*cpu].head().chained() == 0);
+        for cpu in order {
+            let log = &self.logs[cpu];
+            log.drain(&mut self.journal(cpu, 0, true).apply);
+        }
+    }
+
+    pub(crate) fn save(&self) -> Saved {
+        Saved {
+            words: self.words.iter().map(|w| w.load(Ordering::Relaxed)).collect(),
+            memory: self.memory_words(),
+            m2p: self.m2p.clone(),
+            known: self.known.clone(),
+        }
+    }
+
+    pub(crate) fn restore(&mut self, saved: &Saved) {
+        for (word, value) in self.words.iter().zip(&saved.words) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        for (i, value) in saved.memory.iter().enumerate() {
+            self.memory.store64(Maddr(i as u64 * 8), *value);
+        }
+        self.m2p.clone_from(&saved.m2p);
+        self.known = saved.known.clone();
+        // Locks are derived: a crash left some held.
+        (self.frames, self.logs) = carve(self.words);
+        self.locks = Box::leak(Box::new(TableLocks::new()));
+    }
+
+    fn memory_words(&self) -> Vec<u64> {
+        (0..FRAMES as u64 * 512).map(|i| self.memory.load64(Maddr(i * 8))).collect()
+    }
+
+    /// What a run with a crash and one without must have in common.
+    pub(crate) fn outcome(&self) -> (Vec<String>, Vec<u64>, Vec<u64>, u64) {
+        let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m)));
+        let usages = usages.map(|f| format!("{:?} cursor {}", f.usage(), f.cursor.get())).collect();
+        (usages, self.memory_words(), self.m2p.clone(), self.frames.heap().free_frames())
+    }
+}
+
+/// Applies effects as a composition does.
+pub(crate) struct Effects<'w> {
+    frames: Frames,
+    memory: &'w FakeMemory,
+    m2p: &'w mut Vec<u64>,
+    flushes: &'w mut u64,
+    mutation: &'w mut Mutation,
+    again: bool,
+}
+
+impl Effects<'_> {
+    fn once(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
+        match e.kind {
+            kind::PUT_REF => self.frames.apply_put_ref(once, Mfn(e.a)),
+            kind::PUT_TYPED => self.frames.apply_put_typed(once, Mfn(e.a)),
+            kind::PTE => {
+                let ad = if e.x == 1 { AdBits::Preserve } else { AdBits::Replace };
+                apply_pte(self.memory, Maddr(e.a), e.b, ad, self.again);
+            }
+            kind::GUEST_STORE => self.memory.store64(Maddr(e.a), e.b),
+            kind::M2P => self.m2p[e.a as usize] = e.b,
+            kind::FLUSH => *self.flushes += 1,
+            other => panic!("effect {other}"),
+        }
+    }
+}
+
+impl Apply for Effects<'_> {
+    fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
+        if self.mutation.nth > 0 && self.mutation.kind == e.kind {
+            self.mutation.nth -= 1;
+            if self.mutation.nth == 0 {
+                if !self.mutation.twice {
+                    return;
+                }
+                self.once(e, once);
+            }
+        }
+        self.once(e, once);
+    }
+}

@@ -1,0 +1,197 @@
+//! Deadlines are set, stopped, and fire.
+
+use crate::{Error, State, Timers};
+use core::ops::Range;
+use ids::VcpuSlot;
+use vault::{Effect, Tx, kind};
+
+/// `VCPU_SSHOTTMR_future`: refuse a deadline that has passed.
+pub const FUTURE_ONLY: u32 = 1;
+/// Shortest period of the periodic timer: 1 ms.
+pub const MIN_PERIOD: u64 = 1_000_000;
+/// Deadlines later than this mean "never" (292 years) and are kept as this.
+const LAST: u64 = i64::MAX as u64;
+/// vCPUs removed in a step: each takes eleven undo entries.
+const VCPUS_PER_STEP: usize = 16;
+
+/// What fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fired {
+    /// The guest's timer event (`VIRQ_TIMER`) is due: the caller publishes it in the same transaction.
+    pub timer: bool,
+    /// A poll gave up: the vCPU runs on (a kick is published).
+    pub poll: bool,
+}
+
+impl<'l> Timers<'l> {
+    /// Makes a vCPU known, offline since `now`.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`: no such slot; `Exists`.
+    pub fn create_vcpu(&self, tx: &mut Tx<'l>, slot: VcpuSlot, now: u64) -> Result<(), Error> {
+        let vcpu = self.region.vcpus.get(slot.0 as usize).ok_or(Error::NoSuchVcpu)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        if vcpu.live.get() {
+            return Err(Error::Exists);
+        }
+        tx.set(&vcpu.state, State::Offline as u32);
+        tx.set(&vcpu.entered, now);
+        tx.set(&vcpu.created, now);
+        tx.set(&vcpu.live, true);
+        Ok(())
+    }
+
+    /// `VCPUOP_set_singleshot_timer`: one timer event at `at`, at once if that has passed. The new deadline
+    /// takes the place of the old one.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`; `Past`: with [`FUTURE_ONLY`], if `at` lies before `now`.
+    pub fn set_singleshot(
+        &self,
+        tx: &mut Tx<'l>,
+        slot: VcpuSlot,
+        at: u64,
+        flags: u32,
+        now: u64,
+    ) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        if flags & FUTURE_ONLY != 0 && at < now {
+            return Err(Error::Past);
+        }
+        tx.set(&vcpu.singleshot, at.clamp(1, LAST));
+        tx.publish(changed(slot));
+        Ok(())
+    }
+
+    /// `VCPUOP_stop_singleshot_timer`.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn stop_singleshot(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        tx.set(&vcpu.singleshot, 0);
+        tx.publish(changed(slot));
+        Ok(())
+    }
+
+    /// `VCPUOP_set_periodic_timer`: a timer event every `period`, the first one period from `now`.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`; `Invalid`: below [`MIN_PERIOD`] or too long.
+    pub fn set_periodic(&self, tx: &mut Tx<'l>, slot: VcpuSlot, period: u64, now: u64) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        let first = now.checked_add(period).filter(|first| *first <= LAST && period >= MIN_PERIOD);
+        let first = first.ok_or(Error::Invalid)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        tx.set(&vcpu.period, period);
+        tx.set(&vcpu.periodic, first);
+        tx.publish(changed(slot));
+        Ok(())
+    }
+
+    /// `VCPUOP_stop_periodic_timer`.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn stop_periodic(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        if vcpu.period.get() != 0 {
+            tx.set(&vcpu.period, 0);
+            tx.set(&vcpu.periodic, 0);
+            tx.publish(changed(slot));
+        }
+        Ok(())
+    }
+
+    /// A poll for events (`SCHEDOP_poll`) begins; it gives up at `at`, never if 0.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn set_poll(&self, tx: &mut Tx<'l>, slot: VcpuSlot, at: u64) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        tx.set(&vcpu.poll, at.min(LAST));
+        tx.publish(changed(slot));
+        Ok(())
+    }
+
+    /// A poll is over: its deadline goes.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn stop_poll(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        if vcpu.poll.get() != 0 {
+            tx.set(&vcpu.poll, 0);
+            tx.publish(changed(slot));
+        }
+        Ok(())
+    }
+
+    /// Takes what is due of a vCPU's deadlines at `now`. Periods that were missed fire once.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn fire(&self, tx: &mut Tx<'l>, slot: VcpuSlot, now: u64) -> Result<Fired, Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        let due = |at: u64| at != 0 && at <= now;
+        let mut fired = Fired::default();
+        if due(vcpu.singleshot.get()) {
+            tx.set(&vcpu.singleshot, 0);
+            fired.timer = true;
+        }
+        if due(vcpu.periodic.get()) {
+            let period = vcpu.period.get().max(MIN_PERIOD);
+            let missed = (now - vcpu.periodic.get()) / period;
+            let next = vcpu.periodic.get().saturating_add(period.saturating_mul(missed + 1));
+            tx.set(&vcpu.periodic, next);
+            fired.timer = true;
+        }
+        if due(vcpu.poll.get()) {
+            tx.set(&vcpu.poll, 0);
+            tx.publish(Effect { kind: kind::KICK, x: slot.0, a: 0, b: 0 });
+            fired.poll = true;
+        }
+        // Also when nothing was due: a queue that lags behind learns it.
+        tx.publish(changed(slot));
+        Ok(fired)
+    }
+
+    /// One step of a domain's end: forgets up to 16 of its vCPUs. Repeat it, one transaction each, until it
+    /// answers `true`.
+    ///
+    /// # Errors
+    /// None that a domain can cause.
+    pub fn teardown_step(&self, tx: &mut Tx<'l>, vcpus: Range<u32>) -> Result<bool, Error> {
+        let live = |slot: &VcpuSlot| self.region.vcpu(*slot).is_ok();
+        let mut left = vcpus.map(VcpuSlot).filter(live);
+        for slot in left.by_ref().take(VCPUS_PER_STEP) {
+            self.forget(tx, slot)?;
+        }
+        Ok(left.next().is_none())
+    }
+
+    fn forget(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        let times =
+            [&vcpu.singleshot, &vcpu.period, &vcpu.periodic, &vcpu.poll, &vcpu.entered, &vcpu.created];
+        for word in times.into_iter().chain(&vcpu.spent) {
+            tx.set(word, 0);
+        }
+        tx.set(&vcpu.state, 0);
+        tx.set(&vcpu.live, false);
+        tx.publish(changed(slot));
+        Ok(())
+    }
+}
+
+/// The effect that brings a vCPU's place in its queue up to date.
+const fn changed(slot: VcpuSlot) -> Effect {
+    Effect { kind: kind::TIMER, x: slot.0, a: 0, b: 0 }
+}
