@@ -292,6 +292,12 @@ impl Frames {
         false
     }
 
+    /// Whether a block of `order` below `2^address_bits` is free: a hint, no lock is taken.
+    pub fn has_block(&self, order: u32, address_bits: u32) -> bool {
+        let mut zones = 0..=zones_below(address_bits);
+        zones.any(|zone| self.heap.orders[zone].get().checked_shr(order).unwrap_or(0) != 0)
+    }
+
     /// Joins one pair of free buddies smaller than `order` below `2^address_bits`, if it finds one.
     pub fn merge_below(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> bool {
         (0..order.min(MAX_ORDER)).any(|o| {

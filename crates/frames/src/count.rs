@@ -50,9 +50,13 @@ impl Frames {
     ///
     /// # Errors
     /// [`FrameError::NotOwned`], also when the allocation is given up already, or was never the domain's
-    /// to give up (frames that the hypervisor shares with it).
+    /// to give up (frames that the hypervisor shares with it). [`FrameError::InUse`]: it is a page table
+    /// without users that must be unvalidated first.
     pub fn release(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
-        self.end_allocation(tx, mfn, owner, |_| Ok(()))
+        let dormant = |u: Usage| u.typed() == 0 && (u.is_validated() || u.is_in_work());
+        self.end_allocation(tx, mfn, owner, |u| {
+            if dormant(u) { Err(FrameError::InUse(u.kind())) } else { Ok(()) }
+        })
     }
 
     /// As [`release`](Self::release), for a frame that must have no use or mapping left: it is free after

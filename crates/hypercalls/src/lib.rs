@@ -14,12 +14,19 @@
 
 mod assist;
 mod call;
+mod console_io;
 mod cpu_state;
 mod descriptors;
 mod event_channel;
+mod memory_exchange;
+mod memory_map;
+mod memory_op;
+mod memory_query;
+mod memory_reservation;
 mod mmu_update;
 mod mmuext;
 mod multicall;
+mod notice;
 mod reply;
 mod sched_op;
 mod shutdown;
@@ -28,6 +35,7 @@ mod trap_table;
 mod va_mapping;
 mod vcpu_init;
 mod vcpu_op;
+mod version;
 
 pub use call::{Call, Crash, Outcome};
 pub use reply::Reply;

@@ -1,11 +1,13 @@
 //! The table: number to handler.
 
 use crate::call::{Call, Outcome};
-use crate::{assist, cpu_state, descriptors, mmu_update, mmuext, multicall, trap_table, va_mapping};
+use crate::{
+    assist, console_io, cpu_state, descriptors, memory_op, mmu_update, mmuext, multicall, notice, trap_table,
+    va_mapping, version,
+};
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
 use vault::Apply;
-use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
 /// Runs the hypercall `op` to an outcome; an errno becomes its result.
@@ -39,7 +41,10 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::SCHED_OP => sched_op::sched_op(call),
         number::VCPU_OP => vcpu_op::vcpu_op(call),
         number::SET_TIMER_OP => vcpu_op::set_timer_op(call),
-        _ => Err(Errno::ENOSYS),
+        number::XEN_VERSION => version::xen_version(call),
+        number::MEMORY_OP => memory_op::memory_op(call),
+        number::CONSOLE_IO => console_io::console_io(call),
+        _ => notice::refused(call, op),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
 }

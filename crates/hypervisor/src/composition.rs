@@ -43,8 +43,9 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         cpus: record.cpus as usize,
         port_chunks: PORT_CHUNKS,
     };
-    let state = State::carve(&mut arena, limits, &LOCKS, &record.facts, io_ranges(record), root_slots(record))
-        .expect("the vault is large enough for all regions");
+    let state =
+        State::carve(&mut arena, limits, &LOCKS, &record.facts, io_ranges(record), root_slots(record))
+            .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
     let state: &'static State = Box::leak(Box::new(state));
@@ -140,10 +141,12 @@ pub(crate) fn load_entry_points() {
         // SAFETY: the stub of that vector; this CPU has interrupts off.
         unsafe { tables::set_gate(frames, vector, gate) };
     }
-    let entry =
-        |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
+    let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
     let registers = [
-        (x86::msr::IA32_STAR, u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48),
+        (
+            x86::msr::IA32_STAR,
+            u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
+        ),
         (x86::msr::IA32_LSTAR, entry(&raw const stubs::revenant_syscall64)),
         (x86::msr::IA32_CSTAR, entry(&raw const stubs::revenant_syscall32)),
         (x86::msr::IA32_FMASK, SYSCALL_MASK),

@@ -135,11 +135,7 @@ fn start_clock(system: &'static System<Hardware>, journal: &mut Journal<Applier<
 
 /// Free memory goes to the heap, what the hypervisor keeps is marked as its own. Memory below 1 MiB stays
 /// the firmware's: Dom0 may map it.
-fn give_memory(
-    system: &'static System<Hardware>,
-    journal: &mut Journal<Applier<Hardware>>,
-    record: &Sealed,
-) {
+fn give_memory(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>, record: &Sealed) {
     let free = boot::FREE.lock().take().unwrap_or_default();
     let mut kept: FreeRanges = record.ram.clone();
     let low = Range { start: 0, end: 0x10_0000 };
@@ -200,8 +196,7 @@ fn build(
     let inputs = Dom0Inputs {
         kernel: &elf,
         notes: &notes,
-        initrd: initrd
-            .map(|module| dom0::Module { first: module.start.mfn(), len: module.len }),
+        initrd: initrd.map(|module| dom0::Module { first: module.start.mfn(), len: module.len }),
         command_line: command_line.as_bytes(),
         pages: parsed.options.dom0_mem.pages(total, available),
         vcpus: parsed.options.dom0_max_vcpus.count(sealed().cpus),

@@ -92,8 +92,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
         give_up("failed while noting a failure");
     }
     let registers = frame.map_or([0; 4], |f| [f.rip, f.rflags, f.rsp, f.general[9 - 2]]);
-    for (word, value) in
-        [&epitaph.rip, &epitaph.rflags, &epitaph.rsp, &epitaph.r8].into_iter().zip(registers)
+    for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp, &epitaph.r8].into_iter().zip(registers)
     {
         word.set(value);
     }

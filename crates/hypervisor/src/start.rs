@@ -4,8 +4,8 @@ use boot_info::FreeRanges;
 use machine::control;
 
 use crate::console::log;
-use crate::sealed::sealed;
 use crate::guest::run;
+use crate::sealed::sealed;
 use crate::{boot, composition, dom0, panic, power, selftest, smp};
 
 /// The heap's permanent memory.

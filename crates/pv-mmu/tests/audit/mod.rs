@@ -148,7 +148,10 @@ impl Auditor<'_> {
             return wrong(&format!("{} general references expected", c.refs));
         }
         if usage.typed() != c.writable + tables + c.other + own {
-            return wrong(&format!("{} + {tables} + {} + {own} typed references expected", c.writable, c.other));
+            return wrong(&format!(
+                "{} + {tables} + {} + {own} typed references expected",
+                c.writable, c.other
+            ));
         }
         if c.writable > 0 && (tables + c.other + own > 0 || usage.kind() != Kind::Writable) {
             return wrong("writable and something else");

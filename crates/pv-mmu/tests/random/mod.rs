@@ -34,8 +34,9 @@ fn stream(seed: u64, steps: u32, budgets: &[u32], abandon: u64) -> Result<[u32; 
         let cpu = r.below(2) as usize;
         let once = r.chance(abandon);
         let at = format!("seed {seed} step {step} {op:x?} budget {budget}");
-        let tried = guarded(|| if once { world.enter(cpu, &op, budget) } else { world.run(cpu, &op, budget) })
-            .map_err(|e| format!("{at}: {e}"))?;
+        let tried =
+            guarded(|| if once { world.enter(cpu, &op, budget) } else { world.run(cpu, &op, budget) })
+                .map_err(|e| format!("{at}: {e}"))?;
         match tried {
             Tried::Done => seen[0] += 1,
             Tried::Refused(_) => seen[1] += 1,

@@ -75,7 +75,8 @@ pub(crate) fn subject(domain: u16) -> Subject {
 impl World {
     /// All RAM free.
     pub(crate) fn new() -> Self {
-        let words: &'static [AtomicU64] = (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let words: &'static [AtomicU64] =
+            (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
         let (frames, logs) = carve(words);
         let mut io = IoRanges::new(40);
         assert!(io.add(Mfn(IO_RULES.0), Mfn(IO_RULES.0), IoRule::ReadOnly));
