@@ -113,7 +113,14 @@ impl<P: Platform> System<P> {
             reply: Reply::Register,
         };
         let number = u64::from(context.registers.error_code.get());
-        match hypercalls::dispatch(&mut call, number) {
+        let outcome = hypercalls::dispatch(&mut call, number);
+        if cfg!(feature = "trace-entries") {
+            let name = xen_abi::hypercall::name(number).unwrap_or("?");
+            let [a, b, c, ..] = call.args;
+            let rip = context.registers.get(Reg::Rip);
+            self.platform.log(format_args!("{name} {a:x} {b:x} {c:x} from {rip:x}: {outcome:x?}"));
+        }
+        match outcome {
             // A repetition overwrites the same register with the same result.
             Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
             Outcome::Replied | Outcome::Again | Outcome::Block => {}
@@ -139,6 +146,10 @@ impl<P: Platform> System<P> {
         error: u32,
     ) -> Result<(), Crash> {
         let to = trap_bounce(context, vector, error).ok_or(Crash::Unhandled(vector))?;
+        if cfg!(feature = "trace-entries") {
+            let (rip, address) = (context.registers.get(Reg::Rip), self.platform.fault_address());
+            self.platform.log(format_args!("trap {vector} error {error:x} at {rip:x}, cr2 {address:x}"));
+        }
         self.bounce_to(j, vcpu, context, to)
     }
 

@@ -141,6 +141,8 @@ fn check_frames(m: &Machine, walked: &Walked, list: &[u64], inputs: &Dom0Inputs<
         let usage = state.frames.frame(Mfn(*mfn)).unwrap().usage();
         assert_eq!(usage.owner(), owner, "{pfn:#x}");
         let table = walked.tables.get(mfn);
+        // The root is held by vCPU 0 and by its pin.
+        let is_root = table == Some(&4);
         let (refs, typed, kind) = match (mappings.get(mfn), table) {
             (Some(2), None) => (1, 1, Kind::Writable),
             (Some(0), Some(level)) => (2, 1, Kind::table(*level)),
@@ -148,9 +150,10 @@ fn check_frames(m: &Machine, walked: &Walked, list: &[u64], inputs: &Dom0Inputs<
             (None, None) => (1, 0, Kind::None),
             other => panic!("frame {pfn:#x} is {other:?}"),
         };
+        let typed = typed + u64::from(is_root);
         assert_eq!((usage.refs(), usage.typed(), usage.kind()), (refs, typed, kind), "{pfn:#x}");
         assert_eq!((usage.is_validated(), usage.is_allocated()), (table.is_some(), true));
-        assert!(!usage.is_in_work() && !usage.is_pinned());
+        assert!(!usage.is_in_work() && usage.is_pinned() == is_root);
         assert_eq!(m.journal.apply.m2p.get(mfn), Some(&(pfn as u64)));
     }
     let frames: BTreeSet<u64> = list.iter().copied().collect();
