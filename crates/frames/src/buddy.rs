@@ -276,6 +276,9 @@ impl Frames {
     /// Joins the first pair of free buddies found on `zone`'s list of `order` whose first entry has a
     /// free buddy of the same order. Returns whether it did.
     pub fn merge_one(&self, tx: &mut Tx<'_>, zone: usize, order: u32) -> bool {
+        if zone >= ZONES || order >= MAX_ORDER {
+            return false;
+        }
         tx.lock(&self.locks.heap);
         let mut at = self.heap.heads[zone][order as usize].get();
         for _ in 0..64 {

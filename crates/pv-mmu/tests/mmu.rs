@@ -5,4 +5,5 @@ mod audit;
 mod world;
 
 mod crash;
+mod mutation;
 mod random;

@@ -28,6 +28,8 @@ pub(crate) struct Auditor<'a> {
     pub(crate) domains: u16,
     /// A device frame that may be mapped read-only, and one that may not be mapped.
     pub(crate) io_rules: (u64, u64),
+    /// Machine to physical: the owner's number where the tests allocate, all ones for free frames.
+    pub(crate) m2p: &'a [u64],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -174,6 +176,10 @@ impl Auditor<'_> {
             None if usage.owner() == Owner::IO => !free && !alive,
             None => free && !alive,
         };
+        let wanted = owner.map_or(u64::MAX, |slot| slot.0.into());
+        if self.m2p[mfn as usize] != wanted {
+            return wrong(&format!("its M2P entry is {:#x}", self.m2p[mfn as usize]));
+        }
         if right { Ok(()) } else { wrong(&format!("owner {owner:?}, free {free}, listed {listed:?}")) }
     }
 

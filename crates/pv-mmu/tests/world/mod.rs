@@ -8,7 +8,7 @@ use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
 use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte};
 use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Apply, Arena, Effect, Journal, Log, Once, kind};
+use vault::{Apply, Arena, Effect, Journal, Log, Once, Phase, kind};
 
 /// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
 pub(crate) const FRAMES: usize = 72;
@@ -24,7 +24,7 @@ const VAULT_BYTES: usize = 48 << 10;
 pub(crate) struct Mutation {
     /// Kind of the effect.
     pub(crate) kind: u32,
-    /// Which of that kind from now on (counted down); it happens when this is 1.
+    /// Which of that kind from now on (counted down) among those that matter; it strikes at 1.
     pub(crate) nth: u32,
     /// Applied twice rather than not at all.
     pub(crate) twice: bool,
@@ -42,7 +42,7 @@ pub(crate) struct World {
     slots: [u64; 16],
     pub(crate) known: Known,
     pub(crate) mutation: Mutation,
-    pub(crate) flushes: u64,
+    flushes: u64,
 }
 
 /// What [`World::save`] keeps.
@@ -157,6 +157,7 @@ impl World {
             hypervisor_slots: &self.slots,
             domains: DOMAINS,
             io_rules: IO_RULES,
+            m2p: &self.m2p,
         };
         auditor.check(&mut self.known)
     }
@@ -175,6 +176,26 @@ impl World {
             let log = &self.logs[cpu];
             log.drain(&mut self.journal(cpu, 0, true).apply);
         }
+    }
+
+    /// References by frame, without those of pins and of work in progress: work that was
+    /// begun is no harm.
+    pub(crate) fn counts(&self) -> Vec<(u64, u64)> {
+        let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m))).map(|f| f.usage());
+        usages.map(|u| (u.refs(), u.typed().wrapping_sub(u64::from(u.is_in_work() || u.is_pinned())))).collect()
+    }
+
+    /// A mistake of recovery: the newest undo entry of a CPU is forgotten. Returns whether there was one.
+    pub(crate) fn forget_undo(&self, cpu: usize) -> bool {
+        let head = self.logs[cpu].head();
+        if head.phase() != Phase::Undo || head.undo() == 0 {
+            return false;
+        }
+        let at = (std::ptr::from_ref(&self.logs[cpu]) as usize - self.words.as_ptr() as usize) / 8;
+        // The head is the log's first word, its undo count starts at bit 3.
+        self.words[at].fetch_sub(1 << 3, Ordering::Relaxed);
+        assert_eq!(self.logs[cpu].head().undo() + 1, head.undo());
+        true
     }
 
     pub(crate) fn save(&self) -> Saved {
@@ -207,7 +228,12 @@ impl World {
     /// What a run with a crash and one without must have in common.
     pub(crate) fn outcome(&self) -> (Vec<String>, Vec<u64>, Vec<u64>, u64) {
         let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m)));
-        let usages = usages.map(|f| format!("{:?} cursor {}", f.usage(), f.cursor.get())).collect();
+        // The kind of a page that is used as nothing is a memory: a repetition may have mapped it once more.
+        let usages = usages.map(|f| match f.usage() {
+            u if u.typed() == 0 && !u.is_validated() => format!("{:?} refs {}", u.owner(), u.refs()),
+            u => format!("{u:?} cursor {}", f.cursor.get()),
+        });
+        let usages = usages.collect();
         (usages, self.memory_words(), self.m2p.clone(), self.frames.heap().free_frames())
     }
 }
@@ -223,6 +249,21 @@ pub(crate) struct Effects<'w> {
 }
 
 impl Effects<'_> {
+    /// Whether the mutation of this effect makes a difference at all.
+    fn matters(&self, e: &Effect) -> bool {
+        let usage = self.frames.frame(Mfn(e.a)).map(|f| f.usage());
+        match e.kind {
+            kind::PUT_REF if self.mutation.twice => usage.is_some_and(|u| u.refs() > 1),
+            kind::PUT_TYPED if self.mutation.twice => usage.is_some_and(|u| u.typed() > 1),
+            kind::PTE => {
+                let held = |entry: u64| if entry & 1 == 0 { 0 } else { entry & 0x000f_ffff_ffff_f003 };
+                held(self.memory.load64(Maddr(e.a))) != held(e.b)
+            }
+            kind::M2P => self.m2p[e.a as usize] != e.b,
+            _ => true,
+        }
+    }
+
     fn once(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
         match e.kind {
             kind::PUT_REF => self.frames.apply_put_ref(once, Mfn(e.a)),
@@ -241,7 +282,7 @@ impl Effects<'_> {
 
 impl Apply for Effects<'_> {
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
-        if self.mutation.nth > 0 && self.mutation.kind == e.kind {
+        if self.mutation.nth > 0 && self.mutation.kind == e.kind && self.matters(e) {
             self.mutation.nth -= 1;
             if self.mutation.nth == 0 {
                 if !self.mutation.twice {
