@@ -6,4 +6,5 @@ mod world;
 
 mod crash;
 mod mutation;
+mod races;
 mod random;

@@ -185,8 +185,8 @@ pub(crate) const MAX_TRIES: u32 = 3000;
 
 impl World {
     /// One try of an operation, within an entry that the caller begins and ends.
-    pub(crate) fn attempt(&mut self, cpu: usize, op: &Op, budget: u32) -> Tried {
-        let known = self.known.clone();
+    pub(crate) fn attempt(&self, cpu: usize, op: &Op, budget: u32) -> Tried {
+        let known = &self.known;
         let (mmu, mut j) = self.parts(cpu, budget);
         let frames = mmu.frames;
         let usage = |mfn: u64| frames.frame(Mfn(mfn)).map(|f| f.usage());
