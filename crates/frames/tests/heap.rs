@@ -343,6 +343,26 @@ fn two_processors_stop_at_once() {
     assert!(wrong_order > 0, "the order of recovery matters");
 }
 
+/// A reference that is undone after all others went leaves its frame to nobody; that can be mended.
+#[test]
+fn a_frame_left_to_nobody_is_collected() {
+    let m = Machine::new(1);
+    let (free, mfn) = (m.free(), m.allocate(0, D, 0).expect("memory"));
+    let collect = |mfn| m.journal(0).change(|tx| m.frames.collect(tx, mfn));
+    assert!(!collect(mfn), "allocated");
+    let undone: Result<(), ()> = m.journal(0).transaction(|tx| {
+        m.frames.get_ref(tx, mfn, Owner::domain(D)).expect("allocated");
+        m.put(1, mfn);
+        Err(())
+    });
+    assert!(undone.is_err());
+    assert!(m.audit().is_err());
+    assert!(collect(mfn));
+    m.audit().expect("mended");
+    assert_eq!(m.free(), free);
+    assert!(!collect(mfn), "free");
+}
+
 /// Writable references of two processors commute, whichever of them is undone.
 #[test]
 fn an_undone_writable_reference_takes_nobody_elses_along() {
