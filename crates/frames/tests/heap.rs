@@ -331,7 +331,8 @@ fn two_processors_stop_at_once() {
                 order.sort_by_key(|log| log.head().chained() == 0);
             }
             order.iter().for_each(|log| log.drain(&mut Effects(m.frames)));
-            let right = m.audit().and_then(|()| if m.free() >= free + gone { Ok(()) } else { Err("free".into()) });
+            let right =
+                m.audit().and_then(|()| if m.free() >= free + gone { Ok(()) } else { Err("free".into()) });
             if in_order {
                 right.unwrap_or_else(|e| panic!("{first} {second}: {e}"));
             } else if right.is_err() {
@@ -370,7 +371,9 @@ fn an_undone_writable_reference_takes_nobody_elses_along() {
     let mfn = m.allocate(0, D, 0).expect("memory");
     let owner = Owner::domain(D);
     let get = |cpu: usize| {
-        m.journal(cpu).transaction(|tx| m.frames.get_typed(tx, mfn, owner, Kind::Writable).map(drop)).expect("a page");
+        m.journal(cpu)
+            .transaction(|tx| m.frames.get_typed(tx, mfn, owner, Kind::Writable).map(drop))
+            .expect("a page");
     };
     let usage = || m.frames.frame(mfn).expect("a frame").usage();
     let undone: Result<(), ()> = m.journal(0).transaction(|tx| {

@@ -36,7 +36,9 @@ fn meet(world: &World, first: &Op, second: &Op, at: u64, crash: Option<u64>) -> 
         let (mut steps, mut over) = (0, false);
         vault::step::arm(move || {
             steps += 1;
-            if steps == at && let Some(go) = go.take() {
+            if steps == at
+                && let Some(go) = go.take()
+            {
                 go.send(()).expect("the other waits");
                 over = finished.recv_timeout(PATIENCE).is_ok();
             }
@@ -130,11 +132,45 @@ fn near(r: &mut Random, op: &Op) -> Option<Op> {
 
 fn subject_of(op: &Op) -> Option<u64> {
     match *op {
-        Op::Pin { mfn, .. } | Op::Unpin { mfn, .. } | Op::Base { mfn, .. } | Op::DropBase { mfn } => Some(mfn),
+        Op::Pin { mfn, .. } | Op::Unpin { mfn, .. } | Op::Base { mfn, .. } | Op::DropBase { mfn } => {
+            Some(mfn)
+        }
         Op::Update { new, at, .. } => Some(if new & 1 == 1 { new >> 12 & 0xffff } else { at >> 12 }),
         Op::Leaf { at, .. } => Some(at >> 12),
         _ => None,
     }
+}
+
+/// A table whose completion is undone after another processor has linked it stays a table.
+#[test]
+fn a_table_linked_before_its_completion_is_undone() {
+    quiet();
+    let mut world = World::new();
+    let Tried::Done = world.run(0, &Op::Allocate { domain: 0, order: 1 }, 30) else { panic!("memory") };
+    let first = world.frames.list(ids::DomainSlot(0)).first().expect("two frames").0;
+    let (low, high) = (first, first + 1);
+    let entry = |mfn: u64| vec![(3, mfn << 12 | 0x23)];
+    world.run(0, &Op::Fill { domain: 0, mfn: high, words: entry(low) }, 30);
+    let ops = [&Op::Pin { domain: 0, mfn: low, level: 1 }, &Op::Pin { domain: 0, mfn: high, level: 2 }];
+    let saved = world.save();
+    let mut linked = 0;
+    for (at, later) in (1..30).flat_map(|at| (0..4).map(move |later| (at, later))) {
+        world.restore(&saved);
+        let met = meet(&world, ops[0], ops[1], at, Some(later));
+        if met.first.is_some() || met.second != Some(Tried::Done) {
+            continue;
+        }
+        world.restart();
+        world.audit().unwrap_or_else(|e| panic!("{at} {later}: {e}"));
+        let frame = world.frames.frame(ids::Mfn(low)).expect("a frame");
+        linked += u32::from(frame.usage().is_in_work() && frame.usage().typed() == 2);
+        // Somebody wants it for something else.
+        let (mmu, mut j) = world.parts(0, 30);
+        mmu.reclaim(&mut j, ids::Mfn(low)).expect("no long work");
+        world.audit().unwrap_or_else(|e| panic!("{at} {later}, reclaimed: {e}"));
+        assert!(frame.usage().is_validated(), "{at} {later}: {:?}", frame.usage());
+    }
+    assert!(linked > 0, "the window was hit");
 }
 
 #[test]

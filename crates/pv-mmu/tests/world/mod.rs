@@ -176,7 +176,9 @@ impl World {
     /// begun is no harm.
     pub(crate) fn counts(&self) -> Vec<(u64, u64)> {
         let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m))).map(|f| f.usage());
-        usages.map(|u| (u.refs(), u.typed().wrapping_sub(u64::from(u.is_in_work() || u.is_pinned())))).collect()
+        usages
+            .map(|u| (u.refs(), u.typed().wrapping_sub(u64::from(u.is_in_work() || u.is_pinned()))))
+            .collect()
     }
 
     /// A mistake of recovery: the newest undo entry of a CPU is forgotten. Returns whether there was one.
