@@ -333,6 +333,19 @@ impl World {
         (0..FRAMES as u64).map(|m| self.frames.frame(Mfn(m)).map(|f| f.usage().owner())).collect()
     }
 
+    /// The table that the entry of a live higher table names which an operation is to change.
+    pub(crate) fn table_below(&self, op: &Op) -> Option<u64> {
+        let Op::Update { at, .. } = *op else { return None };
+        let usage = self.frames.frame(Mfn(at >> 12))?.usage();
+        let entry = self.memory.load64(Maddr(at));
+        let named = usage.is_validated() && usage.kind().level() > Some(1) && entry & Pte::P != 0;
+        named.then_some(entry >> 12 & 0xff_ffff)
+    }
+
+    pub(crate) fn is_dormant(&self, mfn: u64) -> bool {
+        self.frames.frame(Mfn(mfn)).is_some_and(|f| f.usage().is_validated() && f.usage().typed() == 0)
+    }
+
     /// One entry of a guest: a try, and the books. Says how it ended.
     pub(crate) fn enter(&mut self, cpu: usize, op: &Op, budget: u32) -> Tried {
         let before = self.owners();
