@@ -9,7 +9,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
 /// How long the first processor waits for the second, which may wait for a lock of the first.
-const PATIENCE: Duration = Duration::from_millis(3);
+const PATIENCE: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
 struct Met {
@@ -151,6 +151,12 @@ fn subject_of(op: &Op) -> Option<u64> {
 #[test]
 fn a_table_linked_before_its_completion_is_undone() {
     quiet();
+    // The window is a few steps wide, and a busy machine may let the other processor be late for it.
+    assert!((0..50).any(|_| link_before_completion() > 0), "the window was not hit");
+}
+
+/// Returns how often the table had been linked when its completion was undone.
+fn link_before_completion() -> u32 {
     let mut world = World::new();
     let Tried::Done = world.run(0, &Op::Allocate { domain: 0, order: 1 }, 30) else { panic!("memory") };
     let first = world.frames.list(ids::DomainSlot(0)).first().expect("two frames").0;
@@ -176,7 +182,7 @@ fn a_table_linked_before_its_completion_is_undone() {
         world.audit().unwrap_or_else(|e| panic!("{at} {later}, reclaimed: {e}"));
         assert!(frame.usage().is_validated(), "{at} {later}: {:?}", frame.usage());
     }
-    assert!(linked > 0, "the window was hit");
+    linked
 }
 
 #[test]
