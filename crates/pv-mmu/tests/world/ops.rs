@@ -185,8 +185,8 @@ pub(crate) const MAX_TRIES: u32 = 3000;
 
 impl World {
     /// One try of an operation, within an entry that the caller begins and ends.
-    pub(crate) fn attempt(&mut self, cpu: usize, op: &Op, budget: u32) -> Tried {
-        let known = self.known.clone();
+    pub(crate) fn attempt(&self, cpu: usize, op: &Op, budget: u32) -> Tried {
+        let known = &self.known;
         let (mmu, mut j) = self.parts(cpu, budget);
         let frames = mmu.frames;
         let usage = |mfn: u64| frames.frame(Mfn(mfn)).map(|f| f.usage());
@@ -331,6 +331,19 @@ impl World {
 
     pub(crate) fn owners(&self) -> Vec<Option<frames::Owner>> {
         (0..FRAMES as u64).map(|m| self.frames.frame(Mfn(m)).map(|f| f.usage().owner())).collect()
+    }
+
+    /// The table that the entry of a live higher table names which an operation is to change.
+    pub(crate) fn table_below(&self, op: &Op) -> Option<u64> {
+        let Op::Update { at, .. } = *op else { return None };
+        let usage = self.frames.frame(Mfn(at >> 12))?.usage();
+        let entry = self.memory.load64(Maddr(at));
+        let named = usage.is_validated() && usage.kind().level() > Some(1) && entry & Pte::P != 0;
+        named.then_some(entry >> 12 & 0xff_ffff)
+    }
+
+    pub(crate) fn is_dormant(&self, mfn: u64) -> bool {
+        self.frames.frame(Mfn(mfn)).is_some_and(|f| f.usage().is_validated() && f.usage().typed() == 0)
     }
 
     /// One entry of a guest: a try, and the books. Says how it ended.
