@@ -14,15 +14,19 @@
 
 mod assist;
 mod call;
+mod console_io;
 mod cpu_state;
 mod descriptors;
 mod mmu_update;
 mod mmuext;
 mod multicall;
+mod notice;
+mod physdev;
 mod reply;
 mod table;
 mod trap_table;
 mod va_mapping;
+mod version;
 
 pub use call::{Call, Crash, Outcome};
 pub use reply::Reply;

@@ -1,10 +1,12 @@
 //! The table: number to handler.
 
 use crate::call::{Call, Outcome};
-use crate::{assist, cpu_state, descriptors, mmu_update, mmuext, multicall, trap_table, va_mapping};
+use crate::{
+    assist, console_io, cpu_state, descriptors, mmu_update, mmuext, multicall, notice, physdev, trap_table,
+};
+use crate::{va_mapping, version};
 use guest_memory::GuestMemory;
 use vault::Apply;
-use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
 /// Runs the hypercall `op` to an outcome; an errno becomes its result.
@@ -34,7 +36,10 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::SET_DEBUGREG => cpu_state::set_debugreg(call),
         number::GET_DEBUGREG => cpu_state::get_debugreg(call),
         number::VM_ASSIST => assist::vm_assist(call),
-        _ => Err(Errno::ENOSYS),
+        number::XEN_VERSION => version::xen_version(call),
+        number::CONSOLE_IO => console_io::console_io(call),
+        number::PHYSDEV_OP => physdev::physdev_op(call),
+        _ => notice::refused(call, op),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
 }
