@@ -27,6 +27,7 @@ mod mmu_update;
 mod mmuext;
 mod multicall;
 mod notice;
+mod physdev;
 mod reply;
 mod sched_op;
 mod shutdown;
