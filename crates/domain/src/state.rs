@@ -51,6 +51,8 @@ pub struct Static {
     pub machine: LockWord,
     /// Of the console's input.
     pub console: LockWord,
+    /// Of grant tables.
+    pub grants: grants::Locks,
 }
 
 impl Static {
@@ -61,6 +63,7 @@ impl Static {
             tables: TableLocks::new(),
             machine: LockWord::new(),
             console: LockWord::new(),
+            grants: grants::Locks::new(),
         }
     }
 }
@@ -87,6 +90,8 @@ pub struct State {
     pub events: events::Region,
     /// Their locks and hints.
     pub events_derived: events::Derived,
+    /// Grant tables.
+    pub grants: grants::Region,
     /// Locks of page tables.
     pub table_locks: &'static TableLocks,
     /// What Dom0 may map of the machine's devices.
@@ -127,6 +132,7 @@ impl State {
             domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
             contexts: pv_cpu::Region::carve(arena, limits.vcpus)?,
             frames: Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?,
+            grants: grants::Region::carve(arena, limits.domains, &locks.grants)?,
             table_locks: &locks.tables,
             io,
             hypervisor_slots,
