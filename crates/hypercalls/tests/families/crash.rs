@@ -2,6 +2,7 @@
 //! the guest gets the result that it would have got without.
 
 use crate::fixture::{ARGUMENT, DOM0, LIST, LIST2, OWNED, World, quiet_crashes};
+use crate::grants::{self, frames_of_dom0, setup, setup_status};
 use crate::memory::{OP, exchange, get_list, put_list, reservation};
 
 /// Crashes `call` at every step on a machine that `prepare` made, and has `check` look at the end.
@@ -91,4 +92,16 @@ fn populate_and_decrease() {
         world.budget = 1;
     };
     everywhere(OP, &[1, ARGUMENT], prepare, decreased);
+}
+
+#[test]
+fn setup_of_a_grant_table() {
+    let check = |world: &World, value: i64| {
+        assert_eq!((value, setup_status(world)), (0, 0));
+        let frames = frames_of_dom0(world);
+        assert_eq!(frames.len(), 3);
+        assert_eq!(get_list(world, LIST, 3), frames);
+        assert_eq!(world.audit(&frames)[0].len() as u64, OWNED);
+    };
+    everywhere(grants::OP, &[2, ARGUMENT, 1], |world| setup(world, 0x7ff0, 3), check);
 }

@@ -3,5 +3,7 @@
 mod console;
 mod crash;
 mod fixture;
+mod grants;
 mod memory;
+mod platform;
 mod version;
