@@ -4,8 +4,16 @@ use crate::console::{ConsoleInput, InputRing};
 use crate::notices::Notices;
 use frames::Frames;
 use guest_memory::GuestMemory;
+use irqs::Irqs;
 use pv_mmu::{IoRanges, Mmu, TableLocks};
 use vault::{Arena, Durable, LockWord, Log, record};
+
+/// Message-signalled interrupts there is room for: more than there are vectors.
+const MSIS: u32 = 192;
+/// Pins of I/O APICs that are looked after.
+const MAX_GSIS: u32 = 1024;
+/// PIRQs beside the pins of I/O APICs that Dom0 gets.
+const DOM0_MESSAGES: u32 = 392;
 
 /// How many of everything there is: fixed at first boot, so that every start carves the same regions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +61,8 @@ pub struct Static {
     pub console: LockWord,
     /// Of grant tables.
     pub grants: grants::Locks,
+    /// Of domain and vCPU slots.
+    pub domains: domains::Locks,
 }
 
 impl Static {
@@ -64,6 +74,7 @@ impl Static {
             machine: LockWord::new(),
             console: LockWord::new(),
             grants: grants::Locks::new(),
+            domains: domains::Locks::new(),
         }
     }
 }
@@ -84,6 +95,8 @@ pub struct State {
     pub frames: Frames,
     /// Domain and vCPU slots.
     pub domains: domains::Region,
+    /// Their locks.
+    pub domain_locks: &'static domains::Locks,
     /// vCPU contexts.
     pub contexts: pv_cpu::Region,
     /// Event channels.
@@ -92,6 +105,10 @@ pub struct State {
     pub events_derived: events::Derived,
     /// Grant tables.
     pub grants: grants::Region,
+    /// Physical interrupts.
+    pub irqs: irqs::Region,
+    /// Their locks.
+    pub irqs_derived: irqs::Derived,
     /// Locks of page tables.
     pub table_locks: &'static TableLocks,
     /// What Dom0 may map of the machine's devices.
@@ -121,18 +138,32 @@ impl State {
         let counts =
             events::Counts { domains: limits.domains, vcpus: limits.vcpus, chunks: limits.port_chunks };
         let events = events::Region::carve(arena, counts)?;
+        let machine = arena.carve(1)?.first()?;
+        let console_input = ConsoleInput::new(arena.carve::<InputRing>(1)?.first()?, &locks.console);
+        let notices = arena.carve(limits.domains)?;
+        let logs = arena.carve(limits.cpus)?;
+        let domains = domains::Region::carve(arena, limits.domains, limits.vcpus)?;
+        let contexts = pv_cpu::Region::carve(arena, limits.vcpus)?;
+        let frames = Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?;
+        let counts =
+            irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
+        let irqs = irqs::Region::carve(arena, counts)?;
+        let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         Some(Self {
             events_derived: events::rebuild(&events),
             events,
-            machine: arena.carve(1)?.first()?,
+            irqs_derived: irqs::rebuild(&irqs),
+            irqs,
+            machine,
             machine_lock: &locks.machine,
-            console_input: ConsoleInput::new(arena.carve::<InputRing>(1)?.first()?, &locks.console),
-            notices: arena.carve(limits.domains)?,
-            logs: arena.carve(limits.cpus)?,
-            domains: domains::Region::carve(arena, limits.domains, limits.vcpus)?,
-            contexts: pv_cpu::Region::carve(arena, limits.vcpus)?,
-            frames: Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?,
-            grants: grants::Region::carve(arena, limits.domains, &locks.grants)?,
+            console_input,
+            notices,
+            logs,
+            domains,
+            domain_locks: &locks.domains,
+            contexts,
+            frames,
+            grants,
             table_locks: &locks.tables,
             io,
             hypervisor_slots,
@@ -145,6 +176,16 @@ impl State {
         events::Events::new(self.events, &self.events_derived, memory)
     }
 
+    /// The interrupt logic.
+    pub fn irqs(&'static self) -> Irqs<'static> {
+        Irqs { region: self.irqs, derived: &self.irqs_derived }
+    }
+
+    /// PIRQ numbers Dom0 gets.
+    pub fn dom0_pirqs(&self) -> u32 {
+        gsis(self.facts).saturating_add(DOM0_MESSAGES).min(irqs::MAX_PIRQS)
+    }
+
     /// The page-table logic over `memory`.
     pub fn mmu<'a, M>(&'a self, memory: &'a M) -> Mmu<'a, M> {
         Mmu {
@@ -155,4 +196,10 @@ impl State {
             hypervisor_slots: &self.hypervisor_slots,
         }
     }
+}
+
+/// Global system interrupts of the machine: one behind the last pin of all I/O APICs.
+fn gsis(facts: &boot_info::BootFacts) -> u32 {
+    let ends = facts.acpi.madt.io_apics.iter().map(|a| a.gsi_base.saturating_add(a.pins));
+    ends.max().unwrap_or(0).min(MAX_GSIS)
 }

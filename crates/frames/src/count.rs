@@ -194,6 +194,20 @@ impl Frames {
         }
     }
 
+    /// Frees a frame that belongs to a domain without any reference to it: an undone reference was the last,
+    /// for the others were dropped before it was undone. Returns whether it was one. To be tried on a
+    /// domain's pages at its end, and by the background audit.
+    pub fn collect(&self, tx: &mut Tx<'_>, mfn: Mfn) -> bool {
+        let Some(frame) = self.frame(mfn) else { return false };
+        let old = frame.usage();
+        let lost = old.is_unreferenced() && old.owner().slot().is_some() && !old.is_validated();
+        if !lost || !tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
+            return false;
+        }
+        tx.publish(Self::put_ref(mfn));
+        true
+    }
+
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
     pub fn apply_put_ref(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, Usage::minus_ref);

@@ -5,13 +5,21 @@
 extern crate alloc;
 
 mod boot;
+mod composition;
 mod console;
 mod devices;
+mod dom0;
 mod entry;
 mod faults;
 mod firmware;
+mod fpu_areas;
+mod guest;
 mod heap;
+mod inject;
 mod panic;
+mod power;
+mod recovery;
+mod routes;
 mod sealed;
 mod selftest;
 mod smp;

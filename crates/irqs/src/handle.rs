@@ -71,7 +71,7 @@ impl<'l> Irqs<'l> {
     ///
     /// # Errors
     /// `NoSuchDomain`; `Invalid`: not mapped, or a pin (no ISA one) that is not set up; `Exists`: bound already;
-    /// `NoSpace`: no vector.
+    /// `Busy`: the hypervisor's own; `NoSpace`: no vector.
     pub fn bind(
         &self,
         tx: &mut Tx<'l>,
@@ -89,6 +89,9 @@ impl<'l> Irqs<'l> {
         }
         if port == 0 {
             return Err(Error::Invalid);
+        }
+        if record.kind() == Kind::Hypervisor {
+            return Err(Error::Busy);
         }
         if record.port.get() != 0 {
             return Err(Error::Exists);
@@ -134,6 +137,9 @@ impl<'l> Irqs<'l> {
         irq: u32,
         record: &'static IrqRecord,
     ) {
+        if record.kind() == Kind::Hypervisor {
+            return;
+        }
         let pirq = record.pirq.get();
         tx.set(&record.port, 0);
         tx.set(&record.needs_eoi, false);

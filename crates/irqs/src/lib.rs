@@ -45,7 +45,7 @@ pub enum Error {
     Invalid,
     /// Set up, mapped or bound already (`-EEXIST`).
     Exists,
-    /// Bound by somebody else, or an end-of-interrupt page is registered already (`-EBUSY`).
+    /// Mapped to another domain, the hypervisor's own, or an end-of-interrupt page is registered already (`-EBUSY`).
     Busy,
     /// No free PIRQ or vector (`-ENOSPC`).
     NoSpace,

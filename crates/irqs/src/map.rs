@@ -149,7 +149,7 @@ impl<'l> Irqs<'l> {
 
     /// `PHYSDEVOP_map_pirq`: gives an irq a name in the domain; `None` chooses one. A message gets a fresh irq
     /// going to `dest`. As on Xen, naming what has another name already changes nothing and succeeds if the
-    /// name was given.
+    /// name was given. A pin of the hypervisor's own can be named, but not bound.
     ///
     /// # Errors
     /// `NoSuchDomain`; `Invalid`: no such pin or name, or no irq left for a message; `Exists`: the pin has
@@ -197,9 +197,6 @@ impl<'l> Irqs<'l> {
                 return if same { Ok(Mapped { pirq, irq: gsi }) } else { Err(Error::Exists) };
             }
             None => {}
-        }
-        if record.kind() == Kind::Hypervisor {
-            return Err(Error::Busy);
         }
         let pirq = match wanted {
             Some(pirq) if self.region.mapped(domain, pirq).is_some() => return Ok(Mapped { pirq, irq: gsi }),

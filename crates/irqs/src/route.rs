@@ -77,4 +77,11 @@ impl Irqs<'_> {
             msi: (kind == Kind::Msi).then(|| crate::map::source_of(record)),
         })
     }
+
+    /// The device whose message an irq above the pins is, or was until it was unmapped: in the transaction that
+    /// frees the irq, and until its outbox is empty, this names what has to be switched off.
+    pub fn device(&self, irq: u32) -> Option<crate::MsiSource> {
+        let record = self.region.irq(irq).ok().filter(|_| irq >= self.region.gsis)?;
+        Some(crate::map::source_of(record))
+    }
 }

@@ -157,7 +157,10 @@ fn refusals() {
     let reserved = w.tx(|i, tx| i.reserve_gsi(tx, 5, Trigger::Edge, Polarity::High, 0));
     assert_eq!((reserved, w.setup(5, Trigger::Edge)), (Ok(()), Err(Error::Exists)));
     assert_eq!(w.interrupt(5), Action::Own(5));
-    assert_eq!(w.map(D[0], Source::Gsi(5), None), Err(Error::Busy));
+    assert_eq!(w.map(D[0], Source::Gsi(5), Some(5)), Ok((5, 5)));
+    assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 5, 7, false)), Err(Error::Busy), "the hypervisor's own");
+    assert_eq!(w.tx(|i, tx| i.unmap_pirq(tx, D[0], 5)), Ok(None));
+    assert!(!w.masked(5));
     assert_eq!(w.map(DomainSlot(2), Source::Gsi(4), None), Err(Error::NoSuchDomain));
     assert_eq!(w.map(D[0], Source::Gsi(24), None), Err(Error::Invalid));
     assert_eq!(w.map(D[0], Source::Gsi(4), Some(32)), Err(Error::Invalid));

@@ -6,9 +6,30 @@ use domains::{Life, MAX_VCPUS_PER_DOMAIN, VcpuState};
 use events::{MAX_PORTS, NewDomain};
 use guest_memory::GuestMemory;
 use ids::{DomId, Maddr, VcpuId, VcpuSlot};
+use irqs::{Polarity, Trigger};
 use vault::{Apply, Effect, kind};
 use xen_abi::vcpu::RUNSTATE_OFFLINE;
 use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
+
+/// The ISA interrupt of the hypervisor's console, COM1.
+const CONSOLE_LINE: u8 = 4;
+
+/// The pin of an ISA interrupt, and how it signals: edge and active high unless the firmware says else.
+fn isa_line(facts: &boot_info::BootFacts, line: u8) -> (u32, Trigger, Polarity) {
+    let overrides = &facts.acpi.madt.overrides;
+    let Some(found) = overrides.iter().find(|o| o.source == line) else {
+        return (line.into(), Trigger::Edge, Polarity::High);
+    };
+    let trigger = match found.trigger {
+        boot_info::Trigger::Level => Trigger::Level,
+        boot_info::Trigger::Edge | boot_info::Trigger::Bus => Trigger::Edge,
+    };
+    let polarity = match found.polarity {
+        boot_info::Polarity::Low => Polarity::Low,
+        boot_info::Polarity::High | boot_info::Polarity::Bus => Polarity::High,
+    };
+    (found.gsi, trigger, polarity)
+}
 
 /// vCPUs that one transaction makes.
 const BATCH: u32 = 16;
@@ -57,7 +78,25 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         let events = state.events(self.memory);
         self.j
             .transaction(|tx| events.create_domain(tx, SLOT, &new))
-            .map_err(|_| BuildError::Defect("its event channels are refused"))
+            .map_err(|_| BuildError::Defect("its event channels are refused"))?;
+        self.create_interrupts()
+    }
+
+    /// Its names for interrupts; the console's own pin is nobody's.
+    fn create_interrupts(&mut self) -> Result<(), BuildError> {
+        let (state, irqs) = (self.state, self.state.irqs());
+        let console = isa_line(state.facts, CONSOLE_LINE);
+        let dest = state.facts.cpus().first().map_or(0, |cpu| cpu.apic_id);
+        self.j
+            .transaction(|tx| {
+                irqs.create_domain(tx, SLOT, state.dom0_pirqs())?;
+                match irqs.reserve_gsi(tx, console.0, console.1, console.2, dest) {
+                    // A machine without that pin has nothing to keep it from.
+                    Ok(()) | Err(irqs::Error::Invalid) => Ok(()),
+                    Err(e) => Err(e),
+                }
+            })
+            .map_err(|_: irqs::Error| BuildError::Defect("its interrupts are refused"))
     }
 
     /// All zero but for the upcall masks.
