@@ -59,6 +59,8 @@ pub struct Static {
     pub machine: LockWord,
     /// Of the console's input.
     pub console: LockWord,
+    /// Of grant tables.
+    pub grants: grants::Locks,
     /// Of domain and vCPU slots.
     pub domains: domains::Locks,
 }
@@ -71,6 +73,7 @@ impl Static {
             tables: TableLocks::new(),
             machine: LockWord::new(),
             console: LockWord::new(),
+            grants: grants::Locks::new(),
             domains: domains::Locks::new(),
         }
     }
@@ -100,6 +103,8 @@ pub struct State {
     pub events: events::Region,
     /// Their locks and hints.
     pub events_derived: events::Derived,
+    /// Grant tables.
+    pub grants: grants::Region,
     /// Physical interrupts.
     pub irqs: irqs::Region,
     /// Their locks.
@@ -143,6 +148,7 @@ impl State {
         let counts =
             irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
         let irqs = irqs::Region::carve(arena, counts)?;
+        let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         Some(Self {
             events_derived: events::rebuild(&events),
             events,
@@ -157,6 +163,7 @@ impl State {
             domain_locks: &locks.domains,
             contexts,
             frames,
+            grants,
             table_locks: &locks.tables,
             io,
             hypervisor_slots,

@@ -101,14 +101,16 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let Some(mut request) = request(call, start) else { return Ok(Outcome::Value(start as i64)) };
     request.populate = op == XENMEM_POPULATE_PHYSMAP;
-    let mut batch = if request.order == 0 { BATCH_OUT } else { 1 };
+    let most = if request.order == 0 { BATCH_OUT } else { 1 };
+    let mut batch = most;
     loop {
         let index = start + call.done();
         let left = (request.count - index).min(MAX_INNER - call.done());
         if index == request.count {
             return Ok(Outcome::Value(index as i64));
         }
-        if left == 0 || call.j.spend().is_err() {
+        // One by one after a refusal it comes to its end soon.
+        if left == 0 || batch == most && call.j.spend().is_err() {
             return Ok(resume(call, index));
         }
         make_room(call, request.order, request.address_bits);
@@ -210,7 +212,7 @@ pub(crate) fn shrink<M: GuestMemory + 'static, A: Apply>(
         }
         let room = MAX_INNER - call.done();
         // A repetition goes on at a whole extent.
-        if piece == 0 && (room < pieces || call.j.spend().is_err()) {
+        if piece == 0 && (room < pieces || batch == most && call.j.spend().is_err()) {
             return Ok(resume(call, index));
         }
         let count = batch.min((request.count - index) as usize).min(room as usize);

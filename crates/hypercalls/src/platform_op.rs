@@ -1,0 +1,189 @@
+//! `platform_op`: what Dom0's kernel asks of the machine.
+
+use crate::call::{Call, CallResult, Outcome, fault};
+use boot_info::BootFacts;
+use guest_memory::GuestMemory;
+use ids::Gva;
+use toolstack_compat::platform::{Answer, Firmware, PowerManagement, Request};
+use toolstack_compat::v4_17::platform::{decode, encode};
+use vault::{Apply, Effect, kind};
+use xen_abi::Errno;
+use xen_abi::hypercall::PLATFORM_OP;
+use xen_abi::platform::{
+    PlatformOp, QUIRK_IOAPIC_BAD_REGSEL, QUIRK_IOAPIC_GOOD_REGSEL, QUIRK_NOIRQBALANCING,
+    XENPF_ACPI_SLEEP_EXTENDED,
+};
+
+const NANOSECONDS: u128 = 1_000_000_000;
+/// What a POWER effect does: write two PM1 control values.
+const BY_PM1: u32 = 0;
+/// Sleep states that end in this machine being off; the others would have to wake it up again.
+const SOFT_OFF: core::ops::RangeInclusive<u32> = 4..=5;
+/// Set in a PM1 control value that puts the machine to sleep (ACPI 6.5, 4.8.3.2.1).
+const SLEEP_ENABLE: u16 = 1 << 13;
+/// Revision and length of a `_PDC` buffer, and the processor capabilities that an operating system may
+/// name in it (Intel Processor Vendor-Specific ACPI, 4).
+const PDC_REVISION: u32 = 1;
+const PDC_CAPABILITIES: u32 = 0xbff;
+
+/// The hypercall: argument.
+pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let at = Gva(call.args[0]);
+    let mut op: PlatformOp = call.memory.read(at).map_err(fault)?;
+    let request = match decode(&op) {
+        Err(Errno::EACCES) => return Err(Errno::EACCES),
+        other => {
+            call.privileged()?;
+            other?
+        }
+    };
+    let answer = match request {
+        Request::SetTime { seconds, nanoseconds, system_time } => {
+            return set_time(call, seconds, nanoseconds, system_time);
+        }
+        Request::Sleep { state, pm1a, pm1b, flags } => return sleep(call, state, [pm1a, pm1b], flags),
+        Request::Firmware(kind) => firmware(kind)?,
+        Request::CpuInfo { cpu } => cpu_info(call.state.facts, cpu),
+        Request::CpuVersion { cpu } => cpu_version(call.state.facts, cpu),
+        Request::PowerManagement(kind) => power_management(call, kind)?,
+        // All that can run do.
+        Request::CpuOnline { cpu } if (cpu as usize) < call.state.facts.cpus().len() => Answer::None,
+        Request::CpuOnline { .. } => return Err(Errno::EINVAL),
+        Request::CpuOffline { cpu } if cpu as usize >= call.state.facts.cpus().len() => {
+            return Err(Errno::EINVAL);
+        }
+        Request::CpuOffline { .. } => {
+            return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
+        }
+        Request::ParkedCpus => Answer::Parked { count: 0 },
+        Request::ParkCpus { .. } => {
+            return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
+        }
+        Request::Quirk { id: QUIRK_NOIRQBALANCING | QUIRK_IOAPIC_BAD_REGSEL | QUIRK_IOAPIC_GOOD_REGSEL } => {
+            Answer::None
+        }
+        Request::Quirk { .. } => return Err(Errno::EINVAL),
+        // Dom0's kernel does not control frequencies.
+        Request::FrequencyChange { .. } => return Err(Errno::ENOSYS),
+        // Nothing of EFI is handed on, whatever started this machine.
+        Request::Efi { .. } => return Err(Errno::ENOSYS),
+        Request::Microcode { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EINVAL),
+        Request::Other { command } => return call.unsupported(PLATFORM_OP, command.into(), Errno::ENOSYS),
+    };
+    if answer != Answer::None {
+        encode(&mut op, &answer);
+        call.memory.write(at, &op).map_err(fault)?;
+    }
+    Ok(Outcome::Value(0))
+}
+
+/// The durable wall clock is that of system time 0.
+fn set_time<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    seconds: u64,
+    nanoseconds: u32,
+    system_time: u64,
+) -> CallResult {
+    let now = u128::from(seconds) * NANOSECONDS + u128::from(nanoseconds);
+    let zero = now.checked_sub(system_time.into()).ok_or(Errno::EINVAL)?;
+    let seconds = u64::try_from(zero / NANOSECONDS).map_err(|_| Errno::EINVAL)?;
+    let (machine, lock) = (call.state.machine, call.state.machine_lock);
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        tx.set(&machine.wall_seconds, seconds);
+        tx.set(&machine.wall_nanoseconds, (zero % NANOSECONDS) as u32);
+        tx.publish(Effect { kind: kind::WALL_CLOCK, x: 0, a: 0, b: 0 });
+        Ok(())
+    })
+}
+
+/// Off by the values that Dom0's ACPI interpreter found. Suspend to RAM is not there.
+fn sleep<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    state: u32,
+    [pm1a, pm1b]: [u16; 2],
+    flags: u32,
+) -> CallResult {
+    if flags & XENPF_ACPI_SLEEP_EXTENDED != 0 {
+        // The machine would need sleep control registers.
+        return Err(Errno::EPERM);
+    }
+    let registers = call.state.facts.acpi.fadt.as_ref();
+    if registers.and_then(|fadt| fadt.pm1a_control.as_ref()).is_none() {
+        return Err(Errno::EPERM);
+    }
+    if flags != 0 || pm1b != 0 && (pm1a ^ pm1b) & SLEEP_ENABLE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match state {
+        0 => return Err(Errno::EINVAL),
+        1..=3 => return call.unsupported(PLATFORM_OP, 51, Errno::EOPNOTSUPP),
+        state if !SOFT_OFF.contains(&state) => return Err(Errno::EINVAL),
+        _ => {}
+    }
+    call.reply_after(|tx| {
+        tx.publish(Effect { kind: kind::POWER, x: BY_PM1, a: pm1a.into(), b: pm1b.into() });
+        Ok(())
+    })
+}
+
+fn firmware(kind: Firmware) -> Result<Answer, Errno> {
+    match kind {
+        // The BIOS was asked about neither disks nor monitor.
+        Firmware::Disk { .. } | Firmware::DiskSignature { .. } | Firmware::Monitor { .. } => {
+            Err(Errno::ESRCH)
+        }
+        Firmware::Efi { .. } => Err(Errno::ENOSYS),
+        // Nobody holds a key down by the time it is asked for.
+        Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: 0 }),
+        Firmware::Keyboard { .. } => Err(Errno::ESRCH),
+        Firmware::Other => Err(Errno::EINVAL),
+    }
+}
+
+fn max_present(facts: &BootFacts) -> u32 {
+    (facts.cpus().len() as u32).saturating_sub(1)
+}
+
+fn cpu_info(facts: &BootFacts, cpu: u32) -> Answer {
+    let found = facts.cpus().get(cpu as usize).map(|cpu| (cpu.apic_id, cpu.acpi_id));
+    Answer::CpuInfo { max_present: max_present(facts), found }
+}
+
+/// Family, model and stepping as CPUID leaf 1 codes them (AMD APM volume 3, E.3.2).
+fn cpu_version(facts: &BootFacts, cpu: u32) -> Answer {
+    let max_present = max_present(facts);
+    if cpu as usize >= facts.cpus().len() {
+        return Answer::CpuVersion { max_present, vendor: [0; 12], family: 0, model: 0, stepping: 0 };
+    }
+    let word = facts.cpu.signature;
+    let (base, extended) = (word >> 8 & 0xf, word >> 20 & 0xff);
+    let family = if base == 0xf { base + extended } else { base };
+    let high = if base >= 6 { word >> 12 & 0xf0 } else { 0 };
+    Answer::CpuVersion {
+        max_present,
+        vendor: facts.cpu.vendor,
+        family,
+        model: word >> 4 & 0xf | high,
+        stepping: word & 0xf,
+    }
+}
+
+/// The hypervisor manages no power states: it takes none, and leaves the agreed capabilities to Dom0.
+fn power_management<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    kind: PowerManagement,
+) -> Result<Answer, Errno> {
+    match kind {
+        PowerManagement::States => Err(Errno::ENOSYS),
+        PowerManagement::Capabilities { at } => {
+            let [revision, count, bits]: [u32; 3] = call.memory.read(Gva(at)).map_err(fault)?;
+            if revision != PDC_REVISION || count == 0 {
+                return Err(Errno::EINVAL);
+            }
+            call.memory.write(Gva(at.wrapping_add(8)), &(bits & PDC_CAPABILITIES)).map_err(fault)?;
+            Ok(Answer::None)
+        }
+        PowerManagement::Other => Err(Errno::EINVAL),
+    }
+}

@@ -1,0 +1,420 @@
+//! A small machine with Dom0 on it: state over memory that survives a crash, the composition's `Apply`,
+//! and the loop that runs a hypercall until its result is in RAX.
+
+use boot_info::{BootFacts, Cpu, E820Entry, E820Kind, Fadt, IoBlock};
+use domain::{Limits, State, Static};
+use frames::{Kind, Owner};
+use guest_memory::{FakeMemory, GuestMemory};
+use hypercalls::{Call, Outcome, Reply, dispatch};
+use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
+use pv_cpu::Reg;
+use pv_mmu::{IoRanges, IoRule};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vault::{Apply, Arena, Effect, Journal, Once, Phase, kind, step};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Frames of the machine; the first are device memory, then the test's own "guest" buffers, then RAM.
+pub(crate) const FRAMES: u64 = 320;
+const BUFFERS: u64 = 16;
+pub(crate) const RAM: u64 = 64;
+/// Frames that Dom0 owns at first.
+pub(crate) const OWNED: u64 = 96;
+pub(crate) const DOM0: DomainSlot = DomainSlot(0);
+/// An ordinary domain.
+pub(crate) const OTHER: DomainSlot = DomainSlot(1);
+pub(crate) const OTHER_ID: u16 = 5;
+/// Guest address of arguments, and of lists.
+pub(crate) const ARGUMENT: u64 = BUFFERS << 12;
+pub(crate) const LIST: u64 = (BUFFERS + 1) << 12;
+pub(crate) const LIST2: u64 = (BUFFERS + 3) << 12;
+/// No memory is here.
+pub(crate) const NOWHERE: u64 = FRAMES << 12;
+/// Frames Dom0 may not map.
+pub(crate) const FORBIDDEN: (u64, u64) = (0xfee00, 0xfeeff);
+const RIP: u64 = 0x1000;
+const VAULT_BYTES: usize = 256 << 10;
+
+/// What effects did outside the vault and memory.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) m2p: Vec<u64>,
+    pub(crate) console: String,
+    pub(crate) flushes: u32,
+    pub(crate) power: Vec<(u32, u64, u64)>,
+    pub(crate) wall_clock: u32,
+}
+
+/// The machine.
+pub(crate) struct World {
+    words: &'static [AtomicU64],
+    pub(crate) memory: &'static FakeMemory,
+    facts: &'static BootFacts,
+    pub(crate) state: &'static State,
+    pub(crate) seen: Rc<RefCell<Seen>>,
+    /// Whose vCPU calls.
+    pub(crate) caller: DomainSlot,
+    pub(crate) budget: u32,
+    /// The guest made its call and the log does not say so yet: nothing of it has happened.
+    entering: Cell<bool>,
+}
+
+struct Effects {
+    state: &'static State,
+    memory: &'static FakeMemory,
+    seen: Rc<RefCell<Seen>>,
+    vcpu: VcpuSlot,
+    fault: bool,
+}
+
+impl Apply for Effects {
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        let mut seen = self.seen.borrow_mut();
+        let mut bytes = vec![0; effect.b as usize % 4097];
+        match effect.kind {
+            kind::PUT_REF => self.state.frames.apply_put_ref(once, Mfn(effect.a)),
+            kind::PUT_TYPED => self.state.frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::M2P => seen.m2p[effect.a as usize] = effect.b,
+            kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
+            kind::COPY_OUT => {
+                once.read_bytes(effect.x as usize, &mut bytes);
+                self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
+            }
+            kind::CONSOLE => {
+                once.read_bytes(effect.x as usize, &mut bytes);
+                seen.console.push_str(&String::from_utf8(bytes).expect("text"));
+            }
+            kind::FLUSH => seen.flushes += 1,
+            kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
+            kind::WALL_CLOCK => seen.wall_clock += 1,
+            other => panic!("effect {other}"),
+        }
+    }
+
+    fn take_fault(&mut self) -> bool {
+        std::mem::take(&mut self.fault)
+    }
+}
+
+fn facts() -> BootFacts {
+    let mut facts = BootFacts::EMPTY;
+    for (start, len, kind) in [
+        (0, 0x9_fc00, E820Kind::RAM),
+        (0x10_0000, 0x7fe0_0000, E820Kind::RAM),
+        (0xfffc_0000, 0x4_0000, E820Kind::RESERVED),
+    ] {
+        facts.memory.insert(E820Entry { start: Maddr(start), len, kind }).expect("room");
+    }
+    for (apic_id, acpi_id) in [(0x20, 0x10), (0x21, 0x11)] {
+        let cpu = Cpu { apic_id, acpi_id, enabled: true, online_capable: false };
+        facts.acpi.madt.cpus.push(cpu);
+    }
+    facts.acpi.fadt = Some(fadt());
+    (facts.cpu.vendor, facts.cpu.signature) = (*b"AuthenticAMD", 0x0083_0f10 | 1);
+    facts
+}
+
+fn fadt() -> Fadt {
+    let none = Maddr(0);
+    Fadt {
+        sci_interrupt: 9,
+        smi_command: 0,
+        acpi_enable: 0,
+        pm1a_event: None,
+        pm1b_event: None,
+        pm1a_control: Some(IoBlock { port: 0x604, len: 2 }),
+        pm1b_control: None,
+        pm_timer: None,
+        pm_timer_is_32_bit: false,
+        century: 0,
+        boot_flags: 0,
+        flags: 0,
+        reset: None,
+        facs: none,
+        dsdt: none,
+    }
+}
+
+#[expect(unsafe_code, reason = "an arena that can be carved again")]
+fn carve(words: &'static [AtomicU64], facts: &'static BootFacts) -> &'static State {
+    // SAFETY: (1) leaked atomics that only the arena's records use; (2) zeroed at first, afterwards what
+    // this very sequence left.
+    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
+    let limits = Limits { frames: FRAMES as usize, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
+    let mut io = IoRanges::new(36);
+    assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
+    assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));
+    let locks = Box::leak(Box::new(Static::new()));
+    Box::leak(Box::new(State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room")))
+}
+
+impl World {
+    /// Dom0 owns [`OWNED`] single frames, the other domain none; the rest of RAM is free.
+    pub(crate) fn new() -> Self {
+        let words: &'static [AtomicU64] =
+            (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let facts = Box::leak(Box::new(facts()));
+        let memory = Box::leak(Box::new(FakeMemory::new(FRAMES as usize)));
+        let state = carve(words, facts);
+        let seen = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
+        let seen = Rc::new(RefCell::new(seen));
+        let world = Self {
+            words,
+            memory,
+            facts,
+            state,
+            seen,
+            caller: DOM0,
+            budget: 1000,
+            entering: Cell::new(false),
+        };
+        world.boot();
+        world
+    }
+
+    /// Makes the machine as [`new`](Self::new) does, in the same memory.
+    pub(crate) fn reset(&mut self) {
+        self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        (0..FRAMES).for_each(|mfn| self.memory.clear_frame(Mfn(mfn).maddr()));
+        self.state = carve(self.words, self.facts);
+        *self.seen.borrow_mut() = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
+        (self.caller, self.budget) = (DOM0, 1000);
+        self.boot();
+    }
+
+    fn boot(&self) {
+        let (frames, domains) = (self.state.frames, &self.state.domains);
+        self.state.logs[0].begin();
+        let mut j = self.journal();
+        let mut at = RAM;
+        while at < FRAMES {
+            at += j.change(|tx| frames.seed_frames(tx, Mfn(at), Mfn(FRAMES)));
+        }
+        at = RAM;
+        while at < FRAMES {
+            at += j.change(|tx| frames.seed_block(tx, Mfn(at), Mfn(FRAMES)));
+        }
+        for (slot, id, limit) in [(DOM0, 0, u64::MAX), (OTHER, OTHER_ID, 20)] {
+            j.change(|tx| {
+                let record = domains.domain(slot);
+                record.set_life(tx, domains::Life::Alive);
+                tx.set(&record.id, DomId(id));
+                tx.set(&record.privileged, slot == DOM0);
+                frames.set_max_pages(tx, slot, limit);
+            });
+        }
+        for _ in 0..OWNED {
+            j.transaction(|tx| frames.allocate(tx, DOM0, 0, 64)).expect("room");
+        }
+        self.state.logs[0].end();
+    }
+
+    fn journal(&self) -> Journal<Effects> {
+        let effects = Effects {
+            state: self.state,
+            memory: self.memory,
+            seen: self.seen.clone(),
+            vcpu: self.vcpu(),
+            fault: false,
+        };
+        Journal::new(&self.state.logs[0], effects, self.budget)
+    }
+
+    fn vcpu(&self) -> VcpuSlot {
+        VcpuSlot(self.caller.0.into())
+    }
+
+    /// Runs a transaction of the test's own.
+    pub(crate) fn change<O>(&self, f: impl FnOnce(&mut vault::Tx<'static>) -> O) -> O {
+        self.state.logs[0].begin();
+        let done = self.journal().change(f);
+        self.state.logs[0].end();
+        done
+    }
+
+    /// Makes a hypercall and runs it to its end.
+    pub(crate) fn call(&self, op: u64, args: &[u64]) -> i64 {
+        self.enter(op, args);
+        self.go_on(op)
+    }
+
+    fn enter(&self, op: u64, args: &[u64]) {
+        let registers = &self.state.contexts.context(self.vcpu()).registers;
+        for (register, value) in [Reg::Rdi, Reg::Rsi, Reg::Rdx, Reg::R10, Reg::R8].into_iter().zip(args) {
+            registers.set(register, *value);
+        }
+        registers.set(Reg::Rax, op);
+        registers.set(Reg::Rip, RIP + 2);
+        self.begin();
+    }
+
+    fn begin(&self) {
+        self.entering.set(true);
+        self.state.logs[0].begin();
+        self.entering.set(false);
+    }
+
+    /// Dispatches the entry in progress, and again as long as the guest would repeat it.
+    fn go_on(&self, op: u64) -> i64 {
+        let context = self.state.contexts.context(self.vcpu());
+        let registers = &context.registers;
+        loop {
+            let mut j = self.journal();
+            let mut args = [0; 5];
+            args.copy_from_slice(&registers.arguments());
+            let mut call = Call {
+                state: self.state,
+                memory: self.memory,
+                j: &mut j,
+                domain: self.caller,
+                vcpu: self.vcpu(),
+                context,
+                args,
+                info: Maddr(0),
+                now: 0,
+                reply: Reply::Register,
+            };
+            let outcome = dispatch(&mut call, op);
+            if let Outcome::Value(value) = outcome {
+                registers.set(Reg::Rax, value as u64);
+            }
+            if j.apply.take_fault() {
+                registers.set(Reg::Rax, -14i64 as u64);
+            }
+            self.state.logs[0].end();
+            if outcome != Outcome::Again {
+                assert!(matches!(outcome, Outcome::Value(_) | Outcome::Replied), "{outcome:?}");
+                return registers.get(Reg::Rax) as i64;
+            }
+            self.repeat();
+        }
+    }
+
+    /// The guest executes its hypercall instruction once more.
+    fn repeat(&self) {
+        let registers = &self.state.contexts.context(self.vcpu()).registers;
+        assert_eq!(registers.get(Reg::Rip), RIP);
+        registers.set(Reg::Rip, RIP + 2);
+        self.begin();
+    }
+
+    /// As [`call`](Self::call), with a crash at durable step `crash`, then recovery. Says also whether that
+    /// step was reached.
+    pub(crate) fn call_crashing(&mut self, op: u64, args: &[u64], crash: u64) -> (i64, bool) {
+        self.enter(op, args);
+        let mut left = crash;
+        step::arm(move || {
+            left -= 1;
+            if left == 0 {
+                std::panic::panic_any(Crash);
+            }
+        });
+        let done = catch_unwind(AssertUnwindSafe(|| self.go_on(op)));
+        step::disarm();
+        if let Ok(value) = done {
+            return (value, false);
+        }
+        // A restart: the same memory, new locks.
+        self.state = carve(self.words, self.facts);
+        let log = &self.state.logs[0];
+        log.roll_back();
+        log.drain(&mut self.journal().apply);
+        let registers = &self.state.contexts.context(self.vcpu()).registers;
+        match (log.head().phase(), registers.get(Reg::Rip)) {
+            _ if self.entering.get() => self.begin(),
+            (Phase::Idle, RIP) => self.repeat(),
+            (Phase::Idle, _) => return (registers.get(Reg::Rax) as i64, true),
+            _ => {}
+        }
+        (self.go_on(op), true)
+    }
+
+    /// Puts a value where the guest's buffer is.
+    pub(crate) fn put<T: IntoBytes + Immutable>(&self, at: u64, value: &T) {
+        self.memory.write(Gva(at), value).expect("a buffer");
+    }
+
+    /// Reads it back.
+    pub(crate) fn get<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
+        self.memory.read(Gva(at)).expect("a buffer")
+    }
+
+    /// Frames on a domain's list, after checking that every frame of RAM is in one place only, and that
+    /// `shared` of them are on no list at all.
+    pub(crate) fn audit(&self, shared: &[u64]) -> [Vec<u64>; 2] {
+        let frames = self.state.frames;
+        let mut places = vec![0; FRAMES as usize];
+        let mut free = 0;
+        for zone in 0..33 {
+            for order in 0..=frames::MAX_ORDER {
+                let mut at = frames.heap().first(zone, order as usize);
+                while let Some(mfn) = at {
+                    let frame = frames.frame(mfn).expect("a frame");
+                    assert_eq!(frame.block_order(), order, "{mfn:?}");
+                    for inner in mfn.0..mfn.0 + (1 << order) {
+                        places[inner as usize] += 1;
+                        let usage = frames.frame(Mfn(inner)).expect("a frame").usage();
+                        assert!(
+                            usage.owner() == Owner::FREE && usage.is_unreferenced(),
+                            "{inner:#x}: {usage:?}"
+                        );
+                        free += 1;
+                    }
+                    at = frame.following();
+                }
+            }
+        }
+        assert_eq!(free, frames.heap().free_frames());
+        let lists = [DOM0, OTHER].map(|slot| {
+            let mut list = Vec::new();
+            let mut at = frames.list(slot).first();
+            while let Some(mfn) = at {
+                places[mfn.0 as usize] += 1;
+                let frame = frames.frame(mfn).expect("a frame");
+                assert_eq!(frame.usage().owner(), Owner::domain(slot));
+                list.push(mfn.0);
+                at = frame.following();
+            }
+            assert_eq!(list.len() as u64, frames.list(slot).pages());
+            list
+        });
+        for mfn in shared {
+            places[*mfn as usize] += 1;
+            assert!(!frames.frame(Mfn(*mfn)).expect("a frame").usage().is_allocated());
+        }
+        for mfn in RAM..FRAMES {
+            assert_eq!(places[mfn as usize], 1, "{mfn:#x}: {:?}", frames.frame(Mfn(mfn)).map(|f| f.usage()));
+        }
+        lists
+    }
+
+    /// A writable mapping of a frame comes or goes.
+    pub(crate) fn map(&self, mfn: u64, on: bool) {
+        let frames = self.state.frames;
+        self.change(|tx| {
+            if on {
+                let got = frames.get_typed(tx, Mfn(mfn), Owner::domain(DOM0), Kind::Writable);
+                assert_eq!(got, Ok(frames::Got::Taken));
+            } else {
+                tx.publish(frames::Frames::put_typed(Mfn(mfn)));
+            }
+        });
+    }
+}
+
+pub(crate) struct Crash;
+
+/// Keeps the crashes that tests want out of their output.
+pub(crate) fn quiet_crashes() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !info.payload().is::<Crash>() {
+                usual(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,9 @@
+//! Each family of hypercalls as a guest sees it: results, errors, and a crash at every durable step.
+
+mod console;
+mod crash;
+mod fixture;
+mod grants;
+mod memory;
+mod platform;
+mod version;

@@ -1,0 +1,98 @@
+//! `platform_op` and `mca`.
+
+use crate::fixture::{ARGUMENT, LIST, NOWHERE, OTHER, World};
+use xen_abi::mca::Mc;
+use xen_abi::platform::PlatformOp;
+
+const OP: u64 = 7;
+const MCA: u64 = 48;
+
+fn op(world: &World, cmd: u32, words: &[u64]) -> (i64, [u64; 16]) {
+    let mut u = [0; 16];
+    u[..words.len()].copy_from_slice(words);
+    world.put(ARGUMENT, &PlatformOp { cmd, interface_version: 0x0300_0001, u });
+    (world.call(OP, &[ARGUMENT]), world.get::<PlatformOp>(ARGUMENT).u)
+}
+
+#[test]
+fn the_wall_clock_is_that_of_system_time_0() {
+    let mut world = World::new();
+    assert_eq!(op(&world, 62, &[1000, 5, 2_000_000_007]).0, 0);
+    let clock = |world: &World| {
+        let machine = world.state.machine;
+        (machine.wall_seconds.get(), machine.wall_nanoseconds.get())
+    };
+    assert_eq!(clock(&world), (997, 999_999_998));
+    assert_eq!(world.seen.borrow().wall_clock, 1);
+    assert_eq!(op(&world, 62, &[1000, 5 | 1 << 32, 0]).0, -22);
+    assert_eq!(op(&world, 62, &[1, 0, 2_000_000_000]).0, -22);
+    assert_eq!(op(&world, 17, &[7 | 9 << 32, 0]).0, 0);
+    assert_eq!(clock(&world), (7, 9));
+    world.caller = OTHER;
+    assert_eq!(op(&world, 62, &[1000, 5, 0]).0, -1);
+}
+
+#[test]
+fn tells_of_firmware_and_processors() {
+    let mut world = World::new();
+    for (kind, index, result) in
+        [(5, 0, 0), (5, 1, -3), (1, 0, -3), (2, 0, -3), (3, 0, -3), (4, 0, -38), (9, 0, -22)]
+    {
+        assert_eq!(op(&world, 50, &[kind | index << 32]).0, result, "{kind}");
+    }
+    let (result, words) = op(&world, 55, &[1]);
+    assert_eq!((result, words[0] >> 32, words[1], words[2] as u32), (0, 1, 1 | 0x21 << 32, 0x11));
+    let (result, words) = op(&world, 55, &[2]);
+    assert_eq!((result, words[0] >> 32, words[1] as u32), (0, 1, 2));
+    let (result, words) = op(&world, 48, &[0]);
+    assert_eq!((result, &words.map(u64::to_le_bytes).concat()[8..20]), (0, &b"AuthenticAMD"[..]));
+    assert_eq!((words[2] >> 32, words[3]), (0x17, 0x31 | 1 << 32));
+    assert_eq!((op(&world, 56, &[1]).0, op(&world, 56, &[2]).0, op(&world, 57, &[1]).0), (0, -22, -95));
+    assert_eq!(op(&world, 49, &[1]).0, -38);
+    assert_eq!(op(&world, 54, &[0]).0, -38);
+    world.put(LIST, &[1u32, 1, 0xffff_ffff]);
+    assert_eq!(op(&world, 54, &[3 << 32 | 0xffff_ffff, LIST]).0, 0);
+    assert_eq!(world.get::<u32>(LIST + 8), 0xbff);
+    assert_eq!(op(&world, 54, &[3 << 32, NOWHERE]).0, -14);
+    assert_eq!(op(&world, 63, &[0]).0, -38);
+    assert!(world.seen.borrow().console.ends_with("(XEN) d0: unsupported platform_op 63\n"));
+    world.put(ARGUMENT, &PlatformOp { cmd: 62, interface_version: 0x0300_0002, u: [0; 16] });
+    world.caller = OTHER;
+    assert_eq!(world.call(OP, &[ARGUMENT]), -13);
+}
+
+#[test]
+fn switches_off_by_the_values_given() {
+    let world = World::new();
+    let values = 0x2001 | 0x2002 << 16;
+    for (words, result) in [
+        ([values | 5 << 32, 1], -1),
+        ([values | 5 << 32, 2], -22),
+        ([values | 3 << 32, 0], -95),
+        ([values | 6 << 32, 0], -22),
+        ([0x2001 | 2 << 16 | 5 << 32, 0], -22),
+        ([values | 5 << 32, 0], 0),
+    ] {
+        assert!(world.seen.borrow().power.is_empty());
+        assert_eq!(op(&world, 51, &words).0, result, "{words:x?}");
+    }
+    assert_eq!(world.seen.borrow().power, [(0, 0x2001, 0x2002)]);
+}
+
+#[test]
+fn there_is_no_machine_check_telemetry() {
+    let mut world = World::new();
+    let mca = |world: &World, cmd, interface_version, flags| {
+        let mut u = [0; 18];
+        u[0] = flags;
+        world.put(ARGUMENT, &Mc { cmd, interface_version, u });
+        (world.call(MCA, &[ARGUMENT]), world.get::<Mc>(ARGUMENT).u[0])
+    };
+    assert_eq!(mca(&world, 1, 0x01ec_c003, 1), (0, 2));
+    assert_eq!(mca(&world, 1, 0x01ec_c003, 5), (0, 0));
+    assert_eq!(mca(&world, 1, 0x01ec_c003, 8).0, -22);
+    assert_eq!(mca(&world, 3, 0x01ec_c003, 0).0, -38);
+    assert_eq!(mca(&world, 1, 1, 1).0, -13);
+    world.caller = OTHER;
+    assert_eq!(mca(&world, 1, 0x01ec_c003, 1).0, -1);
+}

@@ -1,0 +1,7 @@
+//! The control interfaces that carry a version: each release's structures decode into one internal
+//! request, and answers encode back. Handlers never see a version.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod platform;
+pub mod v4_17;

@@ -1,0 +1,83 @@
+//! Requests of `platform_op`, whatever the release.
+
+/// What Dom0 asks of the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
+pub enum Request {
+    /// The wall clock was `seconds` and `nanoseconds` when system time was `system_time`.
+    SetTime { seconds: u64, nanoseconds: u32, system_time: u64 },
+    /// What the firmware left behind.
+    Firmware(Firmware),
+    /// A physical CPU's state and identifiers.
+    CpuInfo { cpu: u32 },
+    /// A physical CPU's model.
+    CpuVersion { cpu: u32 },
+    /// Enters a sleep state by writing the two PM1 control values.
+    Sleep { state: u32, pm1a: u16, pm1b: u16, flags: u32 },
+    /// Power management data of a processor.
+    PowerManagement(PowerManagement),
+    /// Brings a CPU up.
+    CpuOnline { cpu: u32 },
+    /// Takes a CPU down.
+    CpuOffline { cpu: u32 },
+    /// How many CPUs are parked.
+    ParkedCpus,
+    /// Parks CPUs.
+    ParkCpus { count: u32 },
+    /// Calls an EFI runtime service.
+    Efi { function: u32 },
+    /// Loads microcode.
+    Microcode { image: u64, len: u32 },
+    /// Reports a quirk of the board.
+    Quirk { id: u32 },
+    /// A frequency change of a CPU that Dom0 made itself.
+    FrequencyChange { cpu: u32, hertz: u64 },
+    /// A request that this hypervisor has no part for.
+    Other { command: u32 },
+}
+
+/// Kinds of firmware information.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
+pub enum Firmware {
+    /// A BIOS disk.
+    Disk { index: u32 },
+    /// The signature of a BIOS disk.
+    DiskSignature { index: u32 },
+    /// What the screen's BIOS read of the monitor.
+    Monitor { index: u32 },
+    /// EFI's tables.
+    Efi { index: u32 },
+    /// The keyboard's shift state.
+    Keyboard { index: u32 },
+    /// None of these.
+    Other,
+}
+
+/// Kinds of power management data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
+pub enum PowerManagement {
+    /// Performance, idle or throttling states.
+    States,
+    /// Capabilities to be agreed on: guest address of three words.
+    Capabilities { at: u64 },
+    /// None of these.
+    Other,
+}
+
+/// What goes back into the argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
+pub enum Answer {
+    /// Nothing.
+    None,
+    /// Of [`Request::CpuInfo`]; `found`: APIC and ACPI identifiers of a CPU that is online.
+    CpuInfo { max_present: u32, found: Option<(u32, u32)> },
+    /// Of [`Request::CpuVersion`].
+    CpuVersion { max_present: u32, vendor: [u8; 12], family: u32, model: u32, stepping: u32 },
+    /// Of [`Firmware::Keyboard`].
+    Keyboard { flags: u8 },
+    /// Of [`Request::ParkedCpus`].
+    Parked { count: u32 },
+}

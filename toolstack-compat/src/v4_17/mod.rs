@@ -1,0 +1,3 @@
+//! Xen 4.17.
+
+pub mod platform;

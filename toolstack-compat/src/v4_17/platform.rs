@@ -1,0 +1,130 @@
+//! `platform_op` of Xen 4.17 (public/platform.h, interface version 0x03000001).
+
+use crate::platform::{Answer, Firmware, PowerManagement, Request};
+use xen_abi::Errno;
+use xen_abi::platform::{
+    PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO, XEN_FW_DISK_MBR_SIGNATURE,
+    XEN_FW_EFI_INFO, XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID,
+    XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX, XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ,
+    XENPF_CORE_PARKING, XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP,
+    XENPF_FIRMWARE_INFO, XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION,
+    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32,
+    XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo,
+    XenpfMicrocodeUpdate, XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfSetProcessorPminfo,
+    XenpfSettime32, XenpfSettime64,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The member of the union that a command has.
+fn member<T: FromBytes>(op: &PlatformOp) -> Result<T, Errno> {
+    T::read_from_prefix(op.u.as_bytes()).map(|(value, _)| value).map_err(|_| Errno::EINVAL)
+}
+
+fn put<T: IntoBytes + Immutable>(op: &mut PlatformOp, value: &T) {
+    let bytes = value.as_bytes();
+    op.u.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+}
+
+/// Decodes an argument.
+///
+/// # Errors
+/// `EACCES`: of another interface version; `EINVAL`: impossible values.
+pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
+    if op.interface_version != XENPF_INTERFACE_VERSION {
+        return Err(Errno::EACCES);
+    }
+    Ok(match op.cmd {
+        XENPF_SETTIME32 => {
+            let m: XenpfSettime32 = member(op)?;
+            Request::SetTime { seconds: m.secs.into(), nanoseconds: m.nsecs, system_time: m.system_time }
+        }
+        XENPF_SETTIME64 => {
+            let m: XenpfSettime64 = member(op)?;
+            if m.mbz != 0 {
+                return Err(Errno::EINVAL);
+            }
+            Request::SetTime { seconds: m.secs, nanoseconds: m.nsecs, system_time: m.system_time }
+        }
+        XENPF_FIRMWARE_INFO => Request::Firmware(firmware(&member(op)?)),
+        XENPF_GET_CPUINFO => Request::CpuInfo { cpu: member::<XenpfPcpuinfo>(op)?.xen_cpuid },
+        XENPF_GET_CPU_VERSION => Request::CpuVersion { cpu: member::<XenpfPcpuVersion>(op)?.xen_cpuid },
+        XENPF_ENTER_ACPI_SLEEP => {
+            let m: XenpfEnterAcpiSleep = member(op)?;
+            Request::Sleep { state: m.sleep_state, pm1a: m.val_a, pm1b: m.val_b, flags: m.flags }
+        }
+        XENPF_SET_PROCESSOR_PMINFO => Request::PowerManagement(power_management(&member(op)?)),
+        XENPF_CPU_ONLINE => Request::CpuOnline { cpu: member::<XenpfCpuOl>(op)?.cpuid },
+        XENPF_CPU_OFFLINE => Request::CpuOffline { cpu: member::<XenpfCpuOl>(op)?.cpuid },
+        XENPF_CORE_PARKING => {
+            let m: XenpfCoreParking = member(op)?;
+            match m.type_ {
+                XEN_CORE_PARKING_GET => Request::ParkedCpus,
+                XEN_CORE_PARKING_SET => Request::ParkCpus { count: m.idle_nums },
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        XENPF_EFI_RUNTIME_CALL => Request::Efi { function: op.u[0] as u32 },
+        XENPF_MICROCODE_UPDATE => {
+            let m: XenpfMicrocodeUpdate = member(op)?;
+            Request::Microcode { image: m.data, len: m.length }
+        }
+        XENPF_PLATFORM_QUIRK => Request::Quirk { id: member::<XenpfPlatformQuirk>(op)?.quirk_id },
+        XENPF_CHANGE_FREQ => {
+            let m: XenpfChangeFreq = member(op)?;
+            Request::FrequencyChange { cpu: m.cpu, hertz: m.freq }
+        }
+        command => Request::Other { command },
+    })
+}
+
+fn firmware(info: &XenpfFirmwareInfo) -> Firmware {
+    let index = info.index;
+    match info.type_ {
+        XEN_FW_DISK_INFO => Firmware::Disk { index },
+        XEN_FW_DISK_MBR_SIGNATURE => Firmware::DiskSignature { index },
+        XEN_FW_VBEDDC_INFO => Firmware::Monitor { index },
+        XEN_FW_EFI_INFO => Firmware::Efi { index },
+        XEN_FW_KBD_SHIFT_FLAGS => Firmware::Keyboard { index },
+        _ => Firmware::Other,
+    }
+}
+
+fn power_management(info: &XenpfSetProcessorPminfo) -> PowerManagement {
+    match info.type_ {
+        XEN_PM_CX | XEN_PM_PX | XEN_PM_TX => PowerManagement::States,
+        XEN_PM_PDC => PowerManagement::Capabilities { at: info.u[0] },
+        _ => PowerManagement::Other,
+    }
+}
+
+/// Puts an answer into the argument it belongs to.
+pub fn encode(op: &mut PlatformOp, answer: &Answer) {
+    match *answer {
+        Answer::None => {}
+        Answer::CpuInfo { max_present, found } => {
+            let Ok(mut m) = member::<XenpfPcpuinfo>(op) else { return };
+            m.max_present = max_present;
+            m.flags = XEN_PCPU_FLAGS_INVALID;
+            if let Some((apic_id, acpi_id)) = found {
+                (m.flags, m.apic_id, m.acpi_id) = (XEN_PCPU_FLAGS_ONLINE, apic_id, acpi_id);
+            }
+            put(op, &m);
+        }
+        Answer::CpuVersion { max_present, vendor, family, model, stepping } => {
+            let Ok(mut m) = member::<XenpfPcpuVersion>(op) else { return };
+            (m.max_present, m.vendor_id) = (max_present, vendor);
+            (m.family, m.model, m.stepping) = (family, model, stepping);
+            put(op, &m);
+        }
+        Answer::Keyboard { flags } => {
+            let Ok(mut m) = member::<XenpfFirmwareInfo>(op) else { return };
+            m.u[0] = m.u[0] & !0xff | u64::from(flags);
+            put(op, &m);
+        }
+        Answer::Parked { count } => {
+            let Ok(mut m) = member::<XenpfCoreParking>(op) else { return };
+            m.idle_nums = count;
+            put(op, &m);
+        }
+    }
+}
