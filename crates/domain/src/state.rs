@@ -59,6 +59,8 @@ pub struct Static {
     pub machine: LockWord,
     /// Of the console's input.
     pub console: LockWord,
+    /// Of domain and vCPU slots.
+    pub domains: domains::Locks,
 }
 
 impl Static {
@@ -69,6 +71,7 @@ impl Static {
             tables: TableLocks::new(),
             machine: LockWord::new(),
             console: LockWord::new(),
+            domains: domains::Locks::new(),
         }
     }
 }
@@ -89,6 +92,8 @@ pub struct State {
     pub frames: Frames,
     /// Domain and vCPU slots.
     pub domains: domains::Region,
+    /// Their locks.
+    pub domain_locks: &'static domains::Locks,
     /// vCPU contexts.
     pub contexts: pv_cpu::Region,
     /// Event channels.
@@ -149,6 +154,7 @@ impl State {
             notices,
             logs,
             domains,
+            domain_locks: &locks.domains,
             contexts,
             frames,
             table_locks: &locks.tables,

@@ -6,16 +6,19 @@
 #![forbid(unsafe_code)]
 
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
-use vault::{Arena, Durable, GuestOwned, Tx, record};
+use vault::{Arena, Durable, GuestOwned, LockWord, Tx, record};
 
 /// vCPUs a domain may have (Xen's limit for PV is 8192; this one bounds the regions).
 pub const MAX_VCPUS_PER_DOMAIN: u32 = 128;
 
+/// Watchdogs a domain has.
+pub const WATCHDOGS: usize = 2;
+
 record! {
     /// One domain slot.
     ///
-    /// Lock: none yet is needed beyond the control interface's own: fields change while the domain is
-    /// being built, or by its own vCPU 0. Rebuild: nothing is derived.
+    /// Lock: [`Locks::of`] the slot; the control interface's own while the domain is being built.
+    /// Rebuild: nothing is derived.
     pub struct Domain {
         /// Whether the slot is in use: a [`Life`].
         life: Durable<u8>,
@@ -37,14 +40,16 @@ record! {
         pub charged: GuestOwned<u32>,
         /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.
         pub handle: [Durable<u64>; 2],
+        /// System times at which its watchdogs (`SCHEDOP_watchdog`) bite, ns; 0 for those not in use.
+        pub watchdogs: [Durable<u64>; WATCHDOGS],
     }
 }
 
 record! {
     /// One vCPU slot.
     ///
-    /// Lock: its own CPU while it runs; the domain's while it is down. Rebuild: `sched::rebuild` from
-    /// `state`.
+    /// Lock: [`Locks::of`] its domain for `state` and `initialised`, and for all while it is down; the
+    /// rest is its own CPU's while it runs. Rebuild: `sched::rebuild` from `state`.
     pub struct Vcpu {
         /// Whether it runs, waits or is down: a [`VcpuState`].
         state: Durable<u8>,
@@ -129,6 +134,29 @@ impl Vcpu {
     /// Changes where it stands.
     pub fn set_state(&self, tx: &mut Tx<'_>, state: VcpuState) {
         tx.set(&self.state, state as u8);
+    }
+}
+
+/// Locks of domain slots: derived, all free after a start. Nothing but
+/// the delivery lock of event channels is locked under one.
+#[derive(Debug)]
+pub struct Locks([LockWord; 64]);
+
+impl Locks {
+    /// Free locks.
+    pub const fn new() -> Self {
+        Self([const { LockWord::new() }; 64])
+    }
+
+    /// The lock of a slot.
+    pub fn of(&self, slot: DomainSlot) -> &LockWord {
+        &self.0[usize::from(slot.0) % self.0.len()]
+    }
+}
+
+impl Default for Locks {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -65,37 +65,25 @@ impl<M: GuestMemory> Events<'_, M> {
             wait(target.record);
             return None;
         };
-        self.change(at, |word| Some(word | PENDING))?;
-        self.link(target, at)
+        let word = self.change(at, |word| Some(word | PENDING))?;
+        self.link(target, word)
     }
 
-    /// Links a pending event into its queue unless it is masked or linked. `at` is where its event word is.
-    fn link(&self, target: &Target, at: Maddr) -> Option<VcpuSlot> {
+    /// Links a pending event into its queue unless it is masked or linked. `word` is its event word's value.
+    fn link(&self, target: &Target, word: u32) -> Option<VcpuSlot> {
+        if word & (MASKED | LINKED) != 0 {
+            return None;
+        }
         if target.vcpu.control.get() == 0 {
             wait(target.record);
             return None;
         }
         let binding = target.record.word.get();
-        let last = target.record.link.get();
-        let repaired = self.finish_last(target.domain, last);
         let queue = &target.vcpu.queue[usize::from(binding.priority()) % QUEUES];
-        let finished = self.finish(target.domain, target.slot, target.vcpu, binding.priority());
-        // Read only now: what was left unfinished may have been this very event.
-        if self.mem.load32(at) & (MASKED | LINKED) != 0 {
-            return repaired.or(finished);
-        }
+        debug_assert_eq!(linking_of(queue.get()), 0, "recovery repairs before it raises");
         queue.put(queue_word(tail_of(queue.get()), target.port));
         target.record.link.put(queue_id(binding.vcpu(), binding.priority()));
-        self.finish(target.domain, target.slot, target.vcpu, binding.priority()).or(repaired).or(finished)
-    }
-
-    /// Finishes what a crash left of the queue that a port's traced word names.
-    fn finish_last(&self, domain: &DomainEvents, last: u64) -> Option<VcpuSlot> {
-        if last & VALID == 0 {
-            return None;
-        }
-        let (slot, vcpu) = self.region.vcpu(domain, last as u32 & 0xffff).ok()?;
-        self.finish(domain, slot, vcpu, (last >> 16) as u8 & 15)
+        self.finish(target.domain, target.slot, target.vcpu, binding.priority())
     }
 
     /// Completes the link that a queue's traced word notes, if any: the event gets linked behind the tail
@@ -149,8 +137,9 @@ impl<M: GuestMemory> Events<'_, M> {
         self.upcall(slot, vcpu)
     }
 
-    /// The named repair of the FIFO words, run by recovery for every vCPU before a guest runs: links that
-    /// were cut in the middle are completed. Returns the vCPU if it must look at its events.
+    /// The named repair of the FIFO words: links that were cut in the middle are completed. Recovery runs it
+    /// for every vCPU when all logs are rolled back and *before* any outbox is drained: an event raised again
+    /// may go to another queue by now, and must not be in two. Returns the vCPU if it must look at its events.
     pub fn repair_fifo(&self, slot: VcpuSlot) -> Option<VcpuSlot> {
         let vcpu = self.region.vcpu_at(slot).ok()?;
         let owner = DomainSlot(vcpu.domain.get());
@@ -166,7 +155,7 @@ impl<M: GuestMemory> Events<'_, M> {
     pub(crate) fn unmask_fifo(&self, target: &Target) -> Option<VcpuSlot> {
         let at = self.event_word(target.domain, target.port)?;
         let word = self.change(at, |word| Some(word & !MASKED))?;
-        if word & PENDING == 0 { None } else { self.link(target, at) }
+        if word & PENDING == 0 { None } else { self.link(target, word & !MASKED) }
     }
 
     pub(crate) fn clear_fifo(&self, domain: &DomainEvents, port: u32) {

@@ -23,7 +23,8 @@
 //! - **FIFO** (`repair_fifo`): before an event is linked its port is noted as *linking* in the queue's
 //!   [`Traced`] word, and the note is dropped only after the event can be reached, the ready bit is set and
 //!   the upcall is pending. A leftover note means a link cut in the middle: linking the noted port again
-//!   to the noted tail is harmless at every point, and [`Events::raise`] and [`Events::repair_fifo`] do so.
+//!   to the noted tail is harmless at every point. [`Events::repair_fifo`] does so for every vCPU, after
+//!   roll-back and before any outbox is drained.
 //! - **BUSY** is never set here. It would make a guest spin, for ever if the hypervisor died before
 //!   clearing it. The exchange of a link is retried a bounded number of times instead; a guest that makes
 //!   all of them fail loses its own events.

@@ -140,3 +140,55 @@ fn scribbled_words_harm_nobody() {
         assert_eq!(audit(&w.region), Ok(()));
     }
 }
+
+#[test]
+fn a_tail_that_moved_takes_nobody_along() {
+    let mut w = World::new();
+    for op in [Op::InitControl(1, 0), Op::ExpandArray(1)] {
+        assert_eq!(w.run(op), Answer::Value(0));
+    }
+    for port in 1..4 {
+        assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(port));
+    }
+    w.run(Op::Send(1, 1));
+    assert_eq!(w.run(Op::Consume(1, 0)), Answer::Consumed([1].into()));
+    // Port 1 is the last known tail of queue 7, and now the only event of queue 0.
+    w.run(Op::SetPriority(1, 1, 0));
+    w.run(Op::SetPriority(1, 3, 0));
+    for port in 1..4 {
+        assert_eq!(w.run(Op::Send(1, port)), Answer::Value(0));
+    }
+    assert_eq!(w.run(Op::Consume(1, 0)), Answer::Consumed([1, 2, 3].into()));
+}
+
+#[test]
+fn a_closed_port_is_reborn_without_its_event() {
+    for fifo in [false, true] {
+        let mut w = World::new();
+        if fifo {
+            assert_eq!(w.run(Op::InitControl(1, 0)), Answer::Value(0));
+            assert_eq!(w.run(Op::ExpandArray(1)), Answer::Value(0));
+        }
+        assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+        w.run(Op::Mask(1, 1));
+        w.run(Op::Send(1, 1));
+        assert_eq!(w.events().is_pending(D, 1), Ok(true));
+        assert_eq!(w.run(Op::Close(1, 1)), Answer::Value(0));
+        assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+        assert_eq!(w.events().is_pending(D, 1), Ok(false), "fifo: {fifo}");
+    }
+}
+
+#[test]
+fn a_linked_port_is_not_reused() {
+    let mut w = World::new();
+    for op in [Op::InitControl(1, 0), Op::ExpandArray(1)] {
+        assert_eq!(w.run(op), Answer::Value(0));
+    }
+    assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+    w.run(Op::Send(1, 1));
+    w.run(Op::Close(1, 1));
+    assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(2), "the guest has not unlinked port 1 yet");
+    assert_eq!(w.run(Op::Consume(1, 0)), Answer::Consumed([].into()));
+    assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+}

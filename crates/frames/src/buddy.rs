@@ -146,12 +146,12 @@ impl Frames {
             return Err(NoMemory);
         }
         let list = self.list(slot);
+        tx.lock(&self.locks.heap);
         tx.lock(self.list_lock(slot));
         let pages = list.pages.get() + (1 << order);
         if limited && pages > list.max_pages.get() {
             return Err(NoMemory);
         }
-        tx.lock(&self.locks.heap);
         let mfn = self.take_block(tx, order, address_bits)?;
         for index in 0..1u32 << order {
             let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
@@ -255,10 +255,10 @@ impl Frames {
 
     /// Queues the return of a frame to the free lists as consequence of its last reference's end.
     pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
+        once.lock(&self.locks.heap);
         if let Some(slot) = owner.slot() {
             self.chain_delist(once, slot, mfn, frame);
         }
-        once.lock(&self.locks.heap);
         let raw = mfn.0 as u32;
         let zone = zone_of(raw);
         let old = self.heap.heads[zone][0].get();
@@ -276,6 +276,9 @@ impl Frames {
     /// Joins the first pair of free buddies found on `zone`'s list of `order` whose first entry has a
     /// free buddy of the same order. Returns whether it did.
     pub fn merge_one(&self, tx: &mut Tx<'_>, zone: usize, order: u32) -> bool {
+        if zone >= ZONES || order >= MAX_ORDER {
+            return false;
+        }
         tx.lock(&self.locks.heap);
         let mut at = self.heap.heads[zone][order as usize].get();
         for _ in 0..64 {
@@ -290,6 +293,12 @@ impl Frames {
             at = frame.next();
         }
         false
+    }
+
+    /// Whether a block of `order` below `2^address_bits` is free: a hint, no lock is taken.
+    pub fn has_block(&self, order: u32, address_bits: u32) -> bool {
+        let mut zones = 0..=zones_below(address_bits);
+        zones.any(|zone| self.heap.orders[zone].get().checked_shr(order).unwrap_or(0) != 0)
     }
 
     /// Joins one pair of free buddies smaller than `order` below `2^address_bits`, if it finds one.

@@ -50,9 +50,13 @@ impl Frames {
     ///
     /// # Errors
     /// [`FrameError::NotOwned`], also when the allocation is given up already, or was never the domain's
-    /// to give up (frames that the hypervisor shares with it).
+    /// to give up (frames that the hypervisor shares with it). [`FrameError::InUse`]: it is a page table
+    /// without users that must be unvalidated first.
     pub fn release(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
-        self.end_allocation(tx, mfn, owner, |_| Ok(()))
+        let dormant = |u: Usage| u.typed() == 0 && (u.is_validated() || u.is_in_work());
+        self.end_allocation(tx, mfn, owner, |u| {
+            if dormant(u) { Err(FrameError::InUse(u.kind())) } else { Ok(()) }
+        })
     }
 
     /// As [`release`](Self::release), for a frame that must have no use or mapping left: it is free after
@@ -188,6 +192,20 @@ impl Frames {
                 return;
             }
         }
+    }
+
+    /// Frees a frame that belongs to a domain without any reference to it: an undone reference was the last,
+    /// for the others were dropped before it was undone. Returns whether it was one. To be tried on a
+    /// domain's pages at its end, and by the background audit.
+    pub fn collect(&self, tx: &mut Tx<'_>, mfn: Mfn) -> bool {
+        let Some(frame) = self.frame(mfn) else { return false };
+        let old = frame.usage();
+        let lost = old.is_unreferenced() && old.owner().slot().is_some() && !old.is_validated();
+        if !lost || !tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
+            return false;
+        }
+        tx.publish(Self::put_ref(mfn));
+        true
     }
 
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.

@@ -40,18 +40,22 @@ pub struct Frames {
 }
 
 /// Locks of the frame table. Derived: made anew by every start, all free.
+///
+/// Order: the heap's before a list's. An outbox that ends frames of several domains then holds the heap's
+/// while it takes further lists', so that two of them cannot wait for each other; whoever holds a list's
+/// alone waits for nothing.
 #[derive(Debug)]
 pub struct Locks {
     /// Covers the free lists.
     pub heap: LockWord,
-    /// Cover the page lists, by domain slot.
-    pub lists: [LockWord; 64],
+    /// Cover the page lists, by domain slot; few, for one transaction may come to hold all of them.
+    pub lists: [LockWord; 8],
 }
 
 impl Locks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self { heap: LockWord::new(), lists: [const { LockWord::new() }; 64] }
+        Self { heap: LockWord::new(), lists: [const { LockWord::new() }; 8] }
     }
 }
 

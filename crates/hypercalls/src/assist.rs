@@ -6,9 +6,9 @@ use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::xen::{VMASST_CMD_DISABLE, VMASST_CMD_ENABLE};
 
-/// Types a 64-bit PV guest may use: 4gb_segments, its notification, writable page tables,
+/// Types a 64-bit PV guest may use: 4gb_segments, its notification, writable page tables, pae_extended_cr3,
 /// architectural_iopl, runstate_update_flag, m2p_strict.
-const VALID: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 32;
+pub(crate) const VALID: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 32;
 
 /// The hypercall: command, type.
 pub(crate) fn vm_assist<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {

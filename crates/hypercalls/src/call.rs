@@ -53,6 +53,8 @@ pub enum Outcome {
     Yield,
     /// As `Replied`, and the vCPU waits (its durable state says for what).
     Block,
+    /// As `Replied`, and the domain has ended ([`shut_down`](crate::shut_down)): Dom0's end is the machine's.
+    Shutdown,
     /// The domain is to be crashed.
     Crash(Crash),
 }
@@ -128,6 +130,14 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
         Outcome::Again
     }
 
+    /// Turns `ERESTART`, which no guest sees, into a repetition of the hypercall.
+    pub(crate) fn restartable(&mut self, result: CallResult) -> CallResult {
+        match result {
+            Err(Errno::ERESTART) => Ok(self.again(&[])),
+            result => result,
+        }
+    }
+
     /// Whether the caller is Dom0.
     pub fn is_privileged(&self) -> bool {
         self.state.domains.domain(self.domain).privileged.get()
@@ -179,6 +189,11 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
 /// The errno of a fault on a guest's buffer.
 pub(crate) fn fault(_: Fault) -> Errno {
     Errno::EFAULT
+}
+
+/// As [`mmu_errno`], for callers that run again when preempted: `ERESTART`.
+pub(crate) fn mmu_restart(e: MmuError) -> Errno {
+    if e == MmuError::Preempted { Errno::ERESTART } else { mmu_errno(e) }
 }
 
 /// The errno of a refused page-table operation; preemption is not one.

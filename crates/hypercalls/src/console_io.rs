@@ -17,7 +17,7 @@ const CHUNK: usize = 1024;
 const MOST_READ: usize = 128;
 
 /// The hypercall: command, count, buffer.
-pub(crate) fn console_io<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn console_io<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, count, ..] = call.args;
     call.privileged()?;
     // `count` is an unsigned int.
@@ -30,7 +30,7 @@ pub(crate) fn console_io<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) ->
     }
 }
 
-fn write<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, count: u64) -> CallResult {
+fn write<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, count: u64) -> CallResult {
     let buffer = call.args[2];
     loop {
         let done = call.done() * CHUNK as u64;
@@ -55,7 +55,7 @@ fn write<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, count: u64) -> Cal
     }
 }
 
-fn read<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, count: u64) -> CallResult {
+fn read<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, count: u64) -> CallResult {
     let input = call.state.console_input;
     if count == 0 || input.waiting() == 0 {
         return Ok(Outcome::Value(0));

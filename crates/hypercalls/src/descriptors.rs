@@ -11,10 +11,10 @@ use vault::{Apply, Tx};
 use xen_abi::Errno;
 
 /// Entries before the hypervisor's own (`FIRST_RESERVED_GDT_ENTRY`).
-const MAX_GDT_ENTRIES: u64 = 14 * 512;
+pub(crate) const MAX_GDT_ENTRIES: u64 = 14 * 512;
 const MAX_LDT_ENTRIES: u32 = 8192;
 
-fn check(raw: u64) -> Option<u64> {
+pub(crate) fn check(raw: u64) -> Option<u64> {
     descriptor::check(raw).ok()
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn set_gdt<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
 }
 
 /// Puts the new frames in the context and drops the references to the old ones.
-fn replace(tx: &mut Tx<'static>, words: &'static [vault::Durable<Mfn>], frames: &[Mfn]) {
+pub(crate) fn replace(tx: &mut Tx<'static>, words: &'static [vault::Durable<Mfn>], frames: &[Mfn]) {
     for (index, word) in words.iter().enumerate() {
         let (old, new) = (word.get(), frames.get(index).copied().unwrap_or(Mfn(0)));
         if old != Mfn(0) {
@@ -65,17 +65,8 @@ pub(crate) fn set_ldt<M: GuestMemory + 'static, A: Apply>(
     if entries > MAX_LDT_ENTRIES || base & 0xfff != 0 && entries > 0 {
         return Err(Errno::EINVAL);
     }
-    let count = (entries as usize).div_ceil(512);
     let context = call.context;
-    let mut frames = [Mfn(0); 16];
-    for (index, frame) in frames[..count].iter_mut().enumerate() {
-        let va = base.checked_add(4096 * index as u64).ok_or(Errno::EINVAL)?;
-        let mapping = walk(call.memory, context.root_kernel.get(), Gva(va)).ok_or(Errno::EINVAL)?;
-        if !mapping.pte.is_present() {
-            return Err(Errno::EINVAL);
-        }
-        *frame = mapping.pte.mfn();
-    }
+    let (frames, count) = ldt_frames(call.memory, context.root_kernel.get(), base, entries)?;
     let mmu = call.state.mmu(call.memory);
     let mut install = |tx: &mut Tx<'static>| {
         replace(tx, &context.ldt, &frames[..count]);
@@ -86,6 +77,26 @@ pub(crate) fn set_ldt<M: GuestMemory + 'static, A: Apply>(
     };
     let owner = Owner::domain(call.domain);
     mmu.get_descriptors(call.j, &frames[..count], owner, &check, &mut install).map_err(mmu_errno)
+}
+
+/// The frames of an LDT of at most [`MAX_LDT_ENTRIES`], and how many, as `root` maps them now.
+pub(crate) fn ldt_frames<M: GuestMemory>(
+    memory: &M,
+    root: Mfn,
+    base: u64,
+    entries: u32,
+) -> Result<([Mfn; 16], usize), Errno> {
+    let count = (entries as usize).div_ceil(512);
+    let mut frames = [Mfn(0); 16];
+    for (index, frame) in frames.get_mut(..count).ok_or(Errno::EINVAL)?.iter_mut().enumerate() {
+        let va = base.checked_add(4096 * index as u64).ok_or(Errno::EINVAL)?;
+        let mapping = walk(memory, root, Gva(va)).ok_or(Errno::EINVAL)?;
+        if !mapping.pte.is_present() {
+            return Err(Errno::EINVAL);
+        }
+        *frame = mapping.pte.mfn();
+    }
+    Ok((frames, count))
 }
 
 /// The hypercall: machine address, descriptor.

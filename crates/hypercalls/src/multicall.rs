@@ -38,7 +38,7 @@ pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
             Outcome::Again => {
                 return Ok(call.again(&[(Reg::Rdi, at), (Reg::Rsi, count - index)]));
             }
-            Outcome::Yield | Outcome::Block => {
+            Outcome::Yield | Outcome::Block | Outcome::Shutdown => {
                 let left = count - index - 1;
                 if left == 0 {
                     call.j.change(|tx| Reply::Register.publish(tx, 0));

@@ -8,7 +8,7 @@ use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
-impl<M: GuestMemory, A: Apply> Call<'_, M, A> {
+impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
     /// Refuses sub-operation `sub` of hypercall `op` with `errno`, saying so on the console the first time
     /// this domain asks.
     ///
@@ -48,7 +48,7 @@ pub(crate) fn print(tx: &mut Tx<'_>, bytes: &[u8]) {
 }
 
 /// A hypercall that is not there, or whose family is not: the errno that callers of Xen know for it.
-pub(crate) fn refused<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> CallResult {
+pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> CallResult {
     let [first, ..] = call.args;
     match op {
         // The performance counters are not virtualised (`vpmu=off`, Xen's default).

@@ -2,9 +2,10 @@
 
 use crate::call::{Call, Outcome};
 use crate::{
-    assist, console_io, cpu_state, descriptors, mmu_update, mmuext, multicall, notice, physdev, trap_table,
+    assist, console_io, cpu_state, descriptors, memory_op, mmu_update, mmuext, multicall, notice, physdev,
+    trap_table, va_mapping, version,
 };
-use crate::{va_mapping, version};
+use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
 use vault::Apply;
 use xen_abi::hypercall as number;
@@ -36,7 +37,12 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::SET_DEBUGREG => cpu_state::set_debugreg(call),
         number::GET_DEBUGREG => cpu_state::get_debugreg(call),
         number::VM_ASSIST => assist::vm_assist(call),
+        number::EVENT_CHANNEL_OP => event_channel::event_channel_op(call),
+        number::SCHED_OP => sched_op::sched_op(call),
+        number::VCPU_OP => vcpu_op::vcpu_op(call),
+        number::SET_TIMER_OP => vcpu_op::set_timer_op(call),
         number::XEN_VERSION => version::xen_version(call),
+        number::MEMORY_OP => memory_op::memory_op(call),
         number::CONSOLE_IO => console_io::console_io(call),
         number::PHYSDEV_OP => physdev::physdev_op(call),
         _ => notice::refused(call, op),

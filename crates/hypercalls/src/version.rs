@@ -36,7 +36,7 @@ const CHANGESET: &str = concat!("Revenant ", env!("CARGO_PKG_VERSION"));
 const PAE_EXTENDED_CR3: u64 = 1 << 3;
 
 /// The hypercall: command, argument.
-pub(crate) fn xen_version<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+pub(crate) fn xen_version<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, at, ..] = call.args;
     let at = Gva(at);
     match command as u32 {
@@ -70,7 +70,7 @@ pub(crate) fn xen_version<M: GuestMemory, A: Apply>(call: &mut Call<'_, M, A>) -
 }
 
 /// Writes a text, cut off if need be, and zeros up to `N` bytes.
-fn text<const N: usize, M: GuestMemory, A: Apply>(
+fn text<const N: usize, M: GuestMemory + 'static, A: Apply>(
     call: &Call<'_, M, A>,
     at: Gva,
     text: &str,
@@ -95,7 +95,7 @@ fn compile_info() -> CompileInfo {
     }
 }
 
-fn features<M: GuestMemory, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> Result<(), Errno> {
+fn features<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> Result<(), Errno> {
     let mut info: FeatureInfo = call.memory.read(at).map_err(fault)?;
     if info.submap_idx != 0 {
         return Err(Errno::EINVAL);

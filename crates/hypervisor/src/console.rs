@@ -99,6 +99,21 @@ pub(crate) fn print_unlocked(args: fmt::Arguments<'_>) {
     }
 }
 
+/// Whether `port` belongs to the console.
+pub(crate) fn owns_port(port: u16) -> bool {
+    (COM1..COM1 + 8).contains(&port)
+}
+
+/// Dom0's console output: to the ring and the port as it is.
+pub(crate) fn guest_output(bytes: &[u8]) {
+    let log = LOG.lock();
+    log.ring().push(bytes);
+    if !DEFERRED.load(Ordering::Relaxed) {
+        send(*UART.lock(), bytes);
+        log.ring().set_drained();
+    }
+}
+
 /// Defers the port's output, or ends that and sends what is due.
 pub(crate) fn set_deferred(deferred: bool) {
     DEFERRED.store(deferred, Ordering::Relaxed);

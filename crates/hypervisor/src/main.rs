@@ -5,13 +5,22 @@
 extern crate alloc;
 
 mod boot;
+mod composition;
 mod console;
 mod devices;
+mod dom0;
 mod entry;
 mod faults;
 mod firmware;
+mod fpu_areas;
+mod guest;
 mod heap;
+mod inject;
 mod panic;
+mod pci_config;
+mod power;
+mod recovery;
+mod routes;
 mod sealed;
 mod selftest;
 mod smp;

@@ -54,6 +54,11 @@ pub(crate) fn sealed() -> &'static Sealed {
     unsafe { &*core::ptr::with_exposed_provenance(layout::SEALED as usize) }
 }
 
+/// Whether the record is there.
+pub(crate) fn is_mapped() -> bool {
+    MAPPED.load(Ordering::Relaxed)
+}
+
 /// Says that the record is there: once by boot, once by each start from a refreshed image copy.
 ///
 /// # Safety

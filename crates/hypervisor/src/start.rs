@@ -4,15 +4,16 @@ use boot_info::FreeRanges;
 use machine::control;
 
 use crate::console::log;
+use crate::guest::run;
 use crate::sealed::sealed;
-use crate::{boot, selftest, smp};
+use crate::{boot, composition, dom0, panic, power, selftest, smp};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
 
-/// Bytes of the vault for a machine with `ram`: 8 MiB and 32 bytes for each frame of the frame table.
+/// Bytes of the vault for a machine with `ram`: 8 MiB and 24 bytes for each frame of the frame table.
 pub(crate) fn vault_bytes(ram: &FreeRanges) -> u64 {
-    (8 << 20) + ram.end() / ids::FRAME_SIZE * 32
+    (8 << 20) + ram.end() / ids::FRAME_SIZE * 24
 }
 
 /// On CPU 0's own stack, in the final address space.
@@ -48,8 +49,18 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if let Some(what) = asked("boot-selftest=") {
         selftest::end(what);
     }
+    let system = composition::compose();
+    composition::load_entry_points();
+    if let Err(error) = dom0::create(system) {
+        log!("{error}");
+        if panic::no_reboot() {
+            control::halt();
+        }
+        power::restart();
+    }
+    composition::report(system);
     log!("Boot complete");
-    control::halt()
+    run::run_guests()
 }
 
 /// On each other CPU's own stack, as ready as CPU 0.

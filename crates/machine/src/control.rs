@@ -152,6 +152,12 @@ pub unsafe fn enable_features() -> Enabled {
     found
 }
 
+/// Turns interrupts off.
+pub fn disable_interrupts() {
+    // SAFETY: ring 0; nobody waits for them.
+    unsafe { x86::irq::disable() };
+}
+
 /// Waits for an interrupt with interrupts off: for ever, unless an NMI comes.
 pub fn halt() -> ! {
     loop {

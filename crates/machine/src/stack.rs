@@ -14,3 +14,12 @@ pub unsafe fn abandon_for(top: u64, then: extern "C" fn() -> !) -> ! {
             options(noreturn));
     }
 }
+
+/// The frame pointer of the caller.
+#[inline(always)]
+pub fn frame_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rbp", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}

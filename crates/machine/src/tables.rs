@@ -124,6 +124,22 @@ pub unsafe fn write(cpu: CpuId, frames: ids::Maddr) {
     unsafe { segment.write_volatile(tss(cpu)) };
 }
 
+/// Loads a guest's LDT of `entries` from the window of `cpu`'s block into this CPU; none without entries.
+pub fn set_ldt(cpu: CpuId, entries: u32) {
+    let page = percpu::block(cpu) + percpu::GDT_WINDOW + percpu::GDT_OWN_PAGE;
+    let index = u64::from((LDT_SELECTOR - 0xe000) >> 3);
+    let slot: *mut [u64; 2] = core::ptr::with_exposed_provenance_mut((page + 8 * index) as usize);
+    let descriptor = match entries {
+        0 => [0; 2],
+        _ => system_descriptor(percpu::block(cpu) + percpu::LDT_WINDOW, entries * 8 - 1, 2),
+    };
+    // SAFETY: this CPU's own GDT page, two entries that only LDTR refers to.
+    unsafe { slot.write_volatile(descriptor) };
+    let selector = if entries == 0 { 0 } else { LDT_SELECTOR };
+    // SAFETY: null, or the LDT descriptor just written.
+    unsafe { dtables::load_ldtr(SegmentSelector::from_raw(selector)) };
+}
+
 /// Writes gate `vector` of `cpu`'s IDT, whose frames start at `frames`, through the direct map (the CPU's own view
 /// of it is read-only).
 ///

@@ -6,6 +6,8 @@ use vault::{GuestOwned, record};
 pub mod vector {
     /// `syscall` instruction: a hypercall or a system call.
     pub const SYSCALL: u32 = 256;
+    /// The return to the guest faulted on its selectors.
+    pub const BAD_RETURN: u32 = 257;
     /// No entry: the last one is complete.
     pub const NONE: u32 = 512;
 }

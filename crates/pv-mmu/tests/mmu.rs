@@ -5,4 +5,6 @@ mod audit;
 mod world;
 
 mod crash;
+mod mutation;
+mod races;
 mod random;

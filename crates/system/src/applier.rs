@@ -2,7 +2,7 @@
 
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
-use ids::{Gva, Maddr, Mfn, VcpuSlot};
+use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode};
 use pv_mmu::{AdBits, apply_pte};
 use vault::{Apply, Effect, Once, kind};
@@ -47,6 +47,7 @@ impl<P: Platform> Apply for Applier<P> {
             kind::EVENT => {
                 let system = self.system;
                 system.state.events(platform).apply(effect, |vcpu| system.wake(vcpu));
+                system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
             }
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
             kind::FLUSH => platform.flush(match effect.a {

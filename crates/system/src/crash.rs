@@ -4,7 +4,7 @@ use crate::System;
 use crate::platform::{Platform, Power};
 use domains::Life;
 use hypercalls::Crash;
-use ids::{Gva, VcpuSlot};
+use ids::{DomainSlot, Gva, VcpuSlot};
 use pv_cpu::{Mode, Reg};
 
 impl<P: Platform> System<P> {
@@ -63,20 +63,23 @@ impl<P: Platform> System<P> {
     /// Ends a vCPU's domain for `reason`.
     pub(crate) fn shut_down(&'static self, vcpu: VcpuSlot, reason: u32) {
         let slot = self.state.domains.vcpu(vcpu).domain.get();
-        let record = self.state.domains.domain(slot);
         let mut journal = self.journal(vcpu);
+        // Whatever entry this comes from, nothing of it is left to be repeated.
+        journal.log().begin();
         journal.change(|tx| {
-            tx.set(&record.shutdown, reason + 1);
-            record.set_life(tx, Life::Shutdown);
+            hypercalls::shut_down(self.state, self.platform, tx, slot, reason);
+            tx.last();
         });
-        if record.privileged.get() {
-            self.end_machine(reason);
-        }
+        self.end_machine();
     }
 
-    /// Dom0 is gone: do to the machine what it asked for.
-    fn end_machine(&self, reason: u32) {
-        match reason {
+    /// If Dom0 is gone: does to the machine what it asked for.
+    pub(crate) fn end_machine(&self) {
+        let dom0 = self.state.domains.domain(DOM0);
+        if dom0.life() != Life::Shutdown {
+            return;
+        }
+        match dom0.shutdown.get().wrapping_sub(1) {
             domain_shutdown::POWEROFF => {
                 self.platform.log(format_args!("Hardware Dom0 halted: halting machine"));
                 self.platform.power(Power::Off);
@@ -93,8 +96,12 @@ impl<P: Platform> System<P> {
     }
 }
 
+/// Dom0's slot.
+const DOM0: DomainSlot = DomainSlot(0);
+
 /// Reasons of a shutdown (`SHUTDOWN_*`, public/sched.h).
 pub(crate) mod domain_shutdown {
     pub(crate) const POWEROFF: u32 = 0;
     pub(crate) const CRASH: u32 = 3;
+    pub(crate) const WATCHDOG: u32 = 4;
 }

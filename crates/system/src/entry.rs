@@ -20,6 +20,14 @@ impl<P: Platform> System<P> {
         self.journal_of(self.platform.cpu(), vcpu, false)
     }
 
+    /// The journal of this CPU without a bound on its transactions: for building Dom0.
+    pub fn journal_for_boot(&'static self) -> Journal<Applier<P>> {
+        let vcpu = VcpuSlot(0);
+        let context = self.state.contexts.context(vcpu);
+        let log = &self.state.logs[self.platform.cpu().0 as usize];
+        Journal::new(log, Applier { system: self, vcpu, context, again: false, fault: false }, u32::MAX)
+    }
+
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
     pub(crate) fn journal_of(
         &'static self,
@@ -105,10 +113,19 @@ impl<P: Platform> System<P> {
             reply: Reply::Register,
         };
         let number = u64::from(context.registers.error_code.get());
-        match hypercalls::dispatch(&mut call, number) {
+        let outcome = hypercalls::dispatch(&mut call, number);
+        if cfg!(feature = "trace-entries") {
+            let name = xen_abi::hypercall::name(number).unwrap_or("?");
+            let [a, b, c, ..] = call.args;
+            let rip = context.registers.get(Reg::Rip);
+            self.platform.log(format_args!("{name} {a:x} {b:x} {c:x} from {rip:x}: {outcome:x?}"));
+        }
+        match outcome {
             // A repetition overwrites the same register with the same result.
             Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
-            Outcome::Replied | Outcome::Again | Outcome::Yield | Outcome::Block => {}
+            Outcome::Replied | Outcome::Again | Outcome::Block => {}
+            Outcome::Yield => self.end_slice(),
+            Outcome::Shutdown => self.end_machine(),
             Outcome::Crash(why) => return Err(why),
         }
         // A result that could not be copied out is an error number, not a crash.
@@ -129,6 +146,10 @@ impl<P: Platform> System<P> {
         error: u32,
     ) -> Result<(), Crash> {
         let to = trap_bounce(context, vector, error).ok_or(Crash::Unhandled(vector))?;
+        if cfg!(feature = "trace-entries") {
+            let (rip, address) = (context.registers.get(Reg::Rip), self.platform.fault_address());
+            self.platform.log(format_args!("trap {vector} error {error:x} at {rip:x}, cr2 {address:x}"));
+        }
         self.bounce_to(j, vcpu, context, to)
     }
 

@@ -23,6 +23,8 @@ impl<P: Platform> System<P> {
                     }
                 }
                 None => {
+                    // A crash may have come between Dom0's end and the machine's.
+                    self.end_machine();
                     self.arm(cpu);
                     self.platform.idle();
                 }

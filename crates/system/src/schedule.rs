@@ -6,7 +6,7 @@ use crate::System;
 use crate::platform::Platform;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use domains::{Life, VcpuState};
-use ids::{CpuId, VcpuSlot};
+use ids::{CpuId, DomainSlot, VcpuSlot};
 
 /// vCPU slots the schedule has room for.
 const MAX_VCPUS: usize = 256;
@@ -69,6 +69,19 @@ impl<P: Platform> System<P> {
         }
     }
 
+    /// A port was raised: vCPUs that poll for it (`SCHEDOP_poll`) look again, for they want to know of masked
+    /// ports too. Whoever raises an event other than by an effect calls this after it.
+    pub fn wake_pollers(&self, domain: DomainSlot, port: u32) {
+        let Some(record) = self.state.domains.domains.get(usize::from(domain.0)) else { return };
+        let first = record.first_vcpu.get().0;
+        for slot in first..first + record.vcpus.get() {
+            let vcpu = self.state.domains.vcpu(VcpuSlot(slot));
+            if vcpu.state() == VcpuState::Polling && [0, port].contains(&vcpu.poll_port.get()) {
+                self.wake(VcpuSlot(slot));
+            }
+        }
+    }
+
     /// The next vCPU of this CPU that can run, after the one it ran last.
     pub(crate) fn pick(&'static self, cpu: CpuId) -> Option<VcpuSlot> {
         let total = self.state.domains.vcpus.len().min(MAX_VCPUS) as u32;
@@ -106,14 +119,21 @@ impl<P: Platform> System<P> {
             _ => upcall.pending && !upcall.masked || self.poll_is_over(vcpu),
         };
         if ready {
+            let record = self.state.domains.vcpu(vcpu);
             let mut journal = self.journal(vcpu);
             journal.log().begin();
             journal.change(|tx| {
-                self.state.domains.vcpu(vcpu).set_state(tx, VcpuState::Runnable);
+                tx.lock(self.state.domain_locks.of(record.domain.get()));
+                // Another vCPU may have taken it down.
+                if record.state() == state {
+                    record.set_state(tx, VcpuState::Runnable);
+                    tx.set(&record.poll_until, 0);
+                }
                 tx.last();
             });
+            return record.state() == VcpuState::Runnable;
         }
-        ready
+        false
     }
 
     /// Makes this CPU hold `vcpu`'s registers.

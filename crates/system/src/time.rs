@@ -1,9 +1,10 @@
 //! Time: guests' clocks and deadlines.
 
 use crate::System;
+use crate::crash::domain_shutdown;
 use crate::platform::Platform;
 use core::sync::atomic::{AtomicU64, Ordering};
-use domains::VcpuState;
+use domains::{Life, VcpuState};
 use ids::{CpuId, Maddr, VcpuSlot};
 use vault::Apply as _;
 use xen_abi::xen::VIRQ_TIMER;
@@ -161,7 +162,23 @@ impl<P: Platform> System<P> {
             if due(record.poll_until.get()) && record.state() == VcpuState::Polling {
                 self.wake(vcpu);
             }
+            if self.watchdogs(vcpu).any(due) {
+                self.shut_down(vcpu, domain_shutdown::WATCHDOG);
+            }
         }
+    }
+
+    /// Deadlines of the watchdogs that `vcpu`'s CPU looks after: those of its domain if it is the first vCPU.
+    fn watchdogs(&self, vcpu: VcpuSlot) -> impl Iterator<Item = u64> + use<P> {
+        let record = self.state.domains.vcpu(vcpu);
+        let domain = self.state.domains.domain(record.domain.get());
+        let first = record.initialised.get() && record.id.get().0 == 0 && domain.life() == Life::Alive;
+        domain.watchdogs.iter().filter(move |_| first).map(|word| word.get())
+    }
+
+    /// The running vCPU gives up the rest of its slice.
+    pub(crate) fn end_slice(&self) {
+        self.clocks.slice[self.platform.cpu().0 as usize].store(1, Ordering::Relaxed);
     }
 
     /// Sets this CPU's timer to the earliest deadline.
@@ -170,7 +187,8 @@ impl<P: Platform> System<P> {
         let mut runnable = 0;
         for vcpu in self.own_vcpus(cpu) {
             let record = self.state.domains.vcpu(vcpu);
-            for deadline in [record.deadline.get(), record.poll_until.get()] {
+            let own = [record.deadline.get(), record.poll_until.get()];
+            for deadline in own.into_iter().chain(self.watchdogs(vcpu)) {
                 if deadline != 0 {
                     earliest = earliest.min(deadline);
                 }

@@ -23,7 +23,8 @@ const DR7_RESET: u64 = 0x400;
 const XCR0_RESET: u64 = 1;
 
 impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
-    /// Validates the page tables as if the guest had made them. Their root is held by vCPU 0.
+    /// Validates the page tables as if the guest had made and pinned them. Their root is held by vCPU 0, and
+    /// by a pin that the guest drops once it has tables of its own.
     pub(super) fn validate_page_tables(&mut self) -> Result<(), BuildError> {
         let no_root = BuildError::Defect("it has no page tables");
         let (root, _) = page_tables::tables(self.plan).next().ok_or(no_root)?;
@@ -38,11 +39,13 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                 Ok(())
             });
             match validated {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(MmuError::Preempted) => self.go_on()?,
                 Err(_) => return Err(BuildError::Defect("its page tables are refused")),
             }
         }
+        let pinned = mmu.pin(self.j, root, 4, subject, |_| ());
+        pinned.map_err(|_| BuildError::Defect("its root table is refused as a pinned one"))
     }
 
     /// Whether more transactions are allowed.

@@ -281,16 +281,16 @@ impl World {
         }
     }
 
-    /// What recovery does: roll back or forward, forget what is derived, rebuild, repair, wake all.
+    /// What recovery does: forget what is derived, rebuild, roll back, repair, roll forward, wake all.
     pub(crate) fn recover(&mut self) {
         self.derived = Box::leak(Box::new(rebuild(&self.region)));
         self.log.roll_back();
-        let log = self.log;
-        log.drain(&mut self.effects());
         for vcpu in 0..8 {
             self.events().repair_fifo(VcpuSlot(vcpu));
             self.kicked.insert(vcpu);
         }
+        let log = self.log;
+        log.drain(&mut self.effects());
     }
 
     /// Runs an operation with a crash at step `at` and one at step `again` of the recovery. Returns whether it

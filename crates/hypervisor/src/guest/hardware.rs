@@ -227,8 +227,9 @@ impl Platform for Hardware {
         }
     }
     fn owns_port(&self, number: u16) -> bool {
-        let timer = sealed().facts.acpi.fadt.map_or(0, |fadt| fadt.pm_timer_port());
-        console::owns_port(number) || timer != 0 && (timer..timer.saturating_add(4)).contains(&number)
+        let timer = sealed().facts.acpi.fadt.and_then(|fadt| fadt.pm_timer);
+        console::owns_port(number)
+            || timer.is_some_and(|block| (block.port..block.port.saturating_add(4)).contains(&number))
     }
     fn load_user_gs(&self, selector: u16) {
         access::load_user_gs(selector);

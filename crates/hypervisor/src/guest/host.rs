@@ -89,9 +89,7 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
         DEBUG if from_guest => {
             let Some(context) = attached() else { return core::ptr::null() };
             put_general(context, frame);
-            for (index, value) in
-                (15..).zip([frame.rip, frame.cs, frame.rflags, frame.rsp, frame.ss])
-            {
+            for (index, value) in (15..).zip([frame.rip, frame.cs, frame.rflags, frame.rsp, frame.ss]) {
                 context.registers.set_index(index, value);
             }
             context.registers.error_code.set(0);

@@ -164,7 +164,7 @@ revenant_moved:
     .balign 64
     movabs [{percpu} + cpu * {stride} + {scratch}], rax
     mov rax, rsp
-    movabs rsp, offset {percpu} + cpu * {stride} + {frame}
+    movabs rsp, {percpu} + cpu * {stride} + {frame}
     mov rsp, [rsp]
     push 0xe02b
     push rax

@@ -23,14 +23,18 @@ pub(crate) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                     return Err(format!("block {mfn:#x} on list {order} says order {}", frame.block_order()));
                 }
                 if frame.preceding() != before {
-                    return Err(format!("free block {mfn:#x}: before it {:?}, not {before:?}", frame.preceding()));
+                    return Err(format!(
+                        "free block {mfn:#x}: before it {:?}, not {before:?}",
+                        frame.preceding()
+                    ));
                 }
                 for member in mfn..mfn + (1 << order) {
                     let bits = (64 - member.leading_zeros()) as usize;
                     if bits != zone {
                         return Err(format!("frame {member:#x} on zone {zone}"));
                     }
-                    let slot = free.get_mut(member as usize).ok_or(format!("block past the end {member:#x}"))?;
+                    let slot =
+                        free.get_mut(member as usize).ok_or(format!("block past the end {member:#x}"))?;
                     if std::mem::replace(slot, true) {
                         return Err(format!("frame {member:#x} is free twice"));
                     }

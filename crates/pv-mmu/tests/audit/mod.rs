@@ -28,6 +28,8 @@ pub(crate) struct Auditor<'a> {
     pub(crate) domains: u16,
     /// A device frame that may be mapped read-only, and one that may not be mapped.
     pub(crate) io_rules: (u64, u64),
+    /// Machine to physical: the owner's number where the tests allocate, all ones for free frames.
+    pub(crate) m2p: &'a [u64],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -85,6 +87,15 @@ impl Auditor<'_> {
 
     fn usage(&self, mfn: u64) -> Result<frames::Usage, String> {
         Ok(self.frames.frame(Mfn(mfn)).ok_or(format!("no frame {mfn:#x}"))?.usage())
+    }
+
+    /// Whether every entry of a table is counted and it must stay a table: it is validated, or was until a
+    /// crash undid its completion after somebody else had taken a reference.
+    fn is_good(&self, mfn: u64) -> bool {
+        self.frames.frame(Mfn(mfn)).is_some_and(|f| {
+            let u = f.usage();
+            u.is_validated() || u.is_in_work() && u.typed() > 1 && f.cursor.get() == 512
+        })
     }
 
     fn entry(&self, table: u64, index: u64) -> u64 {
@@ -148,12 +159,15 @@ impl Auditor<'_> {
             return wrong(&format!("{} general references expected", c.refs));
         }
         if usage.typed() != c.writable + tables + c.other + own {
-            return wrong(&format!("{} + {tables} + {} + {own} typed references expected", c.writable, c.other));
+            return wrong(&format!(
+                "{} + {tables} + {} + {own} typed references expected",
+                c.writable, c.other
+            ));
         }
         if c.writable > 0 && (tables + c.other + own > 0 || usage.kind() != Kind::Writable) {
             return wrong("writable and something else");
         }
-        if tables > 0 && (level == 0 || c.table[level] != tables || !usage.is_validated()) {
+        if tables > 0 && (level == 0 || c.table[level] != tables || !self.is_good(mfn)) {
             return wrong("named by tables but not as a valid table of that level");
         }
         if usage.is_pinned() && level == 0 {
@@ -171,6 +185,10 @@ impl Auditor<'_> {
             None if usage.owner() == Owner::IO => !free && !alive,
             None => free && !alive,
         };
+        let wanted = owner.map_or(u64::MAX, |slot| slot.0.into());
+        if self.m2p[mfn as usize] != wanted {
+            return wrong(&format!("its M2P entry is {:#x}", self.m2p[mfn as usize]));
+        }
         if right { Ok(()) } else { wrong(&format!("owner {owner:?}, free {free}, listed {listed:?}")) }
     }
 
@@ -178,7 +196,7 @@ impl Auditor<'_> {
     fn walk(&self, table: u64, level: usize, owner: Owner) -> Outcome {
         let usage = self.usage(table)?;
         let bad = |what: &str| Err(format!("table {table:#x} of level {level}: {what}; {usage:?}"));
-        if level_of(usage.kind()) != level || usage.owner() != owner || !usage.is_validated() {
+        if level_of(usage.kind()) != level || usage.owner() != owner || !self.is_good(table) {
             return bad("reachable but not a valid table of its owner");
         }
         for index in 0..512 {

@@ -7,8 +7,8 @@ use frames::{Frames, Locks, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
 use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte};
-use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Apply, Arena, Effect, Journal, Log, Once, kind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use vault::{Apply, Arena, Effect, Journal, Log, Once, Phase, kind};
 
 /// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
 pub(crate) const FRAMES: usize = 72;
@@ -24,8 +24,6 @@ const VAULT_BYTES: usize = 48 << 10;
 pub(crate) struct Mutation {
     /// Kind of the effect.
     pub(crate) kind: u32,
-    /// Which of that kind from now on (counted down); it happens when this is 1.
-    pub(crate) nth: u32,
     /// Applied twice rather than not at all.
     pub(crate) twice: bool,
 }
@@ -34,7 +32,7 @@ pub(crate) struct Mutation {
 pub(crate) struct World {
     words: &'static [AtomicU64],
     pub(crate) memory: FakeMemory,
-    pub(crate) m2p: Vec<u64>,
+    m2p: Vec<AtomicU64>,
     pub(crate) frames: Frames,
     pub(crate) logs: &'static [Log],
     locks: &'static TableLocks,
@@ -42,7 +40,8 @@ pub(crate) struct World {
     slots: [u64; 16],
     pub(crate) known: Known,
     pub(crate) mutation: Mutation,
-    pub(crate) flushes: u64,
+    /// Which effect of the mutation's kind from now on, among those that matter, it strikes: at 1.
+    pub(crate) strikes: AtomicU32,
 }
 
 /// What [`World::save`] keeps.
@@ -75,7 +74,8 @@ pub(crate) fn subject(domain: u16) -> Subject {
 impl World {
     /// All RAM free.
     pub(crate) fn new() -> Self {
-        let words: &'static [AtomicU64] = (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let words: &'static [AtomicU64] =
+            (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
         let (frames, logs) = carve(words);
         let mut io = IoRanges::new(40);
         assert!(io.add(Mfn(IO_RULES.0), Mfn(IO_RULES.0), IoRule::ReadOnly));
@@ -83,7 +83,7 @@ impl World {
         let mut world = Self {
             words,
             memory: FakeMemory::new(FRAMES),
-            m2p: vec![u64::MAX; FRAMES],
+            m2p: (0..FRAMES).map(|_| AtomicU64::new(u64::MAX)).collect(),
             frames,
             logs,
             locks: Box::leak(Box::new(TableLocks::new())),
@@ -91,7 +91,7 @@ impl World {
             slots: std::array::from_fn(|i| 0xdead_0000_0000 + i as u64 * 0x1000 + 1),
             known: Known::default(),
             mutation: Mutation::default(),
-            flushes: 0,
+            strikes: AtomicU32::new(0),
         };
         world.boot();
         world
@@ -100,7 +100,7 @@ impl World {
     fn boot(&mut self) {
         let frames = self.frames;
         self.logs[0].begin();
-        let mut j = self.journal(0, 10, false);
+        let mut j = self.journal(0, 10);
         j.change(|tx| {
             frames.reserve_frames(tx, Mfn(IO_END), Mfn(RAM));
             frames.seed_frames(tx, Mfn(RAM), Mfn(FRAMES as u64));
@@ -117,20 +117,23 @@ impl World {
         }
     }
 
-    pub(crate) fn journal(&mut self, cpu: usize, budget: u32, again: bool) -> Journal<Effects<'_>> {
-        let effects = Effects {
+    fn effects(&self, again: bool) -> Effects<'_> {
+        Effects {
             frames: self.frames,
             memory: &self.memory,
-            m2p: &mut self.m2p,
-            flushes: &mut self.flushes,
-            mutation: &mut self.mutation,
+            m2p: &self.m2p,
+            mutation: self.mutation,
+            strikes: &self.strikes,
             again,
-        };
-        Journal::new(&self.logs[cpu], effects, budget)
+        }
+    }
+
+    fn journal(&self, cpu: usize, budget: u32) -> Journal<Effects<'_>> {
+        Journal::new(&self.logs[cpu], self.effects(false), budget)
     }
 
     /// The logic and a journal of `cpu`.
-    pub(crate) fn parts(&mut self, cpu: usize, budget: u32) -> (Mmu<'_, FakeMemory>, Journal<Effects<'_>>) {
+    pub(crate) fn parts(&self, cpu: usize, budget: u32) -> (Mmu<'_, FakeMemory>, Journal<Effects<'_>>) {
         let mmu = Mmu {
             frames: self.frames,
             memory: &self.memory,
@@ -138,15 +141,7 @@ impl World {
             io: &self.io,
             hypervisor_slots: &self.slots,
         };
-        let effects = Effects {
-            frames: self.frames,
-            memory: &self.memory,
-            m2p: &mut self.m2p,
-            flushes: &mut self.flushes,
-            mutation: &mut self.mutation,
-            again: false,
-        };
-        (mmu, Journal::new(&self.logs[cpu], effects, budget))
+        (mmu, self.journal(cpu, budget))
     }
 
     pub(crate) fn audit(&mut self) -> Result<(), String> {
@@ -156,6 +151,7 @@ impl World {
             hypervisor_slots: &self.slots,
             domains: DOMAINS,
             io_rules: IO_RULES,
+            m2p: &self.m2p_words(),
         };
         auditor.check(&mut self.known)
     }
@@ -172,15 +168,37 @@ impl World {
         order.sort_by_key(|cpu| self.logs[*cpu].head().chained() == 0);
         for cpu in order {
             let log = &self.logs[cpu];
-            log.drain(&mut self.journal(cpu, 0, true).apply);
+            log.drain(&mut self.effects(true));
         }
+    }
+
+    /// References by frame, without those of pins and of work in progress: work that was
+    /// begun is no harm.
+    pub(crate) fn counts(&self) -> Vec<(u64, u64)> {
+        let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m))).map(|f| f.usage());
+        usages
+            .map(|u| (u.refs(), u.typed().wrapping_sub(u64::from(u.is_in_work() || u.is_pinned()))))
+            .collect()
+    }
+
+    /// A mistake of recovery: the newest undo entry of a CPU is forgotten. Returns whether there was one.
+    pub(crate) fn forget_undo(&self, cpu: usize) -> bool {
+        let head = self.logs[cpu].head();
+        if head.phase() != Phase::Undo || head.undo() == 0 {
+            return false;
+        }
+        let at = (std::ptr::from_ref(&self.logs[cpu]) as usize - self.words.as_ptr() as usize) / 8;
+        // The head is the log's first word, its undo count starts at bit 3.
+        self.words[at].fetch_sub(1 << 3, Ordering::Relaxed);
+        assert_eq!(self.logs[cpu].head().undo() + 1, head.undo());
+        true
     }
 
     pub(crate) fn save(&self) -> Saved {
         Saved {
             words: self.words.iter().map(|w| w.load(Ordering::Relaxed)).collect(),
             memory: self.memory_words(),
-            m2p: self.m2p.clone(),
+            m2p: self.m2p_words(),
             known: self.known.clone(),
         }
     }
@@ -192,11 +210,17 @@ impl World {
         for (i, value) in saved.memory.iter().enumerate() {
             self.memory.store64(Maddr(i as u64 * 8), *value);
         }
-        self.m2p.clone_from(&saved.m2p);
+        for (word, value) in self.m2p.iter().zip(&saved.m2p) {
+            word.store(*value, Ordering::Relaxed);
+        }
         self.known = saved.known.clone();
         // Locks are derived: a crash left some held.
         (self.frames, self.logs) = carve(self.words);
         self.locks = Box::leak(Box::new(TableLocks::new()));
+    }
+
+    fn m2p_words(&self) -> Vec<u64> {
+        self.m2p.iter().map(|w| w.load(Ordering::Relaxed)).collect()
     }
 
     fn memory_words(&self) -> Vec<u64> {
@@ -206,8 +230,13 @@ impl World {
     /// What a run with a crash and one without must have in common.
     pub(crate) fn outcome(&self) -> (Vec<String>, Vec<u64>, Vec<u64>, u64) {
         let usages = (0..FRAMES as u64).filter_map(|m| self.frames.frame(Mfn(m)));
-        let usages = usages.map(|f| format!("{:?} cursor {}", f.usage(), f.cursor.get())).collect();
-        (usages, self.memory_words(), self.m2p.clone(), self.frames.heap().free_frames())
+        // The kind of a page that is used as nothing is a memory: a repetition may have mapped it once more.
+        let usages = usages.map(|f| match f.usage() {
+            u if u.typed() == 0 && !u.is_validated() => format!("{:?} refs {}", u.owner(), u.refs()),
+            u => format!("{u:?} cursor {}", f.cursor.get()),
+        });
+        let usages = usages.collect();
+        (usages, self.memory_words(), self.m2p_words(), self.frames.heap().free_frames())
     }
 }
 
@@ -215,13 +244,28 @@ impl World {
 pub(crate) struct Effects<'w> {
     frames: Frames,
     memory: &'w FakeMemory,
-    m2p: &'w mut Vec<u64>,
-    flushes: &'w mut u64,
-    mutation: &'w mut Mutation,
+    m2p: &'w [AtomicU64],
+    mutation: Mutation,
+    strikes: &'w AtomicU32,
     again: bool,
 }
 
 impl Effects<'_> {
+    /// Whether the mutation of this effect makes a difference at all.
+    fn matters(&self, e: &Effect) -> bool {
+        let usage = self.frames.frame(Mfn(e.a)).map(|f| f.usage());
+        match e.kind {
+            kind::PUT_REF if self.mutation.twice => usage.is_some_and(|u| u.refs() > 1),
+            kind::PUT_TYPED if self.mutation.twice => usage.is_some_and(|u| u.typed() > 1),
+            kind::PTE => {
+                let held = |entry: u64| if entry & 1 == 0 { 0 } else { entry & 0x000f_ffff_ffff_f003 };
+                held(self.memory.load64(Maddr(e.a))) != held(e.b)
+            }
+            kind::M2P => self.m2p[e.a as usize].load(Ordering::Relaxed) != e.b,
+            _ => true,
+        }
+    }
+
     fn once(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
         match e.kind {
             kind::PUT_REF => self.frames.apply_put_ref(once, Mfn(e.a)),
@@ -231,8 +275,8 @@ impl Effects<'_> {
                 apply_pte(self.memory, Maddr(e.a), e.b, ad, self.again);
             }
             kind::GUEST_STORE => self.memory.store64(Maddr(e.a), e.b),
-            kind::M2P => self.m2p[e.a as usize] = e.b,
-            kind::FLUSH => *self.flushes += 1,
+            kind::M2P => self.m2p[e.a as usize].store(e.b, Ordering::Relaxed),
+            kind::FLUSH => {}
             other => panic!("effect {other}"),
         }
     }
@@ -240,9 +284,10 @@ impl Effects<'_> {
 
 impl Apply for Effects<'_> {
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
-        if self.mutation.nth > 0 && self.mutation.kind == e.kind {
-            self.mutation.nth -= 1;
-            if self.mutation.nth == 0 {
+        let left = self.strikes.load(Ordering::Relaxed);
+        if left > 0 && self.mutation.kind == e.kind && self.matters(e) {
+            self.strikes.store(left - 1, Ordering::Relaxed);
+            if left == 1 {
                 if !self.mutation.twice {
                     return;
                 }

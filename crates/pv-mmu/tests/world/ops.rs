@@ -33,21 +33,60 @@ impl Random {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Allocate { domain: u16, order: u32 },
+    Allocate {
+        domain: u16,
+        order: u32,
+    },
     /// The guest gives a frame back: its allocation reference goes.
-    Free { mfn: u64 },
+    Free {
+        mfn: u64,
+    },
     /// A guest writes its own page: words at random places.
-    Fill { domain: u16, mfn: u64, words: Vec<(u64, u64)> },
-    Pin { domain: u16, mfn: u64, level: u32 },
-    Unpin { domain: u16, mfn: u64 },
+    Fill {
+        domain: u16,
+        mfn: u64,
+        words: Vec<(u64, u64)>,
+    },
+    Pin {
+        domain: u16,
+        mfn: u64,
+        level: u32,
+    },
+    Unpin {
+        domain: u16,
+        mfn: u64,
+    },
     /// `leaves`: whose frames the entry may name.
-    Update { domain: u16, leaves: u16, at: u64, new: u64, keep: bool },
-    Leaf { domain: u16, at: u64, new: Option<u64> },
-    Base { domain: u16, mfn: u64 },
-    DropBase { mfn: u64 },
-    Segments { domain: u16, mfn: u64 },
-    DropSegments { mfn: u64 },
-    Merge { zone: usize, order: u32 },
+    Update {
+        domain: u16,
+        leaves: u16,
+        at: u64,
+        new: u64,
+        keep: bool,
+    },
+    Leaf {
+        domain: u16,
+        at: u64,
+        new: Option<u64>,
+    },
+    Base {
+        domain: u16,
+        mfn: u64,
+    },
+    DropBase {
+        mfn: u64,
+    },
+    Segments {
+        domain: u16,
+        mfn: u64,
+    },
+    DropSegments {
+        mfn: u64,
+    },
+    Merge {
+        zone: usize,
+        order: u32,
+    },
 }
 
 /// What a frame is mostly used as in the streams, so that deep trees come about: a level, or 0.
@@ -67,7 +106,9 @@ fn frame_of_role(r: &mut Random, level: u32) -> u64 {
 fn entry(r: &mut Random, level: u32) -> u64 {
     let mfn = frame_of_role(r, level - 1);
     let mut flags = if r.chance(85) { Pte::P } else { 0 };
-    for (bit, percent) in [(Pte::RW, 60), (Pte::US, 60), (Pte::A, 30), (Pte::D, 20), (Pte::G, 5), (Pte::NX, 20)] {
+    for (bit, percent) in
+        [(Pte::RW, 60), (Pte::US, 60), (Pte::A, 30), (Pte::D, 20), (Pte::G, 5), (Pte::NX, 20)]
+    {
         flags |= if r.chance(percent) { bit } else { 0 };
     }
     if level > 1 && r.chance(2) {
@@ -101,7 +142,13 @@ pub(crate) fn random_op(r: &mut Random) -> Op {
         60..80 => {
             let leaves = if domain == 0 && r.chance(20) { 1 } else { domain };
             let new = if r.chance(25) { 0 } else { entry(r, level) };
-            Op::Update { domain, leaves, at: entry_at(mfn % FRAMES as u64, place(r)), new, keep: r.chance(30) }
+            Op::Update {
+                domain,
+                leaves,
+                at: entry_at(mfn % FRAMES as u64, place(r)),
+                new,
+                keep: r.chance(30),
+            }
         }
         80..86 => {
             let new = r.chance(90).then(|| if r.chance(40) { 0 } else { entry(r, 1) });
@@ -138,8 +185,8 @@ pub(crate) const MAX_TRIES: u32 = 3000;
 
 impl World {
     /// One try of an operation, within an entry that the caller begins and ends.
-    pub(crate) fn attempt(&mut self, cpu: usize, op: &Op, budget: u32) -> Tried {
-        let known = self.known.clone();
+    pub(crate) fn attempt(&self, cpu: usize, op: &Op, budget: u32) -> Tried {
+        let known = &self.known;
         let (mmu, mut j) = self.parts(cpu, budget);
         let frames = mmu.frames;
         let usage = |mfn: u64| frames.frame(Mfn(mfn)).map(|f| f.usage());
@@ -172,7 +219,10 @@ impl World {
             Op::Fill { domain, mfn, ref words } => {
                 let free = usage(mfn).is_some_and(|u| {
                     let plain = u.kind() == Kind::Writable || u.typed() == 0;
-                    u.owner() == owner(domain) && plain && !u.is_in_work() && (u.kind().level().is_none() || !u.is_validated())
+                    u.owner() == owner(domain)
+                        && plain
+                        && !u.is_in_work()
+                        && (u.kind().level().is_none() || !u.is_validated())
                 });
                 if free {
                     for (index, value) in words {
@@ -197,7 +247,8 @@ impl World {
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;
                 let mut done = |tx: &mut vault::Tx<'static>, _| tx.advance(1);
-                mmu.update_leaf(&mut j, Maddr(at), AdBits::Replace, subject(domain), &mut rewrite, &mut done).into()
+                mmu.update_leaf(&mut j, Maddr(at), AdBits::Replace, subject(domain), &mut rewrite, &mut done)
+                    .into()
             }
             Op::Base { domain, mfn } => {
                 let mut then = |tx: &mut vault::Tx<'static>| {
@@ -207,7 +258,9 @@ impl World {
                 mmu.get_table(&mut j, Mfn(mfn), 4, subject(domain), None, &mut then).into()
             }
             Op::DropBase { mfn } => {
-                if known.typed.get(&mfn).copied().unwrap_or(0) == 0 || usage(mfn).is_none_or(|u| u.kind() != Kind::L4) {
+                if known.typed.get(&mfn).copied().unwrap_or(0) == 0
+                    || usage(mfn).is_none_or(|u| u.kind() != Kind::L4)
+                {
                     return Tried::Refused(MmuError::Invalid);
                 }
                 j.change(|tx| {
@@ -232,7 +285,9 @@ impl World {
                 got.into()
             }
             Op::DropSegments { mfn } => {
-                if known.typed.get(&mfn).copied().unwrap_or(0) == 0 || usage(mfn).is_none_or(|u| u.kind() != Kind::Descriptors) {
+                if known.typed.get(&mfn).copied().unwrap_or(0) == 0
+                    || usage(mfn).is_none_or(|u| u.kind() != Kind::Descriptors)
+                {
                     return Tried::Refused(MmuError::Invalid);
                 }
                 j.change(|tx| {
@@ -276,6 +331,19 @@ impl World {
 
     pub(crate) fn owners(&self) -> Vec<Option<frames::Owner>> {
         (0..FRAMES as u64).map(|m| self.frames.frame(Mfn(m)).map(|f| f.usage().owner())).collect()
+    }
+
+    /// The table that the entry of a live higher table names which an operation is to change.
+    pub(crate) fn table_below(&self, op: &Op) -> Option<u64> {
+        let Op::Update { at, .. } = *op else { return None };
+        let usage = self.frames.frame(Mfn(at >> 12))?.usage();
+        let entry = self.memory.load64(Maddr(at));
+        let named = usage.is_validated() && usage.kind().level() > Some(1) && entry & Pte::P != 0;
+        named.then_some(entry >> 12 & 0xff_ffff)
+    }
+
+    pub(crate) fn is_dormant(&self, mfn: u64) -> bool {
+        self.frames.frame(Mfn(mfn)).is_some_and(|f| f.usage().is_validated() && f.usage().typed() == 0)
     }
 
     /// One entry of a guest: a try, and the books. Says how it ended.

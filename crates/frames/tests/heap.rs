@@ -1,0 +1,411 @@
+//! The heap and the page lists: random streams, crashes at every step, and two CPUs that stop at once.
+
+#[path = "../../pv-mmu/tests/audit/heap.rs"]
+mod heap;
+
+use frames::{Frames, Heap, Kind, Locks, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory, Owner};
+use ids::{DomainSlot, Mfn};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vault::{Apply, Arena, Effect, Journal, Log, Once, Phase, kind};
+
+const FRAMES: usize = 1 << 12;
+const DOMAINS: u16 = 20;
+const D: DomainSlot = DomainSlot(1);
+
+struct Crash;
+
+#[derive(Clone, Copy)]
+struct Effects(Frames);
+
+impl Apply for Effects {
+    fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
+        match e.kind {
+            kind::PUT_REF => self.0.apply_put_ref(once, Mfn(e.a)),
+            kind::PUT_TYPED => self.0.apply_put_typed(once, Mfn(e.a)),
+            kind::M2P => {}
+            other => panic!("effect {other}"),
+        }
+    }
+}
+
+struct Machine {
+    words: &'static [AtomicU64],
+    frames: Frames,
+    locks: &'static Locks,
+    logs: &'static [Log],
+}
+
+#[expect(unsafe_code, reason = "an arena over memory that can be saved and restored")]
+fn carve(words: &'static [AtomicU64]) -> Machine {
+    // SAFETY: (1) leaked atomics, reached by records and by atomic loads and stores only; (2) zeroed at
+    // first, afterwards what this very sequence left.
+    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
+    let logs = arena.carve(2).expect("room for logs");
+    let locks: &'static Locks = Box::leak(Box::new(Locks::new()));
+    let frames = Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames");
+    Machine { words, frames, locks, logs }
+}
+
+impl Machine {
+    /// RAM from `start` on, in blocks as large as they come.
+    fn new(start: u64) -> Self {
+        let words = (0..(160 << 10) / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let machine = carve(words);
+        let (frames, mut j) = (machine.frames, machine.journal(0));
+        machine.logs[0].begin();
+        let mut at = start;
+        while at < FRAMES as u64 {
+            at += j.change(|tx| frames.seed_frames(tx, Mfn(at), Mfn(FRAMES as u64)));
+        }
+        at = start;
+        while at < FRAMES as u64 {
+            at += j.change(|tx| frames.seed_block(tx, Mfn(at), Mfn(FRAMES as u64)));
+        }
+        j.change(|tx| (0..DOMAINS).for_each(|d| frames.set_max_pages(tx, DomainSlot(d), 3000)));
+        machine.logs[0].end();
+        machine.logs.iter().for_each(Log::begin);
+        machine
+    }
+
+    fn journal(&self, cpu: usize) -> Journal<Effects> {
+        Journal::new(&self.logs[cpu], Effects(self.frames), 0)
+    }
+
+    fn allocate(&self, cpu: usize, slot: DomainSlot, order: u32) -> Result<Mfn, NoMemory> {
+        self.journal(cpu).transaction(|tx| self.frames.allocate(tx, slot, order, 64))
+    }
+
+    fn put(&self, cpu: usize, mfn: Mfn) {
+        self.journal(cpu).change(|tx| tx.publish(Frames::put_ref(mfn)));
+    }
+
+    fn audit(&self) -> Result<(), String> {
+        heap::free_frames(&self.frames)?;
+        let listed = heap::page_lists(&self.frames, DOMAINS)?;
+        for (mfn, on) in listed.iter().enumerate() {
+            let usage = self.frames.frame(Mfn(mfn as u64)).ok_or("hole")?.usage();
+            if usage.owner().slot().is_some() && usage.is_unreferenced() {
+                return Err(format!("{mfn:#x} of nobody: {usage:?}, on list {on:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Vec<u64> {
+        self.words.iter().map(|w| w.load(Ordering::Relaxed)).collect()
+    }
+
+    fn restored(&self, saved: &[u64]) -> Self {
+        for (word, value) in self.words.iter().zip(saved) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        carve(self.words)
+    }
+
+    fn free(&self) -> u64 {
+        let heap: &Heap = self.frames.heap();
+        heap.free_frames()
+    }
+}
+
+fn quiet() {
+    std::panic::set_hook(Box::new(|info| {
+        if !info.payload().is::<Crash>() {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+/// Runs `f`, crashing at durable step `at`. Returns whether it crashed.
+fn crashes(at: u64, f: impl FnOnce()) -> bool {
+    let seen = Rc::new(Cell::new(0));
+    vault::step::arm(move || {
+        seen.set(seen.get() + 1);
+        if seen.get() == at {
+            panic_any(Crash);
+        }
+    });
+    let result = catch_unwind(AssertUnwindSafe(f));
+    vault::step::disarm();
+    match result {
+        Ok(()) => false,
+        Err(e) if e.is::<Crash>() => true,
+        Err(e) => std::panic::resume_unwind(e),
+    }
+}
+
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state >> 11
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Allocate(DomainSlot, u32, u32),
+    Own,
+    Shared(DomainSlot),
+    Put(Mfn),
+    Merge(usize, u32),
+}
+
+fn random_op(r: &mut u64, held: &[Mfn]) -> Op {
+    let slot = DomainSlot((next(r) % u64::from(DOMAINS)) as u16);
+    match next(r) % 10 {
+        0..3 => {
+            let order = if next(r).is_multiple_of(4) { next(r) as u32 % (MAX_ASSIGN_ORDER + 1) } else { 0 };
+            Op::Allocate(slot, order, [64, 22, 24][next(r) as usize % 3])
+        }
+        3 => Op::Own,
+        4 => Op::Shared(slot),
+        5..8 if !held.is_empty() => Op::Put(held[next(r) as usize % held.len()]),
+        _ => Op::Merge(next(r) as usize % 14, next(r) as u32 % (MAX_ORDER + 1)),
+    }
+}
+
+/// Runs one operation; the frames it allocated.
+fn run(m: &Machine, cpu: usize, op: Op) -> Vec<Mfn> {
+    let (frames, mut j) = (m.frames, m.journal(cpu));
+    let got = match op {
+        Op::Allocate(slot, order, bits) => {
+            let got = j.transaction(|tx| {
+                tx.advance(1);
+                frames.allocate(tx, slot, order, bits)
+            });
+            got.map(|mfn| (mfn, 1 << order))
+        }
+        Op::Own => j.transaction(|tx| frames.allocate_own(tx)).map(|mfn| (mfn, 1)),
+        Op::Shared(slot) => j.transaction(|tx| frames.allocate_shared(tx, slot)).map(|mfn| (mfn, 1)),
+        Op::Put(mfn) => {
+            m.put(cpu, mfn);
+            Err(NoMemory)
+        }
+        Op::Merge(zone, order) => {
+            j.change(|tx| frames.merge_one(tx, zone, order));
+            Err(NoMemory)
+        }
+    };
+    got.map_or(Vec::new(), |(mfn, count)| (mfn.0..mfn.0 + count).map(Mfn).collect())
+}
+
+#[test]
+fn streams_of_allocations_leak_nothing() {
+    for seed in 1..9u64 {
+        let mut r = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let m = Machine::new(1);
+        let all = m.free();
+        let mut held = Vec::new();
+        for step in 0..600 {
+            let op = random_op(&mut r, &held);
+            let got = run(&m, step % 2, op);
+            if let Op::Allocate(_, _, bits @ ..40) = op {
+                assert!(got.iter().all(|mfn| mfn.0 < 1 << (bits - 12)), "{op:?} gave {got:?}");
+            }
+            if let Op::Put(mfn) = op {
+                held.retain(|m| *m != mfn);
+            }
+            held.extend(got);
+            m.audit().unwrap_or_else(|e| panic!("seed {seed} step {step} {op:?}: {e}"));
+        }
+        held.into_iter().for_each(|mfn| m.put(0, mfn));
+        m.audit().expect("the end");
+        assert_eq!(m.free(), all);
+    }
+}
+
+/// The largest assignment from the largest block writes the most undo entries.
+#[test]
+fn the_largest_assignment_fits_a_transaction() {
+    let m = Machine::new(2048);
+    for order in 0..=MAX_ASSIGN_ORDER {
+        assert!(m.allocate(0, D, order).is_ok(), "order {order}");
+        m.audit().expect("lists");
+    }
+    assert_eq!(m.allocate(0, D, MAX_ASSIGN_ORDER + 1), Err(NoMemory));
+}
+
+/// One outbox may end frames of many domains (a privileged domain's page table goes).
+#[test]
+fn one_transaction_frees_frames_of_many_domains() {
+    let m = Machine::new(1);
+    let free = m.free();
+    let held: Vec<Mfn> =
+        (0..DOMAINS).map(|slot| m.allocate(0, DomainSlot(slot), 0).expect("memory")).collect();
+    m.journal(0).change(|tx| held.iter().for_each(|mfn| tx.publish(Frames::put_ref(*mfn))));
+    m.audit().expect("lists");
+    assert_eq!(m.free(), free);
+}
+
+/// A frame shared with a domain is not on its page list, before and after.
+#[test]
+fn a_shared_frame_leaves_the_page_list_alone() {
+    let m = Machine::new(1);
+    let pages: Vec<Mfn> = (0..3).map(|_| m.allocate(0, D, 0).expect("memory")).collect();
+    let shared = m.journal(0).transaction(|tx| m.frames.allocate_shared(tx, D)).expect("memory");
+    m.put(0, pages[1]);
+    m.put(0, shared);
+    m.audit().expect("lists");
+    assert_eq!(m.frames.list(D).pages(), 2);
+}
+
+/// Frames whose blocks cannot grow any more stay apart.
+#[test]
+fn the_largest_blocks_do_not_merge() {
+    let m = Machine::new(1);
+    for zone in 0..33 {
+        m.journal(0).change(|tx| assert!(!m.frames.merge_one(tx, zone, MAX_ORDER)));
+    }
+}
+
+#[test]
+fn merging_brings_large_blocks_back() {
+    let m = Machine::new(2048);
+    let held: Vec<Mfn> = (0..64).map(|_| m.allocate(0, D, 0).expect("memory")).collect();
+    held.into_iter().for_each(|mfn| m.put(0, mfn));
+    for order in 0..11 {
+        while m.journal(0).change(|tx| m.frames.merge_one(tx, 12, order)) {
+            m.audit().expect("lists");
+        }
+    }
+    assert_eq!(m.frames.heap().first(12, 11), Some(Mfn(2048)), "one block again");
+}
+
+#[test]
+fn a_crash_at_every_step_is_undone_or_finished() {
+    quiet();
+    let mut total = 0;
+    for seed in 1..4u64 {
+        let mut r = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut m = Machine::new(1);
+        let mut held = Vec::new();
+        for step in 0..60 {
+            let op = random_op(&mut r, &held);
+            let saved = m.save();
+            for at in 1.. {
+                m = m.restored(&saved);
+                if !crashes(at, || drop(run(&m, 0, op))) {
+                    break;
+                }
+                total += 1;
+                let restart = |m: &Machine| {
+                    m.logs[0].roll_back();
+                    m.logs[0].drain(&mut Effects(m.frames));
+                };
+                m = carve(m.words);
+                if crashes(1 + next(&mut r) % 10, || restart(&m)) {
+                    m = carve(m.words);
+                    restart(&m);
+                }
+                m.audit().unwrap_or_else(|e| panic!("seed {seed} step {step} {op:?} crash {at}: {e}"));
+            }
+            m = m.restored(&saved);
+            let got = run(&m, 0, op);
+            if let Op::Put(mfn) = op {
+                held.retain(|m| *m != mfn);
+            }
+            held.extend(got);
+        }
+    }
+    assert!(total > 1000, "{total} crashes");
+}
+
+/// Both CPUs stop while frames go back to the heap: one before its outbox, one in the consequences of its
+/// last reference. Recovery rolls all logs back first and takes up unfinished consequences before any
+/// other effect, for those read the lists that the consequences have half written.
+#[test]
+fn two_processors_stop_at_once() {
+    quiet();
+    let mut m = Machine::new(1);
+    let held: Vec<Mfn> = (0..4).map(|_| m.allocate(0, D, 0).expect("memory")).collect();
+    let saved = m.save();
+    let (mut both, mut wrong_order) = (0, 0);
+    for (first, second) in (1..40).flat_map(|a| (1..40).map(move |b| (a, b))) {
+        for in_order in [true, false] {
+            m = m.restored(&saved);
+            let free = m.free();
+            let stopped = crashes(first, || m.put(1, held[1]));
+            if !stopped || m.locks.heap.is_held() || m.locks.lists.iter().any(vault::LockWord::is_held) {
+                continue;
+            }
+            if !crashes(second, || m.put(0, held[2])) {
+                continue;
+            }
+            both += 1;
+            m = carve(m.words);
+            m.logs.iter().for_each(Log::roll_back);
+            let gone = m.logs.iter().filter(|l| l.head().phase() == Phase::Outbox).count() as u64;
+            let mut order = [&m.logs[1], &m.logs[0]];
+            if in_order {
+                order.sort_by_key(|log| log.head().chained() == 0);
+            }
+            order.iter().for_each(|log| log.drain(&mut Effects(m.frames)));
+            let right =
+                m.audit().and_then(|()| if m.free() >= free + gone { Ok(()) } else { Err("free".into()) });
+            if in_order {
+                right.unwrap_or_else(|e| panic!("{first} {second}: {e}"));
+            } else if right.is_err() {
+                wrong_order += 1;
+            }
+        }
+    }
+    assert!(both > 40, "{both} double stops");
+    assert!(wrong_order > 0, "the order of recovery matters");
+}
+
+/// A reference that is undone after all others went leaves its frame to nobody; that can be mended.
+#[test]
+fn a_frame_left_to_nobody_is_collected() {
+    let m = Machine::new(1);
+    let (free, mfn) = (m.free(), m.allocate(0, D, 0).expect("memory"));
+    let collect = |mfn| m.journal(0).change(|tx| m.frames.collect(tx, mfn));
+    assert!(!collect(mfn), "allocated");
+    let undone: Result<(), ()> = m.journal(0).transaction(|tx| {
+        m.frames.get_ref(tx, mfn, Owner::domain(D)).expect("allocated");
+        m.put(1, mfn);
+        Err(())
+    });
+    assert!(undone.is_err());
+    assert!(m.audit().is_err());
+    assert!(collect(mfn));
+    m.audit().expect("mended");
+    assert_eq!(m.free(), free);
+    assert!(!collect(mfn), "free");
+}
+
+/// Writable references of two processors commute, whichever of them is undone.
+#[test]
+fn an_undone_writable_reference_takes_nobody_elses_along() {
+    let m = Machine::new(1);
+    let mfn = m.allocate(0, D, 0).expect("memory");
+    let owner = Owner::domain(D);
+    let get = |cpu: usize| {
+        m.journal(cpu)
+            .transaction(|tx| m.frames.get_typed(tx, mfn, owner, Kind::Writable).map(drop))
+            .expect("a page");
+    };
+    let usage = || m.frames.frame(mfn).expect("a frame").usage();
+    let undone: Result<(), ()> = m.journal(0).transaction(|tx| {
+        let _ = m.frames.get_typed(tx, mfn, owner, Kind::Writable);
+        get(1);
+        Err(())
+    });
+    assert!(undone.is_err());
+    assert_eq!((usage().kind(), usage().typed()), (Kind::Writable, 1));
+    get(1);
+    let undone: Result<(), ()> = m.journal(0).transaction(|tx| {
+        let _ = m.frames.get_typed(tx, mfn, owner, Kind::Writable);
+        m.journal(1).change(|tx| {
+            tx.publish(Frames::put_typed(mfn));
+            tx.publish(Frames::put_typed(mfn));
+        });
+        Err(())
+    });
+    assert!(undone.is_err());
+    assert_eq!(usage().typed(), 0);
+    let begun = m.journal(0).transaction(|tx| m.frames.begin_work(tx, mfn, owner, Kind::L1));
+    assert_eq!(begun, Ok(()), "free for another use");
+}

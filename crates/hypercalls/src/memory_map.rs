@@ -1,0 +1,82 @@
+//! `XENMEM_machine_memory_map`: the firmware's map, and in its holes what Dom0 must not touch.
+
+use crate::call::{Call, fault};
+use boot_info::E820Entry as Fact;
+use guest_memory::GuestMemory;
+use ids::{FRAME_SHIFT, FRAME_SIZE, Gva, Mfn};
+use vault::Apply;
+use xen_abi::Errno;
+use xen_abi::e820::{E820_RESERVED, E820Entry};
+use xen_abi::memory::MemoryMap;
+
+const ENTRY_BYTES: u64 = 20;
+
+/// Where the next entry goes.
+struct Writer<'a, M> {
+    memory: &'a M,
+    buffer: u64,
+    room: u64,
+    count: u64,
+}
+
+impl<M: GuestMemory> Writer<'_, M> {
+    /// Writes one entry. One more than there are must fit, as in Xen.
+    fn put(&mut self, addr: u64, size: u64, kind: u32) -> Result<(), Errno> {
+        if self.room <= self.count + 1 {
+            return Err(Errno::EINVAL);
+        }
+        let at = self.buffer.checked_add(ENTRY_BYTES * self.count).ok_or(Errno::EFAULT)?;
+        self.memory.write(Gva(at), &E820Entry { addr, size, type_: kind }).map_err(fault)?;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// The hypercall's part.
+pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> Result<i64, Errno> {
+    call.privileged()?;
+    let at = Gva(call.args[1]);
+    let mut map: MemoryMap = call.memory.read(at).map_err(fault)?;
+    let facts = &call.state.facts.memory;
+    if (map.nr_entries as usize) < facts.iter().count() {
+        return Err(Errno::EINVAL);
+    }
+    let mut out = Writer { memory: call.memory, buffer: map.buffer, room: map.nr_entries.into(), count: 0 };
+    let mut next = 0;
+    for fact in facts.iter() {
+        let first = fact.start.0 >> FRAME_SHIFT;
+        if first > next {
+            hole(call, &mut out, next, first - 1)?;
+        }
+        out.put(fact.start.0, fact.len, fact.kind.0)?;
+        next = next.max(frame_after(fact));
+    }
+    hole(call, &mut out, next, call.state.io.max_mfn().saturating_sub(1))?;
+    map.nr_entries = out.count as u32;
+    call.memory.write(at, &map).map_err(fault)?;
+    Ok(0)
+}
+
+fn frame_after(fact: &Fact) -> u64 {
+    fact.start.0.saturating_add(fact.len).div_ceil(FRAME_SIZE)
+}
+
+/// Reserved entries for the frames of a hole that Dom0 may not map.
+fn hole<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    out: &mut Writer<'_, M>,
+    mut from: u64,
+    last: u64,
+) -> Result<(), Errno> {
+    while from <= last
+        && let Some((start, end)) = call.state.io.forbidden_in(Mfn(from), Mfn(last))
+    {
+        // A run up to the end of the address space is no hole: nothing comes behind it.
+        if end.0 + 1 >= call.state.io.max_mfn() {
+            return Ok(());
+        }
+        out.put(start.0 << FRAME_SHIFT, (end.0 - start.0 + 1) << FRAME_SHIFT, E820_RESERVED)?;
+        from = end.0 + 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! Reservations: `increase_reservation`, `populate_physmap`, `decrease_reservation`.
+//!
+//! The result is always the number of extents done, whatever stopped the rest, as in Xen. New frames
+//! never show what somebody else left in them: they are cleared, even those that were the domain's own,
+//! before the commit, when nobody can reach them.
+
+use crate::call::{Call, CallResult, Outcome};
+use crate::memory_op::COMMAND_BITS;
+use crate::reply::{MAX_INNER, copy_bytes};
+use crate::va_mapping::{DOMAIN, EVERYTHING};
+use frames::{MAX_ASSIGN_ORDER, NoMemory, Owner};
+use guest_memory::GuestMemory;
+use ids::{DomainSlot, Gva, Mfn};
+use pv_cpu::Reg;
+use vault::{Apply, Effect, Tx, kind};
+use xen_abi::memory::{
+    MemoryReservation, XENMEM_POPULATE_PHYSMAP, XENMEMF_ADDRESS_BITS_MASK, XENMEMF_POPULATE_ON_DEMAND,
+    XENMEMF_VNODE,
+};
+use zerocopy::IntoBytes;
+
+/// Largest extents that Xen lets Dom0 and other domains ask for (`memop-max-order`).
+const MAX_ORDER_DOM0: u32 = 18;
+const MAX_ORDER: u32 = 9;
+/// Single frames that one transaction hands out.
+const BATCH_OUT: usize = 8;
+/// Frames that one transaction takes back (its effects are bounded).
+const BATCH_IN: usize = 1 << MAX_ASSIGN_ORDER;
+/// Largest extent whose pieces the progress of one call can count.
+const MAX_ORDER_IN: u32 = 16;
+/// Pairs of free buddies joined for one allocation, at most.
+const MAX_MERGES: u32 = 1024;
+
+/// A request that may be carried out.
+struct Request {
+    slot: DomainSlot,
+    list: u64,
+    count: u64,
+    order: u32,
+    address_bits: u32,
+    populate: bool,
+}
+
+impl Request {
+    fn element(&self, index: u64) -> Option<Gva> {
+        index.checked_mul(8).and_then(|offset| self.list.checked_add(offset)).map(Gva)
+    }
+}
+
+/// The largest order that the caller may ask for.
+pub(crate) fn max_order<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> u32 {
+    if call.is_privileged() { MAX_ORDER_DOM0 } else { MAX_ORDER }
+}
+
+/// The width of the addresses wanted; 64: any.
+pub(crate) fn address_bits(mem_flags: u32) -> u32 {
+    match mem_flags & XENMEMF_ADDRESS_BITS_MASK {
+        0 => 64,
+        bits => bits,
+    }
+}
+
+fn request<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, start: u64) -> Option<Request> {
+    let raw: MemoryReservation = call.memory.read(Gva(call.args[1])).ok()?;
+    if raw.nr_extents > u64::from(u32::MAX >> COMMAND_BITS) || start >= raw.nr_extents {
+        return None;
+    }
+    let slot = call.domain_slot(raw.domid).ok()?;
+    let bits = address_bits(raw.mem_flags);
+    if bits <= ids::FRAME_SHIFT || raw.mem_flags & XENMEMF_VNODE != 0 || raw.extent_order > max_order(call) {
+        return None;
+    }
+    // Nothing is populated on demand for a PV domain.
+    if raw.mem_flags & XENMEMF_POPULATE_ON_DEMAND != 0 {
+        return None;
+    }
+    Some(Request {
+        slot,
+        list: raw.extent_start,
+        count: raw.nr_extents,
+        order: raw.extent_order,
+        address_bits: bits,
+        populate: false,
+    })
+}
+
+/// Runs the hypercall again from extent `index` on.
+fn resume<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, index: u64) -> Outcome {
+    let op = call.args[0] & ((1 << COMMAND_BITS) - 1);
+    call.again(&[(Reg::Rdi, op | index << COMMAND_BITS)])
+}
+
+/// Hands frames out: `op` says whether the list names the frame numbers they get.
+///
+/// Extents larger than [`MAX_ASSIGN_ORDER`] are refused like those that memory has no room for: the
+/// toolstack then asks for smaller ones.
+pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    op: u32,
+    start: u64,
+) -> CallResult {
+    let Some(mut request) = request(call, start) else { return Ok(Outcome::Value(start as i64)) };
+    request.populate = op == XENMEM_POPULATE_PHYSMAP;
+    let mut batch = if request.order == 0 { BATCH_OUT } else { 1 };
+    loop {
+        let index = start + call.done();
+        let left = (request.count - index).min(MAX_INNER - call.done());
+        if index == request.count {
+            return Ok(Outcome::Value(index as i64));
+        }
+        if left == 0 || call.j.spend().is_err() {
+            return Ok(resume(call, index));
+        }
+        make_room(call, request.order, request.address_bits);
+        let count = batch.min(left as usize);
+        match hand_out(call, &request, index, count) {
+            Ok(()) if !call.j.apply.take_fault() => {}
+            // What the guest was not told about does not count.
+            Ok(()) => return Ok(Outcome::Value(index as i64)),
+            Err(NoMemory) if batch > 1 => batch = 1,
+            Err(NoMemory) => return Ok(Outcome::Value(index as i64)),
+        }
+    }
+}
+
+/// Joins free buddies until a block of `order` is there, or no more join.
+pub(crate) fn make_room<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    order: u32,
+    bits: u32,
+) {
+    let frames = call.state.frames;
+    for _ in 0..MAX_MERGES {
+        if frames.has_block(order, bits) || !call.j.change(|tx| frames.merge_below(tx, order, bits)) {
+            return;
+        }
+    }
+}
+
+/// Hands out `count` extents in one transaction.
+fn hand_out<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    request: &Request,
+    index: u64,
+    count: usize,
+) -> Result<(), NoMemory> {
+    let mut gpfns = [0u64; BATCH_OUT];
+    if request.populate {
+        let at = request.element(index).ok_or(NoMemory)?;
+        call.memory.copy_in(at, gpfns[..count].as_mut_bytes()).map_err(|_| NoMemory)?;
+    }
+    let (frames, memory) = (call.state.frames, call.memory);
+    call.j.transaction(|tx| {
+        forget_translations(tx);
+        let mut mfns = [0u64; BATCH_OUT];
+        for (mfn, gpfn) in mfns[..count].iter_mut().zip(&gpfns) {
+            let first = frames.allocate(tx, request.slot, request.order, request.address_bits)?;
+            clear(memory, first, 1 << request.order);
+            if request.populate {
+                number(tx, first, *gpfn, 1 << request.order);
+            }
+            *mfn = first.0;
+        }
+        if request.list != 0
+            && let Some(at) = request.element(index)
+        {
+            copy_bytes(tx, at.0, mfns[..count].as_bytes());
+        }
+        tx.advance(count as u64);
+        Ok(())
+    })
+}
+
+/// Frames change hands: no processor may keep a translation to what they were.
+pub(crate) fn forget_translations(tx: &mut Tx<'_>) {
+    tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 });
+}
+
+/// Clears frames that nobody else can reach.
+pub(crate) fn clear<M: GuestMemory>(memory: &M, first: Mfn, count: u64) {
+    for mfn in first.0..first.0 + count {
+        memory.clear_frame(Mfn(mfn).maddr());
+    }
+}
+
+/// Gives adjacent frames adjacent frame numbers in the machine-to-physical table.
+pub(crate) fn number(tx: &mut Tx<'_>, first: Mfn, gpfn: u64, count: u64) {
+    for index in 0..count {
+        tx.publish(Effect { kind: kind::M2P, x: 0, a: first.0 + index, b: gpfn.wrapping_add(index) });
+    }
+}
+
+/// Takes frames back. A frame that is still mapped stays with the domain until it no longer is.
+pub(crate) fn shrink<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    start: u64,
+) -> CallResult {
+    let Some(request) = request(call, start) else { return Ok(Outcome::Value(start as i64)) };
+    if request.order > MAX_ORDER_IN {
+        return Ok(Outcome::Value(start as i64));
+    }
+    // Small extents go several at once, large ones in pieces; progress counts extents or pieces.
+    let pieces = 1 << request.order.saturating_sub(MAX_ASSIGN_ORDER);
+    let most = BATCH_IN >> request.order.min(MAX_ASSIGN_ORDER);
+    let mut batch = most;
+    loop {
+        let (index, piece) = (start + call.done() / pieces, call.done() % pieces);
+        if index == request.count {
+            return Ok(Outcome::Value(index as i64));
+        }
+        let room = MAX_INNER - call.done();
+        // A repetition goes on at a whole extent.
+        if piece == 0 && (room < pieces || call.j.spend().is_err()) {
+            return Ok(resume(call, index));
+        }
+        let count = batch.min((request.count - index) as usize).min(room as usize);
+        match take_back(call, &request, index, piece, count) {
+            Ok(true) => {}
+            Ok(false) => return Ok(resume(call, index)),
+            Err(Refused) if batch > 1 => batch = 1,
+            Err(Refused) => return Ok(Outcome::Value(index as i64)),
+        }
+    }
+}
+
+struct Refused;
+
+/// Takes back `count` whole extents, or piece `piece` of a large one, in one transaction. `Ok(false)`:
+/// something has to be finished first, and the entry has no more time for it.
+fn take_back<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    request: &Request,
+    index: u64,
+    piece: u64,
+    count: usize,
+) -> Result<bool, Refused> {
+    let mut firsts = [0u64; BATCH_IN];
+    let at = request.element(index).ok_or(Refused)?;
+    call.memory.copy_in(at, firsts[..count].as_mut_bytes()).map_err(|_| Refused)?;
+    let size = 1 << request.order.min(MAX_ASSIGN_ORDER);
+    let runs = firsts[..count].iter().map(|first| first.wrapping_add(piece << MAX_ASSIGN_ORDER));
+    let mfns = runs.flat_map(|first| (0..size).map(move |offset| Mfn(first.wrapping_add(offset))));
+    for mfn in mfns.clone() {
+        // Only between extents, so that a large one is never left half done.
+        if !retired(call, mfn) && piece == 0 {
+            return Ok(false);
+        }
+    }
+    let (frames, owner) = (call.state.frames, Owner::domain(request.slot));
+    call.j.transaction(|tx| {
+        for mfn in mfns {
+            frames.release(tx, mfn, owner).map_err(|_| Refused)?;
+        }
+        tx.advance(count as u64);
+        Ok(true)
+    })
+}
+
+/// Unvalidates a page table that nobody uses any more. False: it has not come to its end yet.
+pub(crate) fn retired<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, mfn: Mfn) -> bool {
+    let mmu = call.state.mmu(call.memory);
+    mmu.retire(call.j, mfn).is_ok()
+}

@@ -1,0 +1,38 @@
+//! The end of a domain's life, by itself, by the toolstack or by the hypervisor.
+
+use domain::State;
+use domains::Life;
+use guest_memory::GuestMemory;
+use ids::DomainSlot;
+use vault::{Effect, Tx, kind};
+use xen_abi::xen::VIRQ_DOM_EXC;
+
+/// Ends a domain for `reason` (`SHUTDOWN_*`), unless it noted another one before
+/// (`SCHEDOP_shutdown_code`); one that has ended already stays as it is. Its vCPUs leave their CPUs and Dom0
+/// is told. What Dom0's own end means for the machine is the composition's matter.
+pub fn shut_down<M: GuestMemory>(
+    state: &'static State,
+    memory: &'static M,
+    tx: &mut Tx<'static>,
+    slot: DomainSlot,
+    reason: u32,
+) {
+    let domain = state.domains.domain(slot);
+    tx.lock(state.domain_locks.of(slot));
+    if domain.life() != Life::Alive {
+        return;
+    }
+    if domain.shutdown.get() == 0 {
+        tx.set(&domain.shutdown, (reason & 0xff) + 1);
+    }
+    domain.set_life(tx, Life::Shutdown);
+    let first = domain.first_vcpu.get().0;
+    for vcpu in first..first + domain.vcpus.get().min(domains::MAX_VCPUS_PER_DOMAIN) {
+        tx.publish(Effect { kind: kind::KICK, x: vcpu, a: 0, b: 0 });
+    }
+    if !domain.privileged.get()
+        && let Some(event) = state.events(memory).global_virq_event(VIRQ_DOM_EXC)
+    {
+        tx.publish(event);
+    }
+}

@@ -1,0 +1,409 @@
+//! The first state of a PV vCPU, from a `vcpu_guest_context`.
+//!
+//! Several transactions, each of which may be repeated: what an earlier run has taken (descriptor tables,
+//! roots) is found in the context and replaced or kept; `initialised` is set by the last one. The FPU image
+//! is not taken over: a new vCPU has the FPU's initial state.
+
+use crate::assist;
+use crate::call::{Call, fault, mmu_restart};
+use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
+use core::mem::offset_of;
+use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
+use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
+use domains::{Vcpu, VcpuState};
+use frames::{Frames, Owner};
+use guest_memory::GuestMemory;
+use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
+use pv_cpu::{Context, Mode, Reg, vector};
+use pv_mmu::{MmuError, Subject};
+use vault::{Apply, Durable, Effect, LockWord, Tx, kind};
+use xen_abi::Errno;
+use xen_abi::arch::{
+    CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_ONLINE,
+    VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
+};
+use xen_abi::callback::{CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Trap table entries set by one transaction (three undo entries each).
+const TRAPS_AT_ONCE: usize = 64;
+const EFLAGS_FIXED: u64 = 1 << 1;
+const EFLAGS_IF: u64 = 1 << 9;
+const EFLAGS_IOPL: u64 = 3 << 12;
+const EFLAGS_VM: u64 = 1 << 17;
+const CR0_TS: u64 = 1 << 3;
+const DR7_INITIAL: u64 = 0x400;
+/// XCR0 after a reset: the x87 unit alone.
+const XCR0_INITIAL: u64 = 1;
+
+/// [`VcpuGuestContext`] from `flags` to the trap table.
+#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[repr(C)]
+struct Head {
+    flags: u64,
+    regs: CpuUserRegs,
+}
+
+/// [`VcpuGuestContext`] behind the trap table.
+#[derive(Clone, Copy, FromBytes, IntoBytes)]
+#[repr(C)]
+struct Tail {
+    ldt_base: u64,
+    ldt_entries: u64,
+    gdt_frames: [u64; 16],
+    gdt_entries: u64,
+    kernel_ss: u64,
+    kernel_sp: u64,
+    control: [u64; 8],
+    debug: [u64; 8],
+    event: u64,
+    failsafe: u64,
+    syscall: u64,
+    assists: u64,
+    fs_base: u64,
+    gs_base_kernel: u64,
+    gs_base_user: u64,
+}
+
+const HEAD_AT: u64 = offset_of!(VcpuGuestContext, flags) as u64;
+const TRAPS_AT: u64 = offset_of!(VcpuGuestContext, trap_ctxt) as u64;
+const TAIL_AT: u64 = offset_of!(VcpuGuestContext, ldt_base) as u64;
+const _: () = assert!(HEAD_AT as usize + size_of::<Head>() == TRAPS_AT as usize);
+const _: () = assert!(TAIL_AT as usize + size_of::<Tail>() == size_of::<VcpuGuestContext>());
+
+/// The vCPU that is initialised.
+struct Target {
+    domain: DomainSlot,
+    vcpu: VcpuSlot,
+    record: &'static Vcpu,
+    context: &'static Context,
+    lock: &'static LockWord,
+}
+
+/// Initialises vCPU `vcpu` of `domain` from the `vcpu_guest_context` at `at`; `done` runs in the last
+/// transaction.
+///
+/// # Errors
+/// `EEXIST`: it is initialised already; `EFAULT`; `EINVAL`: what the context asks for cannot be;
+/// `ERESTART`: the call has to be run again.
+pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    domain: DomainSlot,
+    vcpu: VcpuSlot,
+    at: Gva,
+    done: impl FnOnce(&mut Tx<'static>),
+) -> Result<(), Errno> {
+    let state = call.state;
+    let record = state.domains.vcpu(vcpu);
+    let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
+    let target = Target { domain, vcpu, record, context, lock };
+    if record.initialised.get() {
+        return Err(Errno::EEXIST);
+    }
+    let result = prepare(call, &target, at).and_then(|(head, tail)| {
+        // Only a CPU's own features may be switched on: those the caller has are.
+        let cr4 = tail.control[4] & CR4_GUEST & call.context.cr4.get();
+        call.j.transaction(|tx| {
+            target.begin(tx)?;
+            complete(call.state, &target, tx, &head, &tail, cr4);
+            done(tx);
+            Ok(())
+        })
+    });
+    match result {
+        Err(errno) if errno != Errno::ERESTART && errno != Errno::EEXIST => {
+            release(call, &target)?;
+            Err(errno)
+        }
+        result => result,
+    }
+}
+
+impl Target {
+    /// Locks the vCPU, which must not have been initialised meanwhile.
+    fn begin(&self, tx: &mut Tx<'static>) -> Result<(), Errno> {
+        tx.lock(self.lock);
+        if self.record.initialised.get() { Err(Errno::EEXIST) } else { Ok(()) }
+    }
+}
+
+/// All but the last transaction.
+fn prepare<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    at: Gva,
+) -> Result<(Head, Tail), Errno> {
+    let part = |offset| at.0.checked_add(offset).map(Gva).ok_or(Errno::EFAULT);
+    let head: Head = call.memory.read(part(HEAD_AT)?).map_err(fault)?;
+    let tail: Tail = call.memory.read(part(TAIL_AT)?).map_err(fault)?;
+    let ldt_entries = validate(&head, &tail)?;
+    set_traps(call, target, part(TRAPS_AT)?)?;
+    set_gdt(call, target, &tail)?;
+    set_root(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
+    set_root(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
+    set_ldt(call, target, tail.ldt_base, ldt_entries)?;
+    Ok((head, tail))
+}
+
+/// Checks what does not depend on frames; returns the LDT's entries.
+fn validate(head: &Head, tail: &Tail) -> Result<u32, Errno> {
+    let addresses = [
+        head.regs.rip,
+        head.regs.rsp,
+        tail.kernel_sp,
+        tail.fs_base,
+        tail.gs_base_kernel,
+        tail.gs_base_user,
+        tail.event,
+        tail.failsafe,
+        tail.syscall,
+    ];
+    let ldt_entries = u32::try_from(tail.ldt_entries).map_err(|_| Errno::EINVAL)?;
+    let without_user_tables = head.flags & VGCF_IN_KERNEL == 0 && tail.control[1] == 0;
+    if !addresses.into_iter().all(is_canonical)
+        || !is_ldt_okay(tail.ldt_base, ldt_entries)
+        || tail.gdt_entries > MAX_GDT_ENTRIES
+        || without_user_tables
+    {
+        return Err(Errno::EINVAL);
+    }
+    Ok(ldt_entries)
+}
+
+fn set_traps<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    at: Gva,
+) -> Result<(), Errno> {
+    let memory = call.memory;
+    for (index, traps) in target.context.traps.chunks(TRAPS_AT_ONCE).enumerate() {
+        let at = at.0 + (index * TRAPS_AT_ONCE * size_of::<TrapInfo>()) as u64;
+        call.j.transaction(|tx| {
+            target.begin(tx)?;
+            for (offset, trap) in (0..).step_by(size_of::<TrapInfo>()).zip(traps) {
+                let info: TrapInfo = memory.read(Gva(at + offset)).map_err(fault)?;
+                if !is_canonical(info.address) {
+                    return Err(Errno::EINVAL);
+                }
+                tx.set(&trap.address, Gva(info.address));
+                tx.set(&trap.cs, fix_selector(info.cs));
+                tx.set(&trap.flags, info.flags);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn set_gdt<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    tail: &Tail,
+) -> Result<(), Errno> {
+    let count = tail.gdt_entries.div_ceil(512) as usize;
+    let frames = tail.gdt_frames.map(Mfn);
+    let entries = tail.gdt_entries as u32;
+    let context = target.context;
+    take_descriptors(call, target, &frames[..count], |tx| {
+        replace(tx, &context.gdt, &frames[..count]);
+        tx.set(&context.gdt_entries, entries);
+    })
+}
+
+fn set_ldt<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    base: u64,
+    entries: u32,
+) -> Result<(), Errno> {
+    let context = target.context;
+    let (frames, count) = ldt_frames(call.memory, context.root_kernel.get(), base, entries)?;
+    take_descriptors(call, target, &frames[..count], |tx| {
+        replace(tx, &context.ldt, &frames[..count]);
+        tx.set(&context.ldt_base, Gva(base));
+        tx.set(&context.ldt_entries, entries);
+    })
+}
+
+/// Takes references to frames as descriptor tables for the vCPU.
+fn take_descriptors<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    frames: &[Mfn],
+    install: impl Fn(&mut Tx<'static>),
+) -> Result<(), Errno> {
+    let mut late = false;
+    let mut step = |tx: &mut Tx<'static>| match target.begin(tx) {
+        Ok(()) => install(tx),
+        // Somebody else initialised it: not for this one then.
+        Err(_) => {
+            frames.iter().for_each(|mfn| tx.publish(Frames::put_typed(*mfn)));
+            late = true;
+        }
+    };
+    let (mmu, owner) = (call.state.mmu(call.memory), Owner::domain(target.domain));
+    mmu.get_descriptors(call.j, frames, owner, &check, &mut step).map_err(mmu_restart)?;
+    if late { Err(Errno::EEXIST) } else { Ok(()) }
+}
+
+/// Takes a reference to a root table for the vCPU; 0 is no table, where there may be `none`.
+fn set_root<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    word: &'static Durable<Mfn>,
+    mfn: Mfn,
+    none: bool,
+) -> Result<(), Errno> {
+    if mfn != Mfn(0) && word.get() == mfn {
+        // An earlier run of this call took it.
+        return Ok(());
+    }
+    let mut old = Mfn(0);
+    let mut install = |tx: &mut Tx<'static>| {
+        target.begin(tx).map_err(|_| MmuError::Invalid)?;
+        old = word.get();
+        if old != Mfn(0) {
+            tx.publish(Frames::put_typed(old));
+        }
+        tx.set(word, mfn);
+        Ok(())
+    };
+    let mmu = call.state.mmu(call.memory);
+    let done = if none && mfn == Mfn(0) {
+        call.j.transaction(install)
+    } else {
+        let owner = Owner::domain(target.domain);
+        let io = call.state.domains.domain(target.domain).privileged.get();
+        let subject = Subject { tables: owner, leaves: owner, io };
+        mmu.get_table(call.j, mfn, 4, subject, None, &mut install)
+    };
+    done.map_err(mmu_restart)?;
+    mmu.retire(call.j, old).map_err(mmu_restart)
+}
+
+/// The last transaction: plain state, and the vCPU exists.
+fn complete(
+    state: &'static domain::State,
+    target: &Target,
+    tx: &mut Tx<'static>,
+    head: &Head,
+    tail: &Tail,
+    cr4: u64,
+) {
+    let context = target.context;
+    set_registers(context, &head.regs, tail);
+    let mode = if head.flags & VGCF_IN_KERNEL != 0 { Mode::Kernel } else { Mode::User };
+    context.set_mode(tx, mode);
+    context.gs_mode.set(mode as u8);
+    let masks = |flag| head.flags & flag != 0;
+    for (kind, callback) in context.callbacks.iter().enumerate() {
+        let (address, mask) = match kind as u16 {
+            CALLBACKTYPE_EVENT => (tail.event, false),
+            CALLBACKTYPE_FAILSAFE => (tail.failsafe, masks(VGCF_FAILSAFE_DISABLES_EVENTS)),
+            CALLBACKTYPE_SYSCALL => (tail.syscall, masks(VGCF_SYSCALL_DISABLES_EVENTS)),
+            _ => (0, false),
+        };
+        tx.set(&callback.address, Gva(address));
+        tx.set(&callback.mask, mask);
+    }
+    tx.set(&context.kernel_ss, u64::from(fix_selector(tail.kernel_ss as u16)));
+    tx.set(&context.kernel_sp, tail.kernel_sp);
+    tx.set(&context.task_switched, tail.control[0] & CR0_TS != 0);
+    tx.set(&context.iopl, ((head.regs.rflags & EFLAGS_IOPL) >> 12) as u8);
+    tx.set(&context.in_nmi, false);
+    tx.set(&context.cr4, cr4);
+    tx.set(&context.xcr0, XCR0_INITIAL);
+    for (number, word) in context.debug.iter().enumerate() {
+        let value = tail.debug[number];
+        // As on Xen a value that cannot be is left out.
+        tx.set(
+            word,
+            match number {
+                0..=3 => write_breakpoint(value).unwrap_or(0),
+                6 => write_dr6(value),
+                7 => write_dr7(value, cr4).map_or(DR7_INITIAL, |dr7| dr7.value),
+                _ => 0,
+            },
+        );
+    }
+    if target.record.id.get() == VcpuId(0) {
+        tx.set(&state.domains.domain(target.domain).assists, tail.assists & assist::VALID);
+    }
+    tx.set(&target.record.initialised, true);
+    if head.flags & VGCF_ONLINE != 0 {
+        target.record.set_state(tx, VcpuState::Runnable);
+        tx.publish(Effect { kind: kind::KICK, x: target.vcpu.0, a: 0, b: 0 });
+    }
+}
+
+/// The registers are the guest's own and nobody runs with them yet: they are set in place, again by a
+/// repetition.
+fn set_registers(context: &Context, regs: &CpuUserRegs, tail: &Tail) {
+    let r = &context.registers;
+    for (register, value) in [
+        (Reg::R15, regs.r15),
+        (Reg::R14, regs.r14),
+        (Reg::R13, regs.r13),
+        (Reg::R12, regs.r12),
+        (Reg::Rbp, regs.rbp),
+        (Reg::Rbx, regs.rbx),
+        (Reg::R11, regs.r11),
+        (Reg::R10, regs.r10),
+        (Reg::R9, regs.r9),
+        (Reg::R8, regs.r8),
+        (Reg::Rax, regs.rax),
+        (Reg::Rcx, regs.rcx),
+        (Reg::Rdx, regs.rdx),
+        (Reg::Rsi, regs.rsi),
+        (Reg::Rdi, regs.rdi),
+        (Reg::Rip, regs.rip),
+        (Reg::Cs, fix_selector(regs.cs).into()),
+        (Reg::Rflags, regs.rflags & !(EFLAGS_IOPL | EFLAGS_VM) | EFLAGS_IF | EFLAGS_FIXED),
+        (Reg::Rsp, regs.rsp),
+        (Reg::Ss, fix_selector(regs.ss).into()),
+    ] {
+        r.set(register, value);
+    }
+    r.error_code.set(0);
+    r.vector.set(vector::NONE);
+    for (word, selector) in context.selectors.iter().zip([regs.ds, regs.es, regs.fs, regs.gs]) {
+        word.set(selector);
+    }
+    context.fs_base.set(tail.fs_base);
+    context.gs_base[Mode::User as usize].set(tail.gs_base_user);
+    context.gs_base[Mode::Kernel as usize].set(tail.gs_base_kernel);
+    context.fpu_saved.set(0);
+}
+
+/// Gives back what a refused initialisation took.
+fn release<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+) -> Result<(), Errno> {
+    let context = target.context;
+    let roots = [&context.root_kernel, &context.root_user];
+    let tables = roots.map(|word| word.get());
+    call.j.transaction(|tx| {
+        target.begin(tx)?;
+        replace(tx, &context.gdt, &[]);
+        replace(tx, &context.ldt, &[]);
+        tx.set(&context.gdt_entries, 0);
+        tx.set(&context.ldt_entries, 0);
+        for word in roots {
+            if word.get() != Mfn(0) {
+                tx.publish(Frames::put_typed(word.get()));
+                tx.set(word, Mfn(0));
+            }
+        }
+        Ok(())
+    })?;
+    let mmu = call.state.mmu(call.memory);
+    for table in tables {
+        match mmu.retire(call.j, table) {
+            // What is left is done when somebody needs the frame.
+            Ok(()) | Err(MmuError::Preempted) => {}
+            Err(e) => return Err(mmu_restart(e)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! `event_channel_op`, `vcpu_op`, `sched_op` and `set_timer_op` on a fake machine: what each does, and why it
+//! refuses.
+
+mod events;
+mod init;
+mod sched;
+mod vcpu;
+mod world;

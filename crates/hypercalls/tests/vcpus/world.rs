@@ -1,0 +1,231 @@
+//! A small machine: Dom0 with three vCPUs and a guest with one, whose addresses are machine addresses.
+
+use domain::{Limits, State, Static};
+use domains::{Life, VcpuState};
+use events::NewDomain;
+use guest_memory::{FakeMemory, GuestMemory};
+use hypercalls::{Call, Outcome, Reply, dispatch};
+use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
+use pv_cpu::{Mode, Reg};
+use pv_mmu::IoRanges;
+use vault::{Apply, Arena, Effect, Journal, Once, kind};
+use xen_abi::Errno;
+use zerocopy::{Immutable, IntoBytes};
+
+const FRAMES: usize = 128;
+static FACTS: boot_info::BootFacts = boot_info::BootFacts::EMPTY;
+/// Where arguments lie.
+pub(crate) const ARGUMENT: u64 = 0x1000;
+/// vCPUs of the domains.
+pub(crate) const VCPUS: [u32; 2] = [3, 1];
+
+/// Applies effects; keeps what is only for the composition.
+pub(crate) struct Machine {
+    state: &'static State,
+    memory: &'static FakeMemory,
+    vcpu: VcpuSlot,
+    fault: bool,
+    pub(crate) kicked: Vec<u32>,
+    pub(crate) timers: Vec<u32>,
+}
+
+impl Apply for Machine {
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        let frames = &self.state.frames;
+        match effect.kind {
+            kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
+            kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
+            kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::GUEST_STORE if effect.x == 1 => self.memory.store8(Maddr(effect.a), effect.b as u8),
+            kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
+            kind::COPY_OUT => {
+                let mut bytes = vec![0; effect.b as usize];
+                once.read_bytes(effect.x as usize, &mut bytes);
+                self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
+            }
+            kind::EVENT => {
+                let kicked = &mut self.kicked;
+                self.state.events(self.memory).apply(effect, |vcpu| kicked.push(vcpu.0));
+            }
+            kind::KICK => self.kicked.push(effect.x),
+            kind::TIMER => self.timers.push(effect.x),
+            _ => {}
+        }
+    }
+
+    fn take_fault(&mut self) -> bool {
+        std::mem::take(&mut self.fault)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) state: &'static State,
+    pub(crate) memory: &'static FakeMemory,
+    pub(crate) now: u64,
+    pub(crate) kicked: Vec<u32>,
+    pub(crate) timers: Vec<u32>,
+    next_argument: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
+        let locks: &'static Static = Box::leak(Box::new(Static::new()));
+        let io = IoRanges::new(40);
+        let state = State::carve(&mut Arena::leak(1 << 21), limits, locks, &FACTS, io, [0; 16]).unwrap();
+        let state: &'static State = Box::leak(Box::new(state));
+        let memory = Box::leak(Box::new(FakeMemory::new(FRAMES)));
+        let mut world =
+            Self { state, memory, now: 1_000_000, kicked: vec![], timers: vec![], next_argument: ARGUMENT };
+        let (first, end) = (Mfn(16), Mfn(FRAMES as u64));
+        world.change(|tx| {
+            state.frames.seed_frames(tx, first, end);
+        });
+        let mut at = first;
+        while at < end {
+            at = world.change(|tx| Mfn(at.0 + state.frames.seed_block(tx, at, end)));
+        }
+        let mut first_vcpu = 0;
+        for (slot, count) in (0..).zip(VCPUS) {
+            world.create(DomainSlot(slot), VcpuSlot(first_vcpu), count);
+            first_vcpu += count;
+        }
+        world
+    }
+
+    fn create(&mut self, slot: DomainSlot, first_vcpu: VcpuSlot, count: u32) {
+        let state = self.state;
+        self.change(|tx| state.frames.set_max_pages(tx, slot, 64));
+        let shared = self.frame(slot);
+        let events = state.events(self.memory);
+        self.change(|tx| {
+            let domain = state.domains.domain(slot);
+            domain.set_life(tx, Life::Alive);
+            tx.set(&domain.id, DomId(slot.0));
+            tx.set(&domain.privileged, slot.0 == 0);
+            tx.set(&domain.vcpus, count);
+            tx.set(&domain.first_vcpu, first_vcpu);
+            tx.set(&domain.shared_info, shared);
+            let new = NewDomain {
+                domid: DomId(slot.0),
+                first_vcpu,
+                max_vcpus: count,
+                max_port: 1023,
+                shared_info: shared.maddr(),
+            };
+            events.create_domain(tx, slot, &new).unwrap();
+        });
+        for id in 0..count {
+            self.memory.store8(Maddr(shared.maddr().0 + 64 * u64::from(id) + 1), 1);
+            let vcpu = state.domains.vcpu(VcpuSlot(first_vcpu.0 + id));
+            let context = state.contexts.context(VcpuSlot(first_vcpu.0 + id));
+            self.change(|tx| {
+                tx.set(&vcpu.domain, slot);
+                tx.set(&vcpu.id, VcpuId(id));
+                events.create_vcpu(tx, slot, id).unwrap();
+                if id == 0 {
+                    tx.set(&vcpu.initialised, true);
+                    vcpu.set_state(tx, VcpuState::Runnable);
+                    context.set_mode(tx, Mode::Kernel);
+                }
+            });
+        }
+    }
+
+    /// One transaction outside of any hypercall.
+    pub(crate) fn change<O>(&mut self, f: impl FnOnce(&mut vault::Tx<'static>) -> O) -> O {
+        let mut j = self.journal(VcpuSlot(0));
+        j.log().begin();
+        let answer = j.change(f);
+        j.log().end();
+        answer
+    }
+
+    fn journal(&self, vcpu: VcpuSlot) -> Journal<Machine> {
+        let machine = Machine {
+            state: self.state,
+            memory: self.memory,
+            vcpu,
+            fault: false,
+            kicked: vec![],
+            timers: vec![],
+        };
+        Journal::new(&self.state.logs[0], machine, 1000)
+    }
+
+    /// A fresh frame of a domain.
+    pub(crate) fn frame(&mut self, slot: DomainSlot) -> Mfn {
+        let state = self.state;
+        self.change(|tx| state.frames.allocate(tx, slot, 0, 64).unwrap())
+    }
+
+    /// General and typed references to a frame.
+    pub(crate) fn references(&self, mfn: Mfn) -> (u64, u64) {
+        let usage = self.state.frames.frame(mfn).unwrap().usage();
+        (usage.refs(), usage.typed())
+    }
+
+    /// Puts an argument into guest memory.
+    pub(crate) fn argument<T: IntoBytes + Immutable>(&mut self, value: &T) -> u64 {
+        let len = (size_of::<T>() as u64).next_multiple_of(8);
+        let at = if self.next_argument + len > 0x1_0000 { ARGUMENT } else { self.next_argument };
+        self.next_argument = at + len;
+        self.memory.write(Gva(at), value).unwrap();
+        at
+    }
+
+    /// Runs a hypercall of a vCPU as the composition does; what it leaves in RAX and what it came to.
+    pub(crate) fn run(&mut self, vcpu: u32, number: u64, args: &[u64]) -> (i64, Outcome) {
+        let vcpu = VcpuSlot(vcpu);
+        let mut all = [0; 5];
+        all[..args.len()].copy_from_slice(args);
+        let context = self.state.contexts.context(vcpu);
+        context.registers.set(Reg::Rax, u64::MAX / 3);
+        let mut j = self.journal(vcpu);
+        j.log().begin();
+        let mut call = Call {
+            state: self.state,
+            memory: self.memory,
+            j: &mut j,
+            domain: self.state.domains.vcpu(vcpu).domain.get(),
+            vcpu,
+            context,
+            args: all,
+            info: self.state.events(self.memory).vcpu_info(vcpu).unwrap_or(Maddr(0)),
+            now: self.now,
+            reply: Reply::Register,
+        };
+        let outcome = dispatch(&mut call, number);
+        j.log().end();
+        if let Outcome::Value(value) = outcome {
+            context.registers.set(Reg::Rax, value as u64);
+        }
+        self.kicked = std::mem::take(&mut j.apply.kicked);
+        self.timers = std::mem::take(&mut j.apply.timers);
+        let value = if j.apply.take_fault() {
+            Errno::EFAULT.to_result()
+        } else {
+            context.registers.get(Reg::Rax) as i64
+        };
+        (value, outcome)
+    }
+
+    /// As [`run`](Self::run), for Dom0's first vCPU: the result alone.
+    pub(crate) fn value(&mut self, number: u64, args: &[u64]) -> i64 {
+        self.run(0, number, args).0
+    }
+
+    pub(crate) fn vcpu_state(&self, vcpu: u32) -> VcpuState {
+        self.state.domains.vcpu(VcpuSlot(vcpu)).state()
+    }
+
+    /// Address of a byte of a vCPU's vcpu_info.
+    pub(crate) fn info(&self, vcpu: u32, offset: u64) -> Maddr {
+        Maddr(self.state.events(self.memory).vcpu_info(VcpuSlot(vcpu)).unwrap().0 + offset)
+    }
+}
+
+/// The result of an error.
+pub(crate) const fn error(errno: Errno) -> i64 {
+    errno.to_result()
+}

@@ -1,0 +1,166 @@
+//! Putting the composition together: by first boot over an empty vault, by every later start over what
+//! is there.
+#![expect(unsafe_code, reason = "claims the vault, loads this CPU's entry points")]
+
+use alloc::boxed::Box;
+
+use crate::console::log;
+use crate::guest::hardware::Hardware;
+use crate::guest::{access, run, stubs};
+use crate::sealed::{Sealed, sealed};
+use crate::{devices, fpu_areas};
+use cpu_policy::cpuid::Leaf;
+use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
+use cpu_policy::{Audience, Controls, Policy};
+use domain::{Limits, State, Static};
+use ids::{Maddr, Mfn};
+use machine::tables::{self, Gate, ist};
+use machine::{control, cpuid, direct, layout, percpu};
+use pv_mmu::{IoRanges, IoRule};
+use system::{Clocks, Schedule, System, TimeScale, own_vector};
+use vault::Arena;
+
+/// Domain slots.
+const DOMAINS: usize = 64;
+/// vCPU slots.
+const VCPUS: usize = 256;
+/// Chunks of 64 event channel ports.
+const PORT_CHUNKS: usize = 2048;
+
+static LOCKS: Static = Static::new();
+
+/// The composition over the vault; `State` and all else derived is on the heap, for the life of this
+/// image copy.
+pub(crate) fn compose() -> &'static System<Hardware> {
+    let record = sealed();
+    // SAFETY: (1) boot mapped the vault for the regions alone; (2) it was zeroed, and every start carves
+    // the same regions in the same order.
+    let mut arena = unsafe { Arena::new(layout::VAULT as usize, record.vault.len() as usize) };
+    let limits = Limits {
+        frames: (record.ram.end() / ids::FRAME_SIZE) as usize,
+        domains: DOMAINS,
+        vcpus: VCPUS,
+        cpus: record.cpus as usize,
+        port_chunks: PORT_CHUNKS,
+    };
+    let state =
+        State::carve(&mut arena, limits, &LOCKS, &record.facts, io_ranges(record), root_slots(record))
+            .expect("the vault is large enough for all regions");
+    let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
+    fpu_areas::install(areas);
+    let state: &'static State = Box::leak(Box::new(state));
+    let scale = TimeScale::new(record.facts.timing.tsc_khz);
+    let platform: &'static Hardware =
+        Box::leak(Box::new(Hardware { scale, tsc_base: state.machine.tsc_base.get() }));
+    let system = System {
+        platform,
+        state,
+        policy: policy(),
+        leaves: leaves(record, scale),
+        schedule: Schedule::new(record.cpus),
+        scale,
+        clocks: Clocks::new(),
+    };
+    let system: &'static System<Hardware> = Box::leak(Box::new(system));
+    run::install(system);
+    system
+}
+
+/// What Dom0 may not map: local and I/O APICs and the interrupt message window.
+fn io_ranges(record: &Sealed) -> IoRanges {
+    let facts = &record.facts;
+    let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
+    let mut forbid = |first: u64, last: u64| {
+        let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
+        assert!(added, "room for the machine's own devices");
+    };
+    forbid(0xfee0_0000, 0xfeef_ffff);
+    forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
+    for io_apic in &facts.acpi.madt.io_apics {
+        forbid(io_apic.address.0, io_apic.address.0);
+    }
+    ranges
+}
+
+/// Entries 256 to 271 of the hypervisor's own root table.
+fn root_slots(record: &Sealed) -> [u64; 16] {
+    let mut slots = [0; 16];
+    for (index, slot) in slots.iter_mut().enumerate() {
+        let at = record.root.0 + 8 * (layout::FIRST_SLOT + index) as u64;
+        // SAFETY: the root table is RAM of ours.
+        *slot = unsafe { direct::read_word(Maddr(at)) };
+    }
+    slots
+}
+
+fn policy() -> Policy {
+    let host = |leaf: u32, subleaf: u32| {
+        let answer = cpuid::cpuid!(leaf, subleaf);
+        Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
+    };
+    Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
+}
+
+fn leaves(record: &Sealed, scale: TimeScale) -> XenLeaves {
+    let khz = record.facts.timing.tsc_khz as u32;
+    XenLeaves {
+        version: VERSION_4_17,
+        virtual_tsc: false,
+        host_tsc_safe: record.facts.timing.tsc_invariant,
+        rdtscp: true,
+        tsc_mode: 2,
+        tsc_khz: khz,
+        incarnation: 0,
+        tsc_offset_ns: 0,
+        ns_multiplier: scale.multiplier,
+        ns_shift: scale.shift,
+        cpu_khz: khz,
+        machine_address_bits: record.facts.cpu.physical_bits,
+    }
+}
+
+/// `syscall` clears these flags: TF, IF, DF, NT, AC.
+const SYSCALL_MASK: u64 = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 14 | 1 << 18;
+
+/// Makes this CPU enter through the guest stubs: gates, syscall registers, timer vector.
+pub(crate) fn load_entry_points() {
+    let record = sealed();
+    let cpu = crate::guest::hardware::this_cpu();
+    let frames = Maddr(record.per_cpu.start + percpu::BYTES * u64::from(cpu.0));
+    let vectors = (&raw const stubs::revenant_vectors).addr() as u64;
+    for vector in 0..=255_u8 {
+        let (stack, dpl) = match vector {
+            1 => (ist::DEBUG, 0),
+            2 => (ist::NMI, 0),
+            8 => (ist::DOUBLE_FAULT, 0),
+            18 => (ist::MACHINE_CHECK, 0),
+            3 | 4 | 0x80 => (ist::NONE, 3),
+            _ => (ist::NONE, 0),
+        };
+        let gate = Gate { handler: vectors + u64::from(vector) * stubs::VECTOR_STRIDE, ist: stack, dpl };
+        // SAFETY: the stub of that vector; this CPU has interrupts off.
+        unsafe { tables::set_gate(frames, vector, gate) };
+    }
+    let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
+    let registers = [
+        (
+            x86::msr::IA32_STAR,
+            u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
+        ),
+        (x86::msr::IA32_LSTAR, entry(&raw const stubs::revenant_syscall64)),
+        (x86::msr::IA32_CSTAR, entry(&raw const stubs::revenant_syscall32)),
+        (x86::msr::IA32_FMASK, SYSCALL_MASK),
+    ];
+    for (register, value) in registers {
+        // SAFETY: part of x86-64; the entry points are this CPU's own.
+        unsafe { control::write_msr(register, value) };
+    }
+    devices::local_apic(&record.facts).set_timer_vector(own_vector::TIMER);
+    access::set_smap(control::detect().smap);
+}
+
+/// Says how the vault is used.
+pub(crate) fn report(system: &System<Hardware>) {
+    let free = system.state.frames.heap().free_frames();
+    log!("{} MiB free for domains", free * ids::FRAME_SIZE >> 20);
+}

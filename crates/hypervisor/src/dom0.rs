@@ -1,0 +1,220 @@
+//! First boot: all memory goes to the frame table, and Dom0 is made from the boot modules.
+#![expect(unsafe_code, reason = "reads the boot modules, writes the unpacked kernel")]
+
+use crate::console::log;
+use crate::guest::hardware::Hardware;
+use crate::sealed::{Sealed, sealed};
+use crate::{boot, heap};
+use boot_info::{Display, FreeRanges, Module, Range};
+use domain::dom0::{self, Dom0Inputs};
+use guest_loader::bzimage::{self, Kernel};
+use guest_loader::elf_kernel::ElfKernel;
+use guest_loader::{LoadError, decompress};
+use ids::{Maddr, Mfn};
+use machine::{clock, direct, rtc};
+use system::{Applier, System};
+use vault::Journal;
+
+/// Heap that unpacking a kernel may use, given back afterwards.
+const SCRATCH: u64 = 160 << 20;
+/// An unpacked kernel is no larger than this.
+const MAX_KERNEL: u64 = 512 << 20;
+
+/// Why there is no Dom0: one clear line.
+#[derive(Debug)]
+pub(crate) enum NoDom0 {
+    /// No module at all.
+    NoKernel,
+    /// The kernel or its plan.
+    Load(LoadError),
+    /// No room to unpack it.
+    NoRoom(u64),
+    /// Building it.
+    Build(dom0::BuildError),
+}
+
+impl core::fmt::Display for NoDom0 {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoKernel => f.write_str(
+                "no Dom0 kernel: the boot loader passed no module; add a line `module2 /boot/vmlinuz ...`",
+            ),
+            Self::Load(error) => error.fmt(f),
+            Self::NoRoom(bytes) => {
+                write!(f, "kernel: needs {} MiB of free memory to unpack; give the machine more", bytes >> 20)
+            }
+            Self::Build(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<LoadError> for NoDom0 {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+fn module_bytes(module: &Module) -> &'static [u8] {
+    // SAFETY: the boot loader put it into RAM, and nobody writes there before Dom0 runs.
+    unsafe { direct::bytes(module.start, module.len as usize) }
+}
+
+/// Builds Dom0 from the modules; afterwards the frame table owns all memory.
+pub(crate) fn create(system: &'static System<Hardware>) -> Result<(), NoDom0> {
+    let record = sealed();
+    let [kernel, rest @ ..] = record.facts.modules() else { return Err(NoDom0::NoKernel) };
+    let (image, room) = unpack(module_bytes(kernel))?;
+    let mut journal = system.journal_for_boot();
+    journal.log().begin();
+    start_clock(system, &mut journal);
+    give_memory(system, &mut journal, record);
+    let done = build(system, &mut journal, image, kernel, rest);
+    if done.is_ok() {
+        for range in [Some(kernel.range()), room].into_iter().flatten() {
+            free_range(system, &mut journal, range);
+        }
+    }
+    journal.log().end();
+    done
+}
+
+/// The kernel as an ELF file: in its module, or unpacked into memory of its own.
+fn unpack(file: &'static [u8]) -> Result<(&'static [u8], Option<Range>), NoDom0> {
+    let payload = match bzimage::payload(file)? {
+        Kernel::Elf(elf) => return Ok((elf, None)),
+        Kernel::Payload(payload) => payload,
+    };
+    let hint = decompress::decompressed_size_hint(payload).map_or(0, u64::from);
+    let format = decompress::format(payload)?;
+    let size = if hint == 0 || hint > MAX_KERNEL { MAX_KERNEL } else { hint };
+    log!("Unpacking Dom0's kernel: {format:?}, {} to {} KiB", payload.len() >> 10, size >> 10);
+    let room = take(size)?;
+    let scratch = take(SCRATCH).or_else(|_| take(SCRATCH / 8))?;
+    // SAFETY: just taken.
+    unsafe { heap::open_scratch(scratch) };
+    // SAFETY: just taken, nobody else's until `free_range`.
+    let out = unsafe {
+        core::slice::from_raw_parts_mut(direct::pointer::<u8>(Maddr(room.start)), room.len() as usize)
+    };
+    let result = decompress::decompress_into(payload, out);
+    match heap::close_scratch() {
+        Ok(range) => give_back(range),
+        Err(alive) => log!("{alive} blocks of unpacking memory are still in use: kept"),
+    }
+    let length = result?;
+    // SAFETY: as above; only read from now on.
+    Ok((unsafe { direct::bytes(Maddr(room.start), length) }, Some(room)))
+}
+
+fn take(bytes: u64) -> Result<Range, NoDom0> {
+    let bytes = bytes.next_multiple_of(ids::FRAME_SIZE);
+    let mut free = boot::FREE.lock();
+    let start = free.as_mut().and_then(|free| free.take(bytes, ids::FRAME_SIZE, u64::MAX));
+    start.map(|start| Range::new(start, bytes)).ok_or(NoDom0::NoRoom(bytes))
+}
+
+fn give_back(range: Range) {
+    if let Some(free) = boot::FREE.lock().as_mut()
+        && free.insert(range).is_err()
+    {
+        log!("{} KiB of boot memory are lost to fragmentation", range.len() >> 10);
+    }
+}
+
+/// System time starts now; the wall clock is the battery's.
+fn start_clock(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>) {
+    let machine = system.state.machine;
+    let century = sealed().facts.acpi.fadt.map_or(0, |fadt| fadt.century);
+    let seconds = rtc::now(century).unwrap_or(0);
+    let elapsed = system.platform.scale.nanoseconds(clock::tsc().wrapping_sub(machine.tsc_base.get()));
+    journal.change(|tx| {
+        tx.set(&machine.wall_seconds, seconds.saturating_sub(elapsed / 1_000_000_000));
+        tx.set(&machine.booted, true);
+    });
+}
+
+/// Free memory goes to the heap, what the hypervisor keeps is marked as its own. Memory below 1 MiB stays
+/// the firmware's: Dom0 may map it.
+fn give_memory(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>, record: &Sealed) {
+    let free = boot::FREE.lock().take().unwrap_or_default();
+    let mut kept: FreeRanges = record.ram.clone();
+    let low = Range { start: 0, end: 0x10_0000 };
+    for range in free.iter().chain([low]) {
+        kept.remove(range).expect("free memory is RAM");
+    }
+    for range in kept.iter() {
+        let (mut at, end) = frames_within(range);
+        while at.0 < end.0 {
+            at.0 += journal.change(|tx| system.state.frames.reserve_frames(tx, at, end));
+        }
+    }
+    for range in free.iter() {
+        free_range(system, journal, range);
+    }
+}
+
+/// The whole frames of a range: first, end.
+fn frames_within(range: Range) -> (Mfn, Mfn) {
+    (Mfn(range.start.div_ceil(ids::FRAME_SIZE)), Mfn(range.end / ids::FRAME_SIZE))
+}
+
+fn free_range(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>, range: Range) {
+    let (start, end) = (Mfn(range.start / ids::FRAME_SIZE), Mfn(range.end.div_ceil(ids::FRAME_SIZE)));
+    let frames = &system.state.frames;
+    let mut at = start;
+    while at.0 < end.0 {
+        at.0 += journal.change(|tx| frames.seed_frames(tx, at, end));
+    }
+    at = start;
+    while at.0 < end.0 {
+        at.0 += journal.change(|tx| frames.seed_block(tx, at, end));
+    }
+}
+
+fn build(
+    system: &'static System<Hardware>,
+    journal: &mut Journal<Applier<Hardware>>,
+    image: &[u8],
+    kernel: &Module,
+    rest: &[Module],
+) -> Result<(), NoDom0> {
+    let facts = &sealed().facts;
+    let elf = ElfKernel::parse(image)?;
+    let notes = elf.notes()?;
+    notes.check_dom0()?;
+    let parsed = command_line::parse(facts.command_line().as_bytes());
+    for diagnostic in parsed.diagnostics.iter() {
+        log!("{diagnostic}");
+    }
+    let heap = system.state.frames.heap();
+    let initrd = rest.first().filter(|module| module.len > 0);
+    let initrd_frames = initrd.map_or(0, |module| module.len.div_ceil(ids::FRAME_SIZE));
+    let available = heap.free_frames() + initrd_frames;
+    let total = sealed().ram.bytes() / ids::FRAME_SIZE;
+    let console = console_info(&facts.display);
+    let command_line = facts.module_command_line(kernel);
+    let inputs = Dom0Inputs {
+        kernel: &elf,
+        notes: &notes,
+        initrd: initrd.map(|module| dom0::Module { first: module.start.mfn(), len: module.len }),
+        command_line: command_line.as_bytes(),
+        pages: parsed.options.dom0_mem.pages(total, available),
+        vcpus: parsed.options.dom0_max_vcpus.count(sealed().cpus),
+        console_info: console.as_ref().map_or(&[], |info| &info[..]),
+    };
+    dom0::build(system.state, system.platform, journal, &inputs, &mut |line| log!("{line}"))
+        .map(|_| ())
+        .map_err(NoDom0::Build)
+}
+
+/// `dom0_vga_console_info` (public/xen.h) for a text screen; a graphic one is not handed over yet.
+fn console_info(display: &Display) -> Option<[u8; 40]> {
+    let Display::Text { columns, rows, font_height, cursor_x, cursor_y } = *display else { return None };
+    let mut info = [0; 40];
+    info[0] = 3;
+    let fields = [font_height, cursor_x, cursor_y, rows, columns];
+    for (to, field) in info[4..].chunks_mut(2).zip(fields) {
+        to.copy_from_slice(&field.to_le_bytes());
+    }
+    Some(info)
+}

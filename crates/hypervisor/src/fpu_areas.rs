@@ -1,0 +1,80 @@
+//! Memory for the extended state (x87, SSE, AVX) of vCPUs that no CPU holds. Guest-owned.
+#![expect(unsafe_code, reason = "saves and loads the extended state")]
+
+use crate::sealed::sealed;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use ids::VcpuSlot;
+use machine::fpu;
+use vault::{Arena, GuestOwned, record};
+
+record! {
+    /// A vCPU's extended state in the processor's own format.
+    ///
+    /// Lock: the CPU that holds the vCPU. Rebuild: nothing; guest-owned.
+    pub(crate) struct Area {
+        /// Whether something was saved here.
+        saved: GuestOwned<u64>,
+        pad: [GuestOwned<u64>; 7],
+        words: [GuestOwned<u64>; 504],
+    }
+}
+
+static AREAS: AtomicPtr<Area> = AtomicPtr::new(core::ptr::null_mut());
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Carves one area per vCPU.
+pub(crate) fn carve(arena: &mut Arena, vcpus: usize) -> Option<&'static [Area]> {
+    arena.carve(vcpus)
+}
+
+/// Makes `areas` the ones in use.
+pub(crate) fn install(areas: &'static [Area]) {
+    COUNT.store(areas.len(), Ordering::Relaxed);
+    // Release: pairs with the load in `area`.
+    AREAS.store(areas.as_ptr().cast_mut(), Ordering::Release);
+}
+
+fn area(vcpu: VcpuSlot) -> &'static Area {
+    let first = AREAS.load(Ordering::Acquire);
+    assert!((vcpu.0 as usize) < COUNT.load(Ordering::Relaxed), "an area for every vCPU");
+    // SAFETY: `install` put the start of a slice of `COUNT` areas there, which live for good.
+    unsafe { &*first.add(vcpu.0 as usize) }
+}
+
+/// Saves the CPU's extended state for `vcpu`.
+pub(crate) fn save(vcpu: VcpuSlot) {
+    let area = area(vcpu);
+    let to = area.words.as_ptr().cast::<u8>().cast_mut();
+    fpu::clear_task_switched();
+    // SAFETY: 4032 bytes, 64-byte aligned, of this vCPU alone.
+    unsafe {
+        if sealed().facts.cpu.xcr0 != 0 {
+            fpu::set_xcr0(sealed().facts.cpu.xcr0);
+            fpu::save(to, sealed().facts.cpu.xcr0, false);
+        } else {
+            fpu::save_legacy(to);
+        }
+    }
+    area.saved.set(1);
+}
+
+/// Loads `vcpu`'s extended state into the CPU; the state after reset if none was saved.
+pub(crate) fn restore(vcpu: VcpuSlot) {
+    let area = area(vcpu);
+    fpu::clear_task_switched();
+    let from = area.words.as_ptr().cast::<u8>();
+    if area.saved.get() == 0 {
+        // SAFETY: makes defined what a fresh vCPU sees.
+        unsafe { fpu::reset_x87() };
+        return;
+    }
+    // SAFETY: what `save` put there.
+    unsafe {
+        if sealed().facts.cpu.xcr0 != 0 {
+            fpu::set_xcr0(sealed().facts.cpu.xcr0);
+            fpu::restore(from, sealed().facts.cpu.xcr0);
+        } else {
+            fpu::restore_legacy(from);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The microreboot: from a failure of the hypervisor back to its guests.
+//!
+//! 1. The failing CPU notes why in the vault ([`Epitaph`]), checks the other image copy and runs it: all
+//!    variables, the heap and this stack are gone.
+//! 2. The new life puts the composition together over the vault, as first boot did.
+//! 3. What the CPU was doing is undone or finished; interrupts in service are ended.
+//! 4. The guest goes on: its registers never left its context.
+#![expect(unsafe_code, reason = "leaves the running image behind")]
+
+use crate::composition;
+use crate::console::{self, log};
+use crate::guest::hardware::this_cpu;
+use crate::guest::host::{HostFrame, attached};
+use crate::guest::run;
+use crate::sealed::{self, sealed};
+use crate::{devices, heap, panic, power};
+use boot_info::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use ids::{CpuId, VcpuSlot};
+use machine::{clock, control, percpu, stack};
+use system::{Repaired, Stopped};
+use vault::{GuestOwned, record, step};
+
+/// Why the hypervisor failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Cause {
+    /// A panic: a failed check.
+    Panic = 1,
+    /// An exception in hypervisor mode.
+    Exception = 2,
+}
+
+record! {
+    /// Why and where the hypervisor failed last: written by the failing life, read by the next.
+    ///
+    /// Lock: the leader of the recovery. Rebuild: nothing.
+    pub(crate) struct Epitaph {
+        /// A [`Cause`]; 0 for none.
+        cause: GuestOwned<u32>,
+        /// Vector of an exception.
+        vector: GuestOwned<u32>,
+        /// Failures since boot.
+        generation: GuestOwned<u32>,
+        /// Failures without a guest having run between them.
+        in_a_row: GuestOwned<u32>,
+        /// Where: instruction pointer, flags, stack pointer.
+        rip: GuestOwned<u64>,
+        rflags: GuestOwned<u64>,
+        rsp: GuestOwned<u64>,
+        /// Head of an unfinished step.
+        r8: GuestOwned<u64>,
+        /// TSC at the failure.
+        at: GuestOwned<u64>,
+        /// The vCPU whose registers the CPU holds, plus one.
+        loaded: GuestOwned<u32>,
+        spare: GuestOwned<u32>,
+        /// The panic's message.
+        message: [GuestOwned<u8>; 192],
+        /// Return addresses, innermost first.
+        trace: [GuestOwned<u64>; 24],
+    }
+}
+
+/// Failures without progress after which the machine is given up.
+const GIVE_UP: u32 = 8;
+
+/// Where the epitaph lies: in the per-CPU data of the CPU that failed, which no image copy holds.
+const EPITAPH: u64 = percpu::DATA + 0x1000;
+
+fn epitaph() -> &'static Epitaph {
+    let at = percpu::block(CpuId(0)) + EPITAPH;
+    let epitaph: *const Epitaph = core::ptr::with_exposed_provenance(at as usize);
+    // SAFETY: mapped for good, zeroed by boot, atomics only, used as nothing else.
+    unsafe { &*epitaph }
+}
+
+/// Failures survived so far.
+pub(crate) fn generation() -> u32 {
+    epitaph().generation.get()
+}
+
+/// Nested failures while one is being noted.
+static FAILING: AtomicU64 = AtomicU64::new(0);
+
+/// The hypervisor cannot go on as it is.
+pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
+    // Interrupts are off already, or the idle loop's.
+    control::disable_interrupts();
+    let epitaph = epitaph();
+    if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
+        give_up("failed while noting a failure");
+    }
+    let registers = frame.map_or([0; 4], |f| [f.rip, f.rflags, f.rsp, f.general[9 - 2]]);
+    for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp, &epitaph.r8].into_iter().zip(registers)
+    {
+        word.set(value);
+    }
+    epitaph.cause.set(cause as u32);
+    epitaph.vector.set(frame.map_or(0, |f| f.vector));
+    epitaph.at.set(clock::tsc());
+    note_trace(epitaph, frame);
+    let loaded = run::installed().and_then(|system| system.schedule.loaded(this_cpu()));
+    epitaph.loaded.set(loaded.map_or(0, |v| v.0 + 1));
+    epitaph.generation.set(epitaph.generation.get() + 1);
+    epitaph.in_a_row.set(epitaph.in_a_row.get() + 1);
+    if attached().is_none() || loaded.is_none() {
+        give_up("failed before a guest ran");
+    }
+    if epitaph.in_a_row.get() > GIVE_UP {
+        give_up("fails again and again");
+    }
+    microreboot()
+}
+
+/// Keeps a panic's message for the next life.
+pub(crate) fn note_message(message: core::fmt::Arguments<'_>) {
+    struct Out(usize);
+    impl core::fmt::Write for Out {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            for byte in text.bytes() {
+                if let Some(slot) = epitaph().message.get(self.0) {
+                    slot.set(byte);
+                }
+                self.0 += 1;
+            }
+            Ok(())
+        }
+    }
+    for slot in &epitaph().message {
+        slot.set(0);
+    }
+    // The writer never fails.
+    let _ = core::fmt::Write::write_fmt(&mut Out(0), message);
+}
+
+/// Follows the frame pointers of this stack.
+fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
+    for slot in &epitaph.trace {
+        slot.set(0);
+    }
+    let mut at = frame.map_or_else(stack::frame_pointer, |f| f.general[4]);
+    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
+    for slot in &epitaph.trace {
+        if at % 8 != 0 || at < top - percpu::STACK_SIZE || at + 16 > top {
+            return;
+        }
+        let words: *const [u64; 2] = core::ptr::with_exposed_provenance(at as usize);
+        // SAFETY: two aligned words within this CPU's mapped stack.
+        let [next, back] = unsafe { words.read_volatile() };
+        slot.set(back);
+        at = next;
+    }
+}
+
+fn give_up(why: &str) -> ! {
+    console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
+    show(true);
+    if panic::no_reboot() { control::halt() } else { power::restart() }
+}
+
+/// Runs the other copy of the image.
+fn microreboot() -> ! {
+    // The record is copied to the stack: the variables that point to it are about to change.
+    let image = sealed().image;
+    let other = image.running().other();
+    // SAFETY: the other copy does not run.
+    if let Err(beyond) = unsafe { image.make_pristine(other) } {
+        console::print_unlocked(format_args!("page {:#x} of both image copies is damaged\n", beyond.offset));
+        give_up("no intact image copy");
+    }
+    // SAFETY: on a per-CPU stack; nothing after this uses a variable of the old life, for the next call
+    // abandons the stack and starts anew.
+    unsafe { image.select(other) };
+    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
+    // SAFETY: this CPU's own stack, which nobody needs any more.
+    unsafe { stack::abandon_for(top, second_life) }
+}
+
+/// The start after a failure, on an empty stack, with variables as at first boot.
+extern "C" fn second_life() -> ! {
+    // SAFETY: boot mapped it; the page tables are the same.
+    unsafe { sealed::mark_mapped() };
+    let record = sealed();
+    // SAFETY: the heap's memory is nobody's any more: all that was on it is derived.
+    unsafe { heap::add_permanent(record.heap) };
+    // SAFETY: the ring's memory is the log's alone.
+    unsafe { console::adopt(record.log) };
+    console::set_deferred(true);
+    console::set_clock(record.facts.timing.tsc_khz);
+    let system = composition::compose();
+    composition::load_entry_points();
+    let epitaph = epitaph();
+    let vcpu = VcpuSlot(epitaph.loaded.get().saturating_sub(1));
+    let cpu = this_cpu();
+    system.schedule.keep(cpu, vcpu);
+    let unfinished = step::complete(&step::Stopped {
+        rip: epitaph.rip.get(),
+        rflags: epitaph.rflags.get(),
+        r8: epitaph.r8.get(),
+    });
+    let repaired = system.repair(&Stopped { cpu, loaded: Some(vcpu), unfinished_head: unfinished });
+    end_interrupts(record.heap);
+    system.load_context(system.state.contexts.context(vcpu));
+    let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
+    report(repaired, instructions);
+    system.resume(vcpu);
+    epitaph.in_a_row.set(0);
+    console::set_deferred(false);
+    run::run_guests()
+}
+
+/// Interrupts found in service are taken as received and ended.
+fn end_interrupts(_: Range) {
+    let apic = devices::local_apic(&sealed().facts);
+    for _ in apic.in_service().iter() {
+        apic.end_of_interrupt();
+    }
+}
+
+/// One line for each recovery.
+fn report(repaired: Repaired, ticks: u64) {
+    let what = match repaired {
+        Repaired::Nothing => "nothing was in progress",
+        Repaired::Undone(_) => "rolled back",
+        Repaired::Finished(_) => "rolled forward",
+    };
+    let khz = sealed().facts.timing.tsc_khz.max(1);
+    log!(
+        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us",
+        generation(),
+        this_cpu().0,
+        ticks * 1000 / khz
+    );
+    show(false);
+}
+
+/// Shows the epitaph.
+fn show(unlocked: bool) {
+    let epitaph = epitaph();
+    let print = |args: core::fmt::Arguments<'_>| {
+        if unlocked { console::print_unlocked(format_args!("{args}\n")) } else { log!("{args}") }
+    };
+    let mut message = [0; 192];
+    for (byte, slot) in message.iter_mut().zip(&epitaph.message) {
+        *byte = slot.get();
+    }
+    let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
+    match epitaph.cause.get() {
+        1 => print(format_args!("panic: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        _ => print(format_args!(
+            "exception {} at {:016x}, rsp {:016x}, rflags {:x}",
+            epitaph.vector.get(),
+            epitaph.rip.get(),
+            epitaph.rsp.get(),
+            epitaph.rflags.get()
+        )),
+    }
+    for slot in epitaph.trace.iter().take_while(|slot| slot.get() != 0) {
+        print(format_args!("  {:016x}", slot.get()));
+    }
+}
+
+/// A non-maskable interrupt in hypervisor or guest mode.
+pub(crate) fn on_nmi(frame: &HostFrame) {
+    console::print_unlocked(format_args!("NMI at {:x}:{:016x}\n", frame.cs, frame.rip));
+}
