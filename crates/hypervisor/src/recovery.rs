@@ -199,7 +199,9 @@ extern "C" fn second_life() -> ! {
         rflags: epitaph.rflags.get(),
         r8: epitaph.r8.get(),
     });
-    let repaired = system.repair(&Stopped { cpu, loaded: Some(vcpu), unfinished_head: unfinished });
+    let mut repaired = Repaired::Nothing;
+    let stopped = [Stopped { cpu, loaded: Some(vcpu), unfinished_head: unfinished }];
+    system.repair(&stopped, |_, what| repaired = what);
     end_interrupts(record.heap);
     system.load_context(system.state.contexts.context(vcpu));
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());

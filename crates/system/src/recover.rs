@@ -4,7 +4,7 @@ use crate::System;
 use crate::platform::Platform;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
-use vault::Phase;
+use vault::{Log, Phase};
 
 /// What a stopped CPU says.
 #[derive(Debug, Clone, Copy)]
@@ -29,27 +29,48 @@ pub enum Repaired {
 }
 
 impl<P: Platform> System<P> {
-    /// Undoes or finishes what `stopped` was in the middle of. Run by the leader with every CPU stopped;
-    /// safe to run again.
-    pub fn repair(&'static self, stopped: &Stopped) -> Repaired {
-        let log = &self.state.logs[stopped.cpu.0 as usize];
-        if let Some(head) = stopped.unfinished_head {
-            log.complete(head);
-        }
-        let head = log.head();
-        match head.phase() {
-            Phase::Idle => Repaired::Nothing,
-            Phase::Undo => {
-                log.roll_back();
-                Repaired::Undone(head.undo())
-            }
-            Phase::Outbox => {
-                let vcpu = stopped.loaded.unwrap_or(VcpuSlot(0));
-                let mut journal = self.journal_of(stopped.cpu, vcpu, true);
-                log.drain(&mut journal.apply);
-                Repaired::Finished(head.effects() - head.applied())
+    /// Undoes or finishes what every stopped CPU was in the middle of. Run by the leader; safe to run
+    /// again. `each` hears what became of each CPU.
+    ///
+    /// The order matters: everything is undone before anything is finished, for an outbox may free what an
+    /// open log still counts on; and the CPU that was applying consequences of an exchange goes first, for
+    /// the others' effects come after them.
+    pub fn repair(&'static self, stopped: &[Stopped], mut each: impl FnMut(CpuId, Repaired)) {
+        for cpu in stopped {
+            if let Some(head) = cpu.unfinished_head {
+                self.log(cpu).complete(head);
             }
         }
+        for cpu in stopped {
+            let head = self.log(cpu).head();
+            match head.phase() {
+                Phase::Idle => each(cpu.cpu, Repaired::Nothing),
+                Phase::Undo => {
+                    self.log(cpu).roll_back();
+                    each(cpu.cpu, Repaired::Undone(head.undo()));
+                }
+                Phase::Outbox => {}
+            }
+        }
+        let events = self.state.events(self.platform);
+        for vcpu in 0..self.state.domains.vcpus.len() as u32 {
+            events.repair_fifo(VcpuSlot(vcpu));
+        }
+        for chained in [true, false] {
+            for cpu in stopped {
+                let head = self.log(cpu).head();
+                if head.phase() == Phase::Outbox && (head.chained() > 0) == chained {
+                    let vcpu = cpu.loaded.unwrap_or(VcpuSlot(0));
+                    let mut journal = self.journal_of(cpu.cpu, vcpu, true);
+                    self.log(cpu).drain(&mut journal.apply);
+                    each(cpu.cpu, Repaired::Finished(head.effects() - head.applied()));
+                }
+            }
+        }
+    }
+
+    fn log(&self, stopped: &Stopped) -> &'static Log {
+        &self.state.logs[stopped.cpu.0 as usize]
     }
 
     /// Runs the rest of an entry that was cut: its log is open, its registers are those of the entry.

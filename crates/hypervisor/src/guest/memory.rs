@@ -3,6 +3,7 @@
 
 use super::access;
 use super::hardware::Hardware;
+use crate::inject;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use guest_memory::{Fault, GuestMemory};
 use ids::{Gva, Maddr};
@@ -41,14 +42,17 @@ fn byte(at: Maddr) -> &'static AtomicU8 {
 impl GuestMemory for Hardware {
     #[inline(always)]
     fn load64(&self, at: Maddr) -> u64 {
+        inject::point();
         word(at).load(Ordering::Acquire)
     }
     #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
+        inject::point();
         word(at).store(value, Ordering::Release);
     }
     #[inline(always)]
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
+        inject::point();
         word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
     #[inline(always)]
@@ -69,6 +73,7 @@ impl GuestMemory for Hardware {
     }
     #[inline(always)]
     fn store8(&self, at: Maddr, value: u8) {
+        inject::point();
         byte(at).store(value, Ordering::Release);
     }
     fn clear_frame(&self, at: Maddr) {
@@ -81,6 +86,7 @@ impl GuestMemory for Hardware {
     }
     #[inline]
     fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
+        inject::point();
         if !is_guest_range(from.0, out.len()) {
             return Err(Fault);
         }
@@ -90,6 +96,7 @@ impl GuestMemory for Hardware {
     }
     #[inline]
     fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
+        inject::point();
         if !is_guest_range(to.0, bytes.len()) {
             return Err(Fault);
         }

@@ -36,7 +36,7 @@ pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Contex
     let cpu = super::hardware::this_cpu();
     if let Some(vcpu) = system.schedule.loaded(cpu) {
         debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
-        crate::inject::maybe_fail(context);
+        crate::inject::entry(context);
         system.enter(vcpu);
     }
     system.state.contexts.context(system.leave())
