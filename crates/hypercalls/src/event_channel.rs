@@ -1,6 +1,7 @@
 //! `event_channel_op`: ports and their bindings, by the event channels' own crate.
 
 use crate::call::{Call, CallResult, Outcome, fault, mmu_restart};
+use crate::physdev::{boot_cpu, pirq_errno};
 use events::{Error, Events, Status, Step};
 use frames::{Frames, Got, Kind, Owner};
 use guest_memory::GuestMemory;
@@ -8,13 +9,13 @@ use ids::{DomId, DomainSlot, Gva, Mfn};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::event_channel::{
-    EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_BIND_IPI, EVTCHNOP_BIND_PIRQ,
-    EVTCHNOP_BIND_VCPU, EVTCHNOP_BIND_VIRQ, EVTCHNOP_CLOSE, EVTCHNOP_EXPAND_ARRAY, EVTCHNOP_INIT_CONTROL,
-    EVTCHNOP_RESET, EVTCHNOP_SEND, EVTCHNOP_SET_PRIORITY, EVTCHNOP_STATUS, EVTCHNOP_UNMASK,
-    EVTCHNSTAT_CLOSED, EVTCHNSTAT_INTERDOMAIN, EVTCHNSTAT_IPI, EVTCHNSTAT_PIRQ, EVTCHNSTAT_UNBOUND,
-    EVTCHNSTAT_VIRQ, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi, EvtchnBindPirq,
-    EvtchnBindVcpu, EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnInitControl, EvtchnReset,
-    EvtchnSend, EvtchnSetPriority, EvtchnStatus, EvtchnUnmask,
+    BIND_PIRQ__WILL_SHARE, EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_BIND_IPI,
+    EVTCHNOP_BIND_PIRQ, EVTCHNOP_BIND_VCPU, EVTCHNOP_BIND_VIRQ, EVTCHNOP_CLOSE, EVTCHNOP_EXPAND_ARRAY,
+    EVTCHNOP_INIT_CONTROL, EVTCHNOP_RESET, EVTCHNOP_SEND, EVTCHNOP_SET_PRIORITY, EVTCHNOP_STATUS,
+    EVTCHNOP_UNMASK, EVTCHNSTAT_CLOSED, EVTCHNSTAT_INTERDOMAIN, EVTCHNSTAT_IPI, EVTCHNSTAT_PIRQ,
+    EVTCHNSTAT_UNBOUND, EVTCHNSTAT_VIRQ, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi,
+    EvtchnBindPirq, EvtchnBindVcpu, EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnInitControl,
+    EvtchnReset, EvtchnSend, EvtchnSetPriority, EvtchnStatus, EvtchnUnmask,
 };
 use xen_abi::xen::DOMID_SELF;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -56,10 +57,7 @@ pub(crate) fn event_channel_op<M: GuestMemory + 'static, A: Apply>(call: &mut Ca
             Ok(())
         }),
         EVTCHNOP_BIND_PIRQ => bind_pirq(call, at),
-        EVTCHNOP_CLOSE => plain(call, at, |events, slot, tx, op: &EvtchnClose| {
-            // No port is bound to a physical interrupt (`bind_pirq`), so none has to be released.
-            events.close(tx, slot, op.port).map(drop)
-        }),
+        EVTCHNOP_CLOSE => close(call, at),
         EVTCHNOP_BIND_VCPU => plain(call, at, |events, slot, tx, op: &EvtchnBindVcpu| {
             events.bind_vcpu(tx, slot, op.port, op.vcpu)
         }),
@@ -165,10 +163,34 @@ fn bind_interdomain<M: GuestMemory>(
     Ok(())
 }
 
-/// `-EINVAL`, as for an interrupt that is not mapped: there is no owner of interrupts yet.
+/// A port for a physical interrupt, which comes from now on.
 fn bind_pirq<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
-    let _: EvtchnBindPirq = read(call, at)?;
-    Err(Errno::EINVAL)
+    let mut op: EvtchnBindPirq = read(call, at)?;
+    let (events, irqs, slot) = (call.state.events(call.memory), call.state.irqs(), call.domain);
+    let dest = boot_cpu(call);
+    call.reply_after(|tx| {
+        op.port = events.bind_pirq(tx, slot, op.pirq).map_err(errno)?;
+        let share = op.flags & BIND_PIRQ__WILL_SHARE != 0;
+        let irq = irqs.bind(tx, slot, op.pirq, op.port, share).map_err(pirq_errno)?;
+        irqs.set_affinity(tx, irq, dest).map_err(pirq_errno)?;
+        copy_back(tx, at, &op)
+    })
+}
+
+fn close<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
+    let op: EvtchnClose = read(call, at)?;
+    let (events, irqs, slot) = (call.state.events(call.memory), call.state.irqs(), call.domain);
+    call.reply_after(|tx| {
+        let closed = events.close(tx, slot, op.port).map_err(errno)?;
+        // If the domain unmapped the interrupt before, its name may have another port by now.
+        if let Some(pirq) = closed.pirq
+            && irqs.port_of(slot, pirq) == Some(op.port)
+        {
+            // Refused only if it is being unmapped, which unbinds it as well.
+            let _ = irqs.unbind(tx, slot, pirq);
+        }
+        Ok(())
+    })
 }
 
 fn send<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
@@ -221,13 +243,16 @@ fn status<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64
 fn reset<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     let op: EvtchnReset = read(call, at)?;
     let slot = Caller::of(call).target(op.dom)?;
-    let (events, reply) = (call.state.events(call.memory), call.reply);
+    let (events, irqs, reply) = (call.state.events(call.memory), call.state.irqs(), call.reply);
     loop {
         call.j.spend().map_err(|_| Errno::ERESTART)?;
         let step = call.j.transaction(|tx| {
             let step = events.reset_step(tx, slot)?;
-            if step == Step::Done {
-                reply.publish(tx, 0);
+            match step {
+                Step::Done => reply.publish(tx, 0),
+                // Whatever port the interrupt has by now is closed, too.
+                Step::Pirq(pirq) => drop(irqs.unbind(tx, slot, pirq)),
+                Step::More => {}
             }
             Ok(step)
         });

@@ -7,6 +7,8 @@ mod io_apic;
 mod pci;
 mod pirq;
 
+pub(crate) use pirq::{boot_cpu, pirq_errno};
+
 use crate::call::{Call, CallResult, Outcome, fault};
 use guest_memory::GuestMemory;
 use ids::Gva;

@@ -17,6 +17,7 @@ mod guest;
 mod heap;
 mod inject;
 mod panic;
+mod pci_config;
 mod power;
 mod recovery;
 mod routes;

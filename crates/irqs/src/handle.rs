@@ -67,7 +67,7 @@ impl<'l> Irqs<'l> {
     }
 
     /// The interrupt side of `EVTCHNOP_bind_pirq`: `port` gets the irq's events from now on, and the irq is
-    /// unmasked. `share` is `BIND_PIRQ__WILL_SHARE`.
+    /// unmasked. Returns the irq. `share` is `BIND_PIRQ__WILL_SHARE`.
     ///
     /// # Errors
     /// `NoSuchDomain`; `Invalid`: not mapped, or a pin (no ISA one) that is not set up; `Exists`: bound already;
@@ -79,7 +79,7 @@ impl<'l> Irqs<'l> {
         pirq: u32,
         port: u32,
         share: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let domain = self.region.domain(slot)?;
         self.lock_mapping(tx);
         let irq = self.region.mapped(domain, pirq).ok_or(Error::Invalid)?;
@@ -101,7 +101,13 @@ impl<'l> Irqs<'l> {
         tx.set(&record.masked, false);
         tx.publish(routed(irq));
         self.publish_eoi_word(tx, domain, pirq / 64);
-        Ok(())
+        Ok(irq)
+    }
+
+    /// The port that a domain's name for an interrupt is bound to.
+    pub fn port_of(&self, slot: DomainSlot, pirq: u32) -> Option<u32> {
+        let irq = self.region.mapped(self.region.domain(slot).ok()?, pirq)?;
+        Some(self.binding(irq)?.port).filter(|port| *port != 0)
     }
 
     /// Pins of the ISA bus need no set-up by the guest: they are edge triggered and active high.

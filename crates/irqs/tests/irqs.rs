@@ -181,7 +181,7 @@ fn refusals() {
     assert_eq!(w.tx(|i, tx| i.unmap_pirq(tx, D[0], 3)), Err(Error::Invalid));
     assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 3, 1, false)), Err(Error::Invalid));
     assert_eq!(w.map(D[0], Source::Gsi(7), Some(7)), Ok((7, 7)));
-    assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 7, 9, false)), Ok(()), "an ISA pin");
+    assert_eq!(w.tx(|i, tx| i.bind(tx, D[0], 7, 9, false)), Ok(7), "an ISA pin");
     assert_eq!(w.irqs().route(7).map(|route| (route.trigger, route.masked)), Some((Trigger::Edge, false)));
     assert_eq!(w.setup(7, Trigger::Level), Err(Error::Exists));
     assert_eq!(w.map(D[1], Source::Gsi(20), Some(20)), Ok((20, 20)));
@@ -279,7 +279,7 @@ fn perform(w: &mut World, op: Op) -> Result<u64, Error> {
             i.map_pirq(tx, D[d], Source::Msi(msi(9, entry)), None, 0).map(|m| m.irq.into())
         }
         Op::Unmap(d, pirq) => i.unmap_pirq(tx, D[d], pirq).map(|port| port.unwrap_or(0).into()),
-        Op::Bind(d, pirq, port, share) => i.bind(tx, D[d], pirq, port, share).map(|()| 0),
+        Op::Bind(d, pirq, port, share) => i.bind(tx, D[d], pirq, port, share).map(u64::from),
         Op::Unbind(d, pirq) => i.unbind(tx, D[d], pirq).map(|()| 0),
         Op::Interrupt(irq) => {
             let vector = i.route(irq).map_or(0, |route| route.vector);

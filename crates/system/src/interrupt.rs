@@ -1,7 +1,11 @@
 //! Interrupts of the machine.
 
 use crate::System;
+use crate::applier::Applier;
 use crate::platform::Platform;
+use ids::VcpuSlot;
+use irqs::Action;
+use vault::{Journal, Phase};
 
 /// Vectors the hypervisor uses itself; devices have 0x30 to 0xdf.
 pub mod own_vector {
@@ -14,13 +18,81 @@ pub mod own_vector {
 }
 
 impl<P: Platform> System<P> {
-    /// Handles an interrupt, from a guest or from the idle loop. What follows from a timer or a kick is
-    /// done by `leave`.
+    /// Handles an interrupt, from a guest (the entry's log is open) or from the idle loop (it is closed: the
+    /// interrupt is an entry of its own). The log is closed afterwards, the end of interrupt sent. What follows
+    /// from a timer or a kick is done by `leave`.
+    ///
+    /// Stopped before the commit, a guest's interrupt is dispatched again; stopped anywhere before the end of
+    /// interrupt, it is found in service and goes to [`recover_interrupts`](Self::recover_interrupts). An event
+    /// may come twice of it, never not at all.
     pub fn interrupt(&'static self, vector: u8) {
         match vector {
-            own_vector::SPURIOUS => {}
-            own_vector::TIMER | own_vector::KICK => self.platform.end_of_interrupt(),
-            device => self.platform.device_interrupt(device),
+            own_vector::SPURIOUS => return,
+            own_vector::TIMER | own_vector::KICK => {}
+            device => self.device_interrupt(device),
+        }
+        self.platform.end_of_interrupt();
+    }
+
+    fn device_interrupt(&'static self, vector: u8) {
+        let mut journal = self.interrupt_journal();
+        let log = journal.log();
+        if log.head().phase() == Phase::Idle {
+            log.begin();
+        }
+        self.raise(&mut journal, vector, true);
+    }
+
+    /// Takes interrupts that were in service on this CPU when it was stopped as received: posts their events
+    /// and ends each. The order is the local APIC's, highest vector first. Called on every CPU after
+    /// [`repair`](Self::repair) of all and [`restore_routes`](Self::restore_routes); an entry in progress keeps
+    /// its progress.
+    pub fn recover_interrupts(&'static self, in_service: impl Iterator<Item = u8>) {
+        let mut journal = self.interrupt_journal();
+        let log = journal.log();
+        let alone = log.head().phase() == Phase::Idle;
+        for vector in in_service {
+            if alone {
+                log.begin();
+            }
+            if !matches!(vector, own_vector::SPURIOUS | own_vector::TIMER | own_vector::KICK) {
+                self.raise(&mut journal, vector, false);
+            }
+            if alone {
+                log.end();
+            }
+            self.platform.end_of_interrupt();
+        }
+    }
+
+    /// Programs every pin, and every message in use, from the durable records: by the leader of recovery, with
+    /// every outbox empty.
+    pub fn restore_routes(&'static self) {
+        let irqs = self.state.irqs();
+        for irq in 0..self.state.irqs.len() {
+            if irqs.device(irq).is_none() || irqs.route(irq).is_some() {
+                self.platform.program_route(irq);
+            }
+        }
+    }
+
+    fn interrupt_journal(&'static self) -> Journal<Applier<P>> {
+        let loaded = self.schedule.loaded(self.platform.cpu());
+        self.journal(loaded.unwrap_or(VcpuSlot(0)))
+    }
+
+    /// The event of a device's interrupt, in one transaction; `last`: it ends the entry. A level-triggered pin
+    /// is masked when this returns, so that its end of interrupt does not bring it back.
+    fn raise(&'static self, journal: &mut Journal<Applier<P>>, vector: u8, last: bool) {
+        let irqs = self.state.irqs();
+        let action = journal.change(|tx| {
+            if last {
+                tx.last();
+            }
+            irqs.on_interrupt(tx, vector)
+        });
+        if action == Action::Spurious {
+            self.platform.log(format_args!("nobody's interrupt, vector {vector:#x}"));
         }
     }
 }

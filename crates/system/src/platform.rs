@@ -74,8 +74,6 @@ pub trait Platform: GuestMemory + 'static {
     fn arm_timer(&self, deadline: u64);
     /// Waits with interrupts enabled until one came; it is handled before this returns.
     fn idle(&self);
-    /// Handles a device's interrupt: its event and the end of the interrupt.
-    fn device_interrupt(&self, vector: u8);
     /// Ends the interrupt in service.
     fn end_of_interrupt(&self);
     /// Reads a port of `width` bytes.
@@ -104,7 +102,8 @@ pub trait Platform: GuestMemory + 'static {
     fn console(&self, bytes: &[u8]);
     /// A line of the hypervisor's own log.
     fn log(&self, line: core::fmt::Arguments<'_>);
-    /// Programs an interrupt's route from its durable record.
+    /// Programs an interrupt's route from its durable record; a message that was freed (it has no route, but a
+    /// device still) is switched off there.
     fn program_route(&self, irq: u32);
     /// Changes the machine's power state; returns only if that failed.
     fn power(&self, what: Power);

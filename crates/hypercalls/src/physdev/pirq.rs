@@ -1,8 +1,7 @@
 //! A domain's names for interrupts, and their end.
 
 use crate::call::{Call, CallResult, Outcome, fault};
-use crate::reply::copy_bytes;
-use frames::{Frames, Got, Kind, Owner};
+use crate::event_channel::{copy_back, hold, reclaim};
 use guest_memory::GuestMemory;
 use ids::{Gva, Mfn};
 use irqs::{Error, MsiSource, Source};
@@ -12,7 +11,6 @@ use xen_abi::physdev::{
     MAP_PIRQ_TYPE_GSI, MAP_PIRQ_TYPE_MSI, MAP_PIRQ_TYPE_MSI_SEG, MAP_PIRQ_TYPE_MULTI_MSI, PhysdevEoi,
     PhysdevGetFreePirq, PhysdevIrqStatusQuery, PhysdevMapPirq, PhysdevPirqEoiGmfn, PhysdevUnmapPirq,
 };
-use zerocopy::IntoBytes;
 
 /// The errno of a refused interrupt operation.
 pub(crate) fn pirq_errno(e: Error) -> Errno {
@@ -29,7 +27,7 @@ pub(crate) fn pirq_errno(e: Error) -> Errno {
 }
 
 /// APIC identifier of the CPU that gets interrupts nobody asked to move.
-pub(super) fn boot_cpu<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> u32 {
+pub(crate) fn boot_cpu<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> u32 {
     call.state.facts.cpus().first().map_or(0, |cpu| cpu.apic_id)
 }
 
@@ -71,7 +69,7 @@ pub(super) fn map<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         if !matches!(source, Source::Gsi(_)) {
             map.index = mapped.irq as i32;
         }
-        copy_bytes(tx, at.0, map.as_bytes());
+        copy_back(tx, at.0, &map)?;
         reply.publish(tx, 0);
         Ok(Outcome::Replied)
     })
@@ -128,14 +126,11 @@ pub(super) fn eoi_page<M: GuestMemory + 'static, A: Apply>(
     unmasks: bool,
 ) -> CallResult {
     let PhysdevPirqEoiGmfn { gmfn } = call.memory.read(at).map_err(fault)?;
+    let mfn = Mfn(gmfn);
+    reclaim(call, mfn)?;
     let (irqs, frames, domain) = (call.state.irqs(), call.state.frames, call.domain);
-    let (mfn, owner) = (Mfn(gmfn), Owner::domain(domain));
     call.reply_after(|tx| {
-        Frames::get_ref(&frames, tx, mfn, owner).map_err(|_| Errno::EINVAL)?;
-        match frames.get_typed(tx, mfn, owner, Kind::Writable) {
-            Ok(Got::Taken) => {}
-            _ => return Err(Errno::EINVAL),
-        }
+        hold(&frames, tx, domain, mfn)?;
         irqs.set_eoi_page(tx, domain, mfn, unmasks).map_err(pirq_errno)
     })
 }

@@ -1,8 +1,9 @@
-//! `event_channel_op`, `vcpu_op`, `sched_op` and `set_timer_op` on a fake machine: what each does, and why it
-//! refuses.
+//! `event_channel_op`, `physdev_op`, `vcpu_op`, `sched_op` and `set_timer_op` on a fake machine: what each does,
+//! and why it refuses.
 
 mod events;
 mod init;
+mod physdev;
 mod sched;
 mod vcpu;
 mod world;

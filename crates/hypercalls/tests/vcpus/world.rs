@@ -1,5 +1,6 @@
 //! A small machine: Dom0 with three vCPUs and a guest with one, whose addresses are machine addresses.
 
+use boot_info::{BootFacts, ConfigSpace, Cpu, IoApic};
 use domain::{Limits, State, Static};
 use domains::{Life, VcpuState};
 use events::NewDomain;
@@ -8,12 +9,14 @@ use hypercalls::{Call, Outcome, Reply, dispatch};
 use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
 use pv_cpu::{Mode, Reg};
 use pv_mmu::IoRanges;
-use vault::{Apply, Arena, Effect, Journal, Once, kind};
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use vault::{Apply, Arena, Effect, Journal, Once, Phase, kind};
 use xen_abi::Errno;
 use zerocopy::{Immutable, IntoBytes};
 
 const FRAMES: usize = 128;
-static FACTS: boot_info::BootFacts = boot_info::BootFacts::EMPTY;
+const VAULT_WORDS: usize = 1 << 18;
 /// Where arguments lie.
 pub(crate) const ARGUMENT: u64 = 0x1000;
 /// vCPUs of the domains.
@@ -27,6 +30,7 @@ pub(crate) struct Machine {
     fault: bool,
     pub(crate) kicked: Vec<u32>,
     pub(crate) timers: Vec<u32>,
+    routes: Vec<u32>,
 }
 
 impl Apply for Machine {
@@ -48,6 +52,7 @@ impl Apply for Machine {
                 self.state.events(self.memory).apply(effect, |vcpu| kicked.push(vcpu.0));
             }
             kind::KICK => self.kicked.push(effect.x),
+            kind::IRQ_ROUTE => self.routes.push(effect.x),
             kind::TIMER => self.timers.push(effect.x),
             _ => {}
         }
@@ -59,24 +64,54 @@ impl Apply for Machine {
 }
 
 pub(crate) struct World {
+    vault: &'static [AtomicU64],
     pub(crate) state: &'static State,
     pub(crate) memory: &'static FakeMemory,
     pub(crate) now: u64,
     pub(crate) kicked: Vec<u32>,
     pub(crate) timers: Vec<u32>,
+    /// Interrupts whose routes were programmed.
+    pub(crate) routes: Vec<u32>,
     next_argument: u64,
+}
+
+/// Two CPUs, an I/O APIC with 24 pins, memory-mapped configuration space.
+fn facts() -> &'static BootFacts {
+    static FACTS: LazyLock<BootFacts> = LazyLock::new(|| {
+        let mut facts = BootFacts::EMPTY;
+        let madt = &mut facts.acpi.madt;
+        for id in [5, 6] {
+            madt.cpus.push(Cpu { apic_id: id, acpi_id: id, enabled: true, online_capable: false });
+        }
+        madt.io_apics.push(IoApic { id: 2, address: Maddr(0xfec0_0000), gsi_base: 0, pins: 24 });
+        let space = ConfigSpace { address: Maddr(0xb000_0000), segment: 0, first_bus: 0, last_bus: 255 };
+        facts.acpi.config_spaces.push(space);
+        facts
+    });
+    &FACTS
+}
+
+/// What every start makes of the vault.
+#[expect(unsafe_code, reason = "an arena over memory that outlives a crash")]
+fn compose(vault: &'static [AtomicU64]) -> &'static State {
+    // SAFETY: (1) leaked atomics, which nothing but the arena's records refers to; (2) zeroed at first,
+    // afterwards what this very sequence left.
+    let mut arena = unsafe { Arena::new(vault.as_ptr() as usize, size_of_val(vault)) };
+    let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
+    let locks: &'static Static = Box::leak(Box::new(Static::new()));
+    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
+    Box::leak(Box::new(state))
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
-        let locks: &'static Static = Box::leak(Box::new(Static::new()));
-        let io = IoRanges::new(40);
-        let state = State::carve(&mut Arena::leak(1 << 21), limits, locks, &FACTS, io, [0; 16]).unwrap();
-        let state: &'static State = Box::leak(Box::new(state));
+        let vault: &'static [AtomicU64] =
+            (0..VAULT_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let state = compose(vault);
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES)));
-        let mut world =
-            Self { state, memory, now: 1_000_000, kicked: vec![], timers: vec![], next_argument: ARGUMENT };
+        let (kicked, timers, routes) = (vec![], vec![], vec![]);
+        let next_argument = ARGUMENT;
+        let mut world = Self { vault, state, memory, now: 1_000_000, kicked, timers, routes, next_argument };
         let (first, end) = (Mfn(16), Mfn(FRAMES as u64));
         world.change(|tx| {
             state.frames.seed_frames(tx, first, end);
@@ -114,6 +149,11 @@ impl World {
                 shared_info: shared.maddr(),
             };
             events.create_domain(tx, slot, &new).unwrap();
+            if slot.0 == 0 {
+                state.irqs().create_domain(tx, slot, state.dom0_pirqs()).unwrap();
+                let high = irqs::Polarity::High;
+                state.irqs().reserve_gsi(tx, 4, irqs::Trigger::Edge, high, 5).unwrap();
+            }
         });
         for id in 0..count {
             self.memory.store8(Maddr(shared.maddr().0 + 64 * u64::from(id) + 1), 1);
@@ -138,7 +178,28 @@ impl World {
         j.log().begin();
         let answer = j.change(f);
         j.log().end();
+        self.routes = std::mem::take(&mut j.apply.routes);
         answer
+    }
+
+    /// What recovery does after a crash in an entry of Dom0's first vCPU. Whether the entry had committed.
+    pub(crate) fn recover(&mut self) -> bool {
+        self.state = compose(self.vault);
+        let mut j = self.journal(VcpuSlot(0));
+        let committed = match j.log().head().phase() {
+            Phase::Idle => true,
+            Phase::Undo => {
+                j.log().roll_back();
+                false
+            }
+            Phase::Outbox => {
+                let last = j.log().head().is_last();
+                j.log().drain(&mut j.apply);
+                last
+            }
+        };
+        j.log().end();
+        committed
     }
 
     fn journal(&self, vcpu: VcpuSlot) -> Journal<Machine> {
@@ -149,6 +210,7 @@ impl World {
             fault: false,
             kicked: vec![],
             timers: vec![],
+            routes: vec![],
         };
         Journal::new(&self.state.logs[0], machine, 1000)
     }
@@ -202,6 +264,7 @@ impl World {
         }
         self.kicked = std::mem::take(&mut j.apply.kicked);
         self.timers = std::mem::take(&mut j.apply.timers);
+        self.routes = std::mem::take(&mut j.apply.routes);
         let value = if j.apply.take_fault() {
             Errno::EFAULT.to_result()
         } else {

@@ -40,7 +40,7 @@ fn msr_of(which: Base) -> u32 {
 }
 
 /// Tables that exist already, through the direct map.
-struct Existing;
+pub(crate) struct Existing;
 
 impl TableMemory for Existing {
     fn read(&self, table: Maddr, index: usize) -> u64 {
@@ -202,9 +202,6 @@ impl Platform for Hardware {
     fn idle(&self) {
         // SAFETY: nothing is in progress; handlers run on this stack and come back.
         unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
-    }
-    fn device_interrupt(&self, vector: u8) {
-        crate::routes::interrupt(vector);
     }
     fn end_of_interrupt(&self) {
         devices::local_apic(&sealed().facts).end_of_interrupt();

@@ -1,0 +1,130 @@
+//! PCI configuration space, and a window onto device memory.
+#![expect(unsafe_code, reason = "port I/O, device registers")]
+
+use ids::{FRAME_SIZE, Maddr};
+use machine::paging::{Access, Bits, PageTables, TableMemory};
+use machine::{control, layout, port};
+use spin::Mutex;
+
+use crate::guest::hardware::Existing;
+use crate::sealed::sealed;
+
+/// The window: a page beside the interrupt controllers, whose page table boot has made.
+const WINDOW: u64 = layout::MMIO_FREE;
+static IN_USE: Mutex<()> = Mutex::new(());
+
+/// Runs `f` with a page of device memory mapped uncached; `None` if there is no room for the window.
+pub(crate) fn with_page<T>(page: Maddr, f: impl FnOnce(*mut u32) -> T) -> Option<T> {
+    let _own = IN_USE.lock();
+    let table = PageTables::at(sealed().root).existing_table(&Existing, WINDOW)?;
+    let index = (WINDOW >> 12 & 511) as usize;
+    Existing.write(table, index, page.0 & !(FRAME_SIZE - 1) | (Access::Device.bits() | Bits::DIRTY).bits());
+    // Other CPUs flush before they use it.
+    control::flush_page(WINDOW);
+    let result = f(core::ptr::with_exposed_provenance_mut(WINDOW as usize));
+    Existing.write(table, index, 0);
+    control::flush_page(WINDOW);
+    Some(result)
+}
+
+/// The address port of configuration mechanism 1.
+const ADDRESS_PORT: u16 = 0xcf8;
+/// Its data port.
+const DATA_PORT: u16 = 0xcfc;
+const VENDOR: u16 = 0;
+const STATUS: u16 = 4;
+const HAS_CAPABILITIES: u32 = 1 << 20;
+const CAPABILITIES: u16 = 0x34;
+/// Capabilities that fit the space: a longer list is a loop.
+const MAX_CAPABILITIES: usize = 48;
+
+/// A PCI device's configuration space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    segment: u16,
+    bus: u8,
+    devfn: u8,
+}
+
+impl Device {
+    pub(crate) const fn new(segment: u16, bus: u8, devfn: u8) -> Self {
+        Self { segment, bus, devfn }
+    }
+
+    /// Where its capability `id` begins.
+    pub(crate) fn capability(self, id: u8) -> Option<u16> {
+        if self.read(VENDOR) as u16 == u16::MAX || self.read(STATUS) & HAS_CAPABILITIES == 0 {
+            return None;
+        }
+        let mut at = (self.read(CAPABILITIES) & 0xfc) as u16;
+        for _ in 0..MAX_CAPABILITIES {
+            if at < 0x40 {
+                return None;
+            }
+            let header = self.read(at);
+            if header as u8 == id {
+                return Some(at);
+            }
+            at = (header >> 8 & 0xfc) as u16;
+        }
+        None
+    }
+
+    /// The double word at `offset`; all ones where there is no device.
+    pub(crate) fn read(self, offset: u16) -> u32 {
+        if let Some(page) = self.page() {
+            let read = |page: *mut u32| {
+                // SAFETY: a register of the device's own page, mapped.
+                unsafe { page.wrapping_add(usize::from(offset / 4)).read_volatile() }
+            };
+            return with_page(page, read).unwrap_or(u32::MAX);
+        }
+        // SAFETY: configuration reads of capabilities have no effect.
+        self.by_ports(offset, || unsafe { port::read_u32(DATA_PORT) }).unwrap_or(u32::MAX)
+    }
+
+    /// Writes the double word at `offset`.
+    pub(crate) fn write(self, offset: u16, value: u32) {
+        if let Some(page) = self.page() {
+            with_page(page, |page| {
+                // SAFETY: as in `read`; the caller writes message registers only.
+                unsafe { page.wrapping_add(usize::from(offset / 4)).write_volatile(value) };
+            });
+            return;
+        }
+        // SAFETY: as above.
+        self.by_ports(offset, || unsafe { port::write_u32(DATA_PORT, value) });
+    }
+
+    /// Its page of memory-mapped configuration space, if the firmware tells of one.
+    fn page(self) -> Option<Maddr> {
+        let spaces = &sealed().facts.acpi.config_spaces;
+        let of_this = |s: &&boot_info::ConfigSpace| {
+            s.segment == self.segment && (s.first_bus..=s.last_bus).contains(&self.bus)
+        };
+        let base = spaces.iter().find(of_this)?.address.0;
+        base.checked_add(u64::from(self.bus) << 20 | u64::from(self.devfn) << 12).map(Maddr)
+    }
+
+    /// Configuration mechanism 1 (PCI local bus specification 3.0, 3.2.2.3.2). The address port is Dom0's:
+    /// it gets back what it wrote there. A CPU of Dom0 between its own two accesses at this instant may miss;
+    /// machines with memory-mapped configuration space do not come here.
+    fn by_ports<T>(self, offset: u16, access: impl FnOnce() -> T) -> Option<T> {
+        if self.segment != 0 {
+            return None;
+        }
+        let _own = IN_USE.lock();
+        let address = 1 << 31
+            | u32::from(self.bus) << 16
+            | u32::from(self.devfn) << 8
+            | u32::from(offset & 0xfc);
+        // SAFETY: the standard port; reading it has no effect.
+        let before = unsafe { port::read_u32(ADDRESS_PORT) };
+        // SAFETY: selects a register, no more.
+        unsafe { port::write_u32(ADDRESS_PORT, address) };
+        let result = access();
+        // SAFETY: as above.
+        unsafe { port::write_u32(ADDRESS_PORT, before) };
+        Some(result)
+    }
+}

@@ -1,0 +1,382 @@
+//! A device's interrupt, from a guest, from the idle loop and found in service by recovery; each with a crash at
+//! every durable step, at every programming of a route and at the end of interrupt.
+
+use boot_info::{BootFacts, IoApic};
+use cpu_policy::cpuid::{Leaf, Policy};
+use cpu_policy::xen_leaves::XenLeaves;
+use cpu_policy::{Audience, Controls};
+use domain::{Limits, State, Static};
+use domains::Life;
+use events::NewDomain;
+use guest_memory::{FakeMemory, Fault, GuestMemory};
+use ids::{CpuId, DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
+use irqs::{Polarity, Source, Trigger};
+use pv_cpu::{Context, vector};
+use pv_mmu::IoRanges;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{LazyLock, Mutex};
+use system::{Base, Clocks, Flush, Platform, Power, Schedule, Stopped, System, TimeScale, own_vector};
+use vault::{Apply, Arena, Effect, Journal, Once, step};
+
+const SLOT: DomainSlot = DomainSlot(0);
+const VCPU: VcpuSlot = VcpuSlot(0);
+const GSI: u32 = 17;
+
+/// What the machine's interrupt hardware would hold.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hardware {
+    masked: bool,
+    in_service: Option<u8>,
+}
+
+/// A machine with one CPU and one pin.
+struct Machine {
+    memory: FakeMemory,
+    hardware: Mutex<Hardware>,
+    state: Mutex<Option<&'static State>>,
+}
+
+impl Machine {
+    fn hardware(&self) -> std::sync::MutexGuard<'_, Hardware> {
+        self.hardware.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl GuestMemory for Machine {
+    fn load64(&self, at: Maddr) -> u64 {
+        self.memory.load64(at)
+    }
+    fn store64(&self, at: Maddr, value: u64) {
+        self.memory.store64(at, value);
+    }
+    fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
+        self.memory.exchange64(at, old, new)
+    }
+    fn exchange32(&self, at: Maddr, old: u32, new: u32) -> Result<(), u32> {
+        self.memory.exchange32(at, old, new)
+    }
+    fn load32(&self, at: Maddr) -> u32 {
+        self.memory.load32(at)
+    }
+    fn store32(&self, at: Maddr, value: u32) {
+        self.memory.store32(at, value);
+    }
+    fn load8(&self, at: Maddr) -> u8 {
+        self.memory.load8(at)
+    }
+    fn store8(&self, at: Maddr, value: u8) {
+        self.memory.store8(at, value);
+    }
+    fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
+        self.memory.copy_in(from, out)
+    }
+    fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
+        self.memory.copy_out(to, bytes)
+    }
+}
+
+impl Platform for Machine {
+    fn program_route(&self, irq: u32) {
+        step::point();
+        if irq == GSI {
+            let state = self.state.lock().unwrap().expect("a state");
+            self.hardware().masked = state.irqs().route(irq).is_none_or(|route| route.masked);
+        }
+        step::point();
+    }
+    fn end_of_interrupt(&self) {
+        step::point();
+        let mut hardware = self.hardware();
+        if hardware.in_service == Some(own_vector::TIMER) {
+            hardware.in_service = None;
+        } else if hardware.in_service.take().is_some() {
+            assert!(hardware.masked, "a level-triggered pin is masked before its end of interrupt");
+        }
+        drop(hardware);
+        step::point();
+    }
+    fn cpu(&self) -> CpuId {
+        CpuId(0)
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+    fn load_root(&self, _: Mfn) {}
+    fn swap_gs(&self) {}
+    fn base(&self, _: Base) -> u64 {
+        0
+    }
+    fn set_base(&self, _: Base, _: u64) {}
+    fn flush(&self, _: Flush) {}
+    fn set_m2p(&self, _: Mfn, _: u64) {}
+    fn set_gdt(&self, _: &[Mfn]) {}
+    fn set_ldt(&self, _: &[Mfn], _: u32) {}
+    fn set_debug(&self, _: &[u64; 8]) {}
+    fn set_control(&self, _: bool, _: u64, _: u64) {}
+    fn fault_address(&self) -> u64 {
+        0
+    }
+    fn kick(&self, _: CpuId) {}
+    fn arm_timer(&self, _: u64) {}
+    fn idle(&self) {}
+    fn port_in(&self, _: u16, _: u32) -> u32 {
+        u32::MAX
+    }
+    fn port_out(&self, _: u16, _: u32, _: u32) {}
+    fn owns_port(&self, _: u16) -> bool {
+        false
+    }
+    fn load_user_gs(&self, _: u16) {}
+    fn save(&self, _: VcpuSlot, _: &Context) {}
+    fn restore(&self, _: VcpuSlot, _: &Context) {}
+    fn debug_status(&self) -> u64 {
+        0
+    }
+    fn read_msr(&self, _: u32) -> Option<u64> {
+        None
+    }
+    fn write_msr(&self, _: u32, _: u64) {}
+    fn tsc(&self) -> u64 {
+        0
+    }
+    fn write_back_caches(&self) {}
+    fn console(&self, _: &[u8]) {}
+    fn log(&self, line: core::fmt::Arguments<'_>) {
+        panic!("{line}");
+    }
+    fn power(&self, what: Power) {
+        panic!("{what:?}");
+    }
+}
+
+fn facts() -> &'static BootFacts {
+    static FACTS: LazyLock<BootFacts> = LazyLock::new(|| {
+        let mut facts = BootFacts::EMPTY;
+        let pins = IoApic { id: 0, address: Maddr(0xfec0_0000), gsi_base: 0, pins: 24 };
+        facts.acpi.madt.io_apics.push(pins);
+        facts
+    });
+    &FACTS
+}
+
+/// What every start makes of vault and machine.
+#[expect(unsafe_code, reason = "an arena over memory that outlives a crash")]
+fn compose(vault: &'static [AtomicU64], machine: &'static Machine) -> &'static System<Machine> {
+    // SAFETY: (1) leaked atomics, which nothing but the arena's records refers to; (2) zeroed at first,
+    // afterwards what this very sequence left.
+    let mut arena = unsafe { Arena::new(vault.as_ptr() as usize, size_of_val(vault)) };
+    let limits = Limits { frames: 64, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
+    let locks: &'static Static = Box::leak(Box::new(Static::new()));
+    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
+    let state: &'static State = Box::leak(Box::new(state));
+    *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
+    let nothing = |_: u32, _: u32| Leaf::default();
+    let schedule = Schedule::new(1);
+    schedule.keep(CpuId(0), VCPU);
+    Box::leak(Box::new(System {
+        platform: machine,
+        state,
+        policy: Policy::for_pv(&nothing, Audience::HardwareDomain, &Controls::default()),
+        leaves: XenLeaves::default(),
+        schedule,
+        scale: TimeScale::new(1_000_000),
+        clocks: Clocks::new(),
+    }))
+}
+
+/// Applies the effects of setting up.
+struct SetUp(&'static System<Machine>);
+
+impl Apply for SetUp {
+    fn apply(&mut self, effect: &Effect, _: &mut Once<'_, '_>) {
+        if effect.kind == vault::kind::IRQ_ROUTE {
+            self.0.platform.program_route(effect.x);
+        }
+    }
+}
+
+struct World {
+    vault: &'static [AtomicU64],
+    machine: &'static Machine,
+    system: &'static System<Machine>,
+}
+
+impl World {
+    /// A level-triggered pin, bound to port 1 of a domain with one vCPU.
+    fn new() -> Self {
+        let vault: &'static [AtomicU64] = (0..1 << 16).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let (memory, hardware) = (FakeMemory::new(64), Mutex::default());
+        let machine: &'static Machine =
+            Box::leak(Box::new(Machine { memory, hardware, state: Mutex::new(None) }));
+        let system = compose(vault, machine);
+        let (state, events, irqs) = (system.state, system.state.events(machine), system.state.irqs());
+        let mut j = Journal::new(&state.logs[0], SetUp(system), u32::MAX);
+        j.log().begin();
+        let new = NewDomain {
+            domid: DomId(0),
+            first_vcpu: VCPU,
+            max_vcpus: 1,
+            max_port: 1023,
+            shared_info: Maddr(0x8000),
+        };
+        j.change(|tx| {
+            tx.set(&state.domains.domain(SLOT).vcpus, 1);
+            state.domains.domain(SLOT).set_life(tx, Life::Alive);
+            tx.set(&state.domains.vcpu(VCPU).id, VcpuId(0));
+            events.create_domain(tx, SLOT, &new).unwrap();
+            irqs.create_domain(tx, SLOT, 64).unwrap();
+        });
+        j.change(|tx| events.create_vcpu(tx, SLOT, 0)).unwrap();
+        j.change(|tx| irqs.setup_gsi(tx, GSI, Trigger::Level, Polarity::Low, 0)).unwrap();
+        j.change(|tx| irqs.map_pirq(tx, SLOT, Source::Gsi(GSI), Some(GSI), 0)).unwrap();
+        j.change(|tx| {
+            assert_eq!(events.bind_pirq(tx, SLOT, GSI), Ok(1));
+            irqs.bind(tx, SLOT, GSI, 1, true).unwrap();
+        });
+        j.log().end();
+        assert!(!machine.hardware().masked);
+        Self { vault, machine, system }
+    }
+
+    fn vector(&self) -> u8 {
+        self.system.state.irqs().route(GSI).unwrap().vector
+    }
+
+    /// The local APIC has given `vector` to the CPU.
+    fn arrives(&self, vector: u8) {
+        self.machine.hardware().in_service = Some(vector);
+    }
+
+    fn in_guest(&self, vector: u8) {
+        self.system.state.contexts.context(VCPU).registers.vector.set(vector.into());
+        self.system.enter(VCPU);
+    }
+
+    fn recover(&mut self) {
+        self.system = compose(self.vault, self.machine);
+        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), unfinished_head: None };
+        self.system.repair(&[stopped], |_, _| {});
+        self.system.restore_routes();
+        let in_service = self.machine.hardware().in_service;
+        self.system.recover_interrupts(in_service.into_iter());
+        self.system.resume(VCPU);
+    }
+
+    /// It was delivered, is masked and ended, and the entry is over.
+    fn assert_taken(&self) {
+        let events = self.system.state.events(self.machine);
+        assert_eq!(events.is_pending(SLOT, 1), Ok(true));
+        let hardware = *self.machine.hardware();
+        assert!(hardware.masked && hardware.in_service.is_none(), "{hardware:?}");
+        assert_eq!(irqs::audit(&self.system.state.irqs), Ok(()));
+        assert!(self.system.state.irqs().binding(GSI).unwrap().awaiting);
+        assert_eq!(self.system.state.logs[0].head(), vault::Head::IDLE);
+    }
+}
+
+struct Crash;
+
+/// Runs `f`, crashing at its durable step `at`; whether it did.
+fn crashes(at: u64, f: impl FnOnce()) -> bool {
+    thread_local!(static QUIET: RefCell<bool> = const { RefCell::new(false) });
+    if !QUIET.with(|quiet| quiet.replace(true)) {
+        std::panic::set_hook(Box::new(|info| {
+            if info.payload().downcast_ref::<Crash>().is_none() {
+                eprintln!("{info}");
+            }
+        }));
+    }
+    let left = Rc::new(Cell::new(at));
+    step::arm(move || match left.get() {
+        0 => {
+            left.set(u64::MAX);
+            std::panic::panic_any(Crash);
+        }
+        more => left.set(more - 1),
+    });
+    let done = catch_unwind(AssertUnwindSafe(f));
+    step::disarm();
+    match done {
+        Ok(()) => false,
+        Err(payload) if payload.is::<Crash>() => true,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+#[test]
+fn a_crash_in_a_guests_interrupt_loses_nothing() {
+    let steps = (0..)
+        .find(|at| {
+            let mut w = World::new();
+            let vector = w.vector();
+            w.arrives(vector);
+            let crashed = crashes(*at, || w.in_guest(vector));
+            if crashed {
+                w.recover();
+            }
+            w.assert_taken();
+            !crashed
+        })
+        .unwrap();
+    assert!(steps > 10, "{steps} steps");
+}
+
+#[test]
+fn a_crash_in_the_idle_loops_interrupt_loses_nothing() {
+    let steps = (0..)
+        .find(|at| {
+            let mut w = World::new();
+            let vector = w.vector();
+            w.system.state.contexts.context(VCPU).registers.vector.set(vector::NONE);
+            w.arrives(vector);
+            let crashed = crashes(*at, || w.system.interrupt(vector));
+            if crashed {
+                w.recover();
+            }
+            w.assert_taken();
+            !crashed
+        })
+        .unwrap();
+    assert!(steps > 10, "{steps} steps");
+}
+
+#[test]
+fn a_second_crash_in_recovery_loses_nothing() {
+    for first in 0..64 {
+        let done = (0..)
+            .find(|second| {
+                let mut w = World::new();
+                let vector = w.vector();
+                w.arrives(vector);
+                if !crashes(first, || w.in_guest(vector)) {
+                    return true;
+                }
+                let crashed = crashes(*second, || w.recover());
+                if crashed {
+                    w.recover();
+                }
+                w.assert_taken();
+                !crashed
+            })
+            .unwrap();
+        if done == 0 {
+            return;
+        }
+    }
+    panic!("an interrupt has fewer steps");
+}
+
+#[test]
+fn the_hypervisors_own_vectors_are_ended() {
+    let w = World::new();
+    w.arrives(own_vector::TIMER);
+    w.system.interrupt(own_vector::TIMER);
+    assert!(w.machine.hardware().in_service.is_none());
+    w.system.interrupt(own_vector::SPURIOUS);
+    assert_eq!(w.system.state.logs[0].head(), vault::Head::IDLE);
+    let events = w.system.state.events(w.machine);
+    assert_eq!(events.is_pending(SLOT, 1), Ok(false));
+}
