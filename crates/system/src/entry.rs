@@ -48,15 +48,22 @@ impl<P: Platform> System<P> {
     pub fn enter(&'static self, vcpu: VcpuSlot) {
         let mut journal = self.journal(vcpu);
         let context = journal.apply.context;
+        self.begin(&journal);
+        self.dispatch(&mut journal, vcpu);
+        // In this order: a closed log with a vector in the frame is an entry that was not begun.
+        context.registers.vector.set(vector::NONE);
+        journal.log().end();
+    }
+
+    /// Opens the log for the entry that the registers describe.
+    #[inline]
+    pub(crate) fn begin(&self, journal: &Journal<Applier<P>>) {
+        let context = journal.apply.context;
         if context.registers.vector.get() == PAGE_FAULT {
             // The processor's register may change before a crash makes the entry run again.
             context.fault_address.set(self.platform.fault_address());
         }
         journal.log().begin();
-        self.dispatch(&mut journal, vcpu);
-        // In this order: a closed log with a vector in the frame is an entry that was not begun.
-        context.registers.vector.set(vector::NONE);
-        journal.log().end();
     }
 
     /// Dispatches an open entry: once by [`enter`](Self::enter), again after a crash undid its last step.

@@ -84,7 +84,7 @@ impl<P: Platform> System<P> {
                 return;
             }
             // The CPU failed between the entry stub and the opening of the log.
-            journal.log().begin();
+            self.begin(&journal);
         }
         self.dispatch(&mut journal, vcpu);
         registers.vector.set(vector::NONE);

@@ -81,8 +81,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         info.nr_pages = fields.nr_pages;
         info.shared_info = shared_info.maddr().0;
         info.flags = fields.flags;
-        info.console[0] =
-            u64::from(fields.console_info_size) << 32 | u64::from(fields.console_info_offset);
+        info.console[0] = u64::from(fields.console_info_size) << 32 | u64::from(fields.console_info_offset);
         info.pt_base = fields.pt_base;
         info.nr_pt_frames = fields.nr_pt_frames;
         info.mfn_list = fields.mfn_list;

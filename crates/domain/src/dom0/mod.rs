@@ -137,12 +137,7 @@ fn max_pages(pages: Dom0Pages) -> u64 {
 }
 
 fn report(inputs: &Dom0Inputs<'_>, plan: &Plan, progress: &mut dyn FnMut(&str)) {
-    progress(&format!(
-        "Dom0: {} vCPUs, {} pages ({} MiB)",
-        inputs.vcpus,
-        plan.nr_pages,
-        plan.nr_pages / 256
-    ));
+    progress(&format!("Dom0: {} vCPUs, {} pages ({} MiB)", inputs.vcpus, plan.nr_pages, plan.nr_pages / 256));
     let ranges = [
         ("kernel", &plan.kernel),
         ("frame list", &plan.p2m),
