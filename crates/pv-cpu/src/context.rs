@@ -46,6 +46,8 @@ record! {
         pub stack: GuestOwned<u64>,
         /// The frame. Its end is where the processor begins to push.
         pub registers: Registers,
+        /// Address of the last page fault that entered from this vCPU.
+        pub fault_address: GuestOwned<u64>,
         /// FS base while not loaded.
         pub fs_base: GuestOwned<u64>,
         /// GS bases while not loaded: of the guest's user mode and of its kernel mode.
@@ -98,6 +100,7 @@ record! {
         pub callbacks: [Callback; CALLBACKS],
         /// Trap table, by vector.
         pub traps: [Trap; 256],
+        pad: Durable<u64>,
     }
 }
 

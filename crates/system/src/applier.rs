@@ -3,7 +3,7 @@
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
-use pv_cpu::{Context, Mode};
+use pv_cpu::{Context, Mode, vector};
 use pv_mmu::{AdBits, apply_pte};
 use vault::{Apply, Effect, Once, kind};
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
@@ -57,6 +57,11 @@ impl<P: Platform> Apply for Applier<P> {
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
+    }
+
+    #[inline(always)]
+    fn ended(&mut self) {
+        self.context.registers.vector.set(vector::NONE);
     }
 
     fn take_fault(&mut self) -> bool {

@@ -10,6 +10,8 @@ use vault::Journal;
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
+/// Vector of a page fault.
+const PAGE_FAULT: u32 = 14;
 /// Transactions of long work in one entry before the guest gets a breath.
 const BUDGET: u32 = 2048;
 
@@ -45,10 +47,16 @@ impl<P: Platform> System<P> {
     #[inline]
     pub fn enter(&'static self, vcpu: VcpuSlot) {
         let mut journal = self.journal(vcpu);
+        let context = journal.apply.context;
+        if context.registers.vector.get() == PAGE_FAULT {
+            // The processor's register may change before a crash makes the entry run again.
+            context.fault_address.set(self.platform.fault_address());
+        }
         journal.log().begin();
         self.dispatch(&mut journal, vcpu);
+        // In this order: a closed log with a vector in the frame is an entry that was not begun.
+        context.registers.vector.set(vector::NONE);
         journal.log().end();
-        journal.apply.context.registers.vector.set(vector::NONE);
     }
 
     /// Dispatches an open entry: once by [`enter`](Self::enter), again after a crash undid its last step.

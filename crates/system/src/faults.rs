@@ -75,7 +75,7 @@ impl<P: Platform> System<P> {
         context: &'static Context,
         code: u32,
     ) -> Result<(), Crash> {
-        let address = Gva(self.platform.fault_address());
+        let address = Gva(context.fault_address.get());
         let kernel = context.mode() == Mode::Kernel;
         let table_write =
             code & (error::PRESENT | error::WRITE | error::RESERVED) == error::PRESENT | error::WRITE;

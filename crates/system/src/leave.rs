@@ -3,7 +3,7 @@
 use crate::System;
 use crate::platform::Platform;
 use ids::VcpuSlot;
-use pv_cpu::{event_callback, vector};
+use pv_cpu::event_callback;
 use xen_abi::callback::CALLBACKTYPE_EVENT;
 
 impl<P: Platform> System<P> {
@@ -42,7 +42,6 @@ impl<P: Platform> System<P> {
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_EVENT)];
         let Some(to) = event_callback(context, callback, true) else { return true };
         let mut journal = self.journal(vcpu);
-        context.registers.vector.set(vector::NONE);
         journal.log().begin();
         let done = self.bounce_to(&mut journal, vcpu, context, to);
         journal.log().end();

@@ -73,15 +73,21 @@ impl<P: Platform> System<P> {
         &self.state.logs[stopped.cpu.0 as usize]
     }
 
-    /// Runs the rest of an entry that was cut: its log is open, its registers are those of the entry.
+    /// Runs the rest of an entry that was cut: its registers are those of the entry, its log is open or was
+    /// about to be.
     /// Called on the CPU itself, after every CPU is repaired.
     pub fn resume(&'static self, vcpu: VcpuSlot) {
         let mut journal = self.journal(vcpu);
+        let registers = &journal.apply.context.registers;
         if journal.log().head().phase() == Phase::Idle {
-            return;
+            if registers.vector.get() == vector::NONE {
+                return;
+            }
+            // The CPU failed between the entry stub and the opening of the log.
+            journal.log().begin();
         }
         self.dispatch(&mut journal, vcpu);
+        registers.vector.set(vector::NONE);
         journal.log().end();
-        journal.apply.context.registers.vector.set(vector::NONE);
     }
 }

@@ -32,6 +32,10 @@ pub trait Apply {
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
 
+    /// The outbox that ends an entry is empty; the log closes next. Whatever marks the entry as pending
+    /// must be gone when this returns, so that a closed log with a pending entry means: not begun.
+    fn ended(&mut self) {}
+
     /// Whether copying out to the guest faulted since this was last asked.
     fn take_fault(&mut self) -> bool {
         false

@@ -135,6 +135,9 @@ impl Log {
             head = self.drain_chained(apply, head, &mut held);
             index += 1;
         }
+        if head.is_last() {
+            apply.ended();
+        }
         self.set_head(head.finished());
         held
     }

@@ -42,7 +42,6 @@ fn byte(at: Maddr) -> &'static AtomicU8 {
 impl GuestMemory for Hardware {
     #[inline(always)]
     fn load64(&self, at: Maddr) -> u64 {
-        inject::point();
         word(at).load(Ordering::Acquire)
     }
     #[inline(always)]
