@@ -114,10 +114,8 @@ impl Device {
             return None;
         }
         let _own = IN_USE.lock();
-        let address = 1 << 31
-            | u32::from(self.bus) << 16
-            | u32::from(self.devfn) << 8
-            | u32::from(offset & 0xfc);
+        let address =
+            1 << 31 | u32::from(self.bus) << 16 | u32::from(self.devfn) << 8 | u32::from(offset & 0xfc);
         // SAFETY: the standard port; reading it has no effect.
         let before = unsafe { port::read_u32(ADDRESS_PORT) };
         // SAFETY: selects a register, no more.
