@@ -57,7 +57,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         state,
         policy: policy(),
         leaves: leaves(record, scale),
-        schedule: Schedule::new(record.cpus),
+        // The other CPUs are brought up and parked: one runs guests.
+        schedule: Schedule::new(1),
         scale,
         clocks: Clocks::new(),
     };

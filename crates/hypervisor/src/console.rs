@@ -104,6 +104,23 @@ pub(crate) fn owns_port(port: u16) -> bool {
     (COM1..COM1 + 8).contains(&port)
 }
 
+/// Takes what the port received; returns how many bytes.
+pub(crate) fn receive(out: &mut [u8]) -> usize {
+    let uart = *UART.lock();
+    let mut count = 0;
+    for slot in out.iter_mut() {
+        let Some(byte) = uart.receive() else { break };
+        *slot = byte;
+        count += 1;
+    }
+    count
+}
+
+/// Lets the port interrupt when something is typed.
+pub(crate) fn set_receive_interrupt() {
+    UART.lock().set_receive_interrupt(true);
+}
+
 /// Dom0's console output: to the ring and the port as it is.
 pub(crate) fn guest_output(bytes: &[u8]) {
     let log = LOG.lock();

@@ -6,12 +6,15 @@ use ids::Maddr;
 use machine::apic::{LocalApic, Mode, Pin};
 use machine::clock::{self, Reference};
 use machine::hpet::Hpet;
-use machine::io_apic::IoApic;
+use machine::io_apic::{Delivery, IoApic, Route};
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::pm_timer::PmTimer;
 use machine::{cpuid, fpu, layout, pic, rtc};
 
 use crate::console::log;
+
+/// ISA interrupt of the first serial port.
+const CONSOLE_IRQ: u8 = 4;
 
 /// Where the 8259 pair's interrupts would come, were they not masked.
 const PIC_VECTORS: u8 = 0xe0;
@@ -143,4 +146,21 @@ fn measure(facts: &BootFacts) -> Timing {
         tsc_invariant: clock::tsc_is_invariant(),
         reference,
     }
+}
+
+/// Routes the console's interrupt to CPU 0.
+pub(crate) fn route_console(facts: &BootFacts, vector: u8) {
+    let change = facts.acpi.madt.overrides.iter().find(|change| change.source == CONSOLE_IRQ);
+    let gsi = change.map_or(u32::from(CONSOLE_IRQ), |change| change.gsi);
+    let found = facts
+        .acpi
+        .madt
+        .io_apics
+        .iter()
+        .enumerate()
+        .find(|(_, io_apic)| (io_apic.gsi_base..io_apic.gsi_base + io_apic.pins).contains(&gsi));
+    let (Some((index, io_apic)), Some(cpu)) = (found, facts.cpus().first()) else { return };
+    let route = Route::new(vector, Delivery::Fixed, cpu.apic_id as u8, false, false);
+    // SAFETY: `map` mapped it.
+    unsafe { IoApic::new(index) }.set_route((gsi - io_apic.gsi_base) as u8, route);
 }

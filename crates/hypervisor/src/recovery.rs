@@ -14,11 +14,10 @@ use crate::guest::host::{HostFrame, attached};
 use crate::guest::run;
 use crate::sealed::{self, sealed};
 use crate::{devices, heap, panic, power};
-use boot_info::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::{CpuId, VcpuSlot};
 use machine::{clock, control, percpu, stack};
-use system::{Repaired, Stopped};
+use system::{Repaired, Stopped, own_vector};
 use vault::{GuestOwned, record, step};
 
 /// Why the hypervisor failed.
@@ -91,7 +90,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
-    let registers = frame.map_or([0; 4], |f| [f.rip, f.rflags, f.rsp, f.general[9 - 2]]);
+    let registers = frame.map_or([0; 4], |f| [f.rip, f.rflags, f.rsp, f.general[9]]);
     for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp, &epitaph.r8].into_iter().zip(registers)
     {
         word.set(value);
@@ -100,11 +99,14 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
     epitaph.vector.set(frame.map_or(0, |f| f.vector));
     epitaph.at.set(clock::tsc());
     note_trace(epitaph, frame);
+    // A life that failed before it took over leaves what the one before it noted.
     let loaded = run::installed().and_then(|system| system.schedule.loaded(this_cpu()));
-    epitaph.loaded.set(loaded.map_or(0, |v| v.0 + 1));
+    if let Some(vcpu) = loaded {
+        epitaph.loaded.set(vcpu.0 + 1);
+    }
     epitaph.generation.set(epitaph.generation.get() + 1);
     epitaph.in_a_row.set(epitaph.in_a_row.get() + 1);
-    if attached().is_none() || loaded.is_none() {
+    if attached().is_none() || epitaph.loaded.get() == 0 {
         give_up("failed before a guest ran");
     }
     if epitaph.in_a_row.get() > GIVE_UP {
@@ -202,7 +204,9 @@ extern "C" fn second_life() -> ! {
     let mut repaired = Repaired::Nothing;
     let stopped = [Stopped { cpu, loaded: Some(vcpu), unfinished_head: unfinished }];
     system.repair(&stopped, |_, what| repaired = what);
-    end_interrupts(record.heap);
+    system.restore_routes();
+    devices::route_console(&record.facts, own_vector::CONSOLE);
+    system.recover_interrupts(devices::local_apic(&record.facts).in_service().iter());
     system.load_context(system.state.contexts.context(vcpu));
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
     report(repaired, instructions);
@@ -210,14 +214,6 @@ extern "C" fn second_life() -> ! {
     epitaph.in_a_row.set(0);
     console::set_deferred(false);
     run::run_guests()
-}
-
-/// Interrupts found in service are taken as received and ended.
-fn end_interrupts(_: Range) {
-    let apic = devices::local_apic(&sealed().facts);
-    for _ in apic.in_service().iter() {
-        apic.end_of_interrupt();
-    }
 }
 
 /// One line for each recovery.

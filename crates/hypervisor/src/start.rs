@@ -2,11 +2,12 @@
 
 use boot_info::FreeRanges;
 use machine::control;
+use system::own_vector;
 
 use crate::console::log;
 use crate::guest::run;
 use crate::sealed::sealed;
-use crate::{boot, composition, dom0, panic, power, selftest, smp};
+use crate::{boot, composition, console, devices, dom0, panic, power, selftest, smp};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
@@ -59,6 +60,9 @@ pub(crate) extern "C" fn first_boot() -> ! {
         power::restart();
     }
     composition::report(system);
+    devices::route_console(&record.facts, own_vector::CONSOLE);
+    console::set_receive_interrupt();
+    system.write_wall_clock();
     log!("Boot complete");
     run::run_guests()
 }

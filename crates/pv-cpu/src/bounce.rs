@@ -16,6 +16,8 @@ pub struct Bounce {
     pub mask: bool,
     /// Error code to push.
     pub error: Option<u32>,
+    /// Data selectors to push (ds, es, fs, gs): only for the failsafe callback.
+    pub segments: Option<[u16; 4]>,
     /// Instruction pointer to push, when it is not the frame's.
     pub rip: u64,
 }
@@ -24,6 +26,8 @@ pub struct Bounce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StackFault;
 
+/// Words of the largest frame.
+const MAX_WORDS: usize = 12;
 const EFLAGS_IF: u64 = 1 << 9;
 /// TF, NT, RF, VM and AC are clear in a handler (and DF after `syscall`, by the guest's wish).
 const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
@@ -55,7 +59,7 @@ pub fn bounce(
     };
     let flags = r.get(Reg::Rflags);
     let pushed_flags = flags & !(EFLAGS_IF | EFLAGS_IOPL) | if masked { 0 } else { EFLAGS_IF };
-    let mut frame = [0u64; 8];
+    let mut frame = [0u64; MAX_WORDS];
     let mut count = 0;
     let mut push = |word: u64| {
         frame[count] = word;
@@ -63,6 +67,9 @@ pub fn bounce(
     };
     push(r.get(Reg::Rcx));
     push(r.get(Reg::R11));
+    for selector in to.segments.into_iter().flatten() {
+        push(selector.into());
+    }
     if let Some(error) = to.error {
         push(error.into());
     }
@@ -73,7 +80,7 @@ pub fn bounce(
     push(r.get(Reg::Ss));
     let bytes = count * 8;
     let top = (stack & !15).checked_sub(bytes as u64).ok_or(StackFault)?;
-    let mut raw = [0u8; 64];
+    let mut raw = [0u8; 8 * MAX_WORDS];
     for (chunk, word) in raw.chunks_mut(8).zip(&frame[..count]) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }
@@ -100,6 +107,7 @@ pub fn trap_bounce(context: &Context, vector: u8, error: u32) -> Option<Bounce> 
         address,
         mask: trap.flags.get() & 4 != 0,
         error: with_error.then_some(error),
+        segments: None,
         rip: context.registers.get(Reg::Rip),
     })
 }
@@ -112,6 +120,7 @@ pub fn event_callback(context: &Context, callback: &Callback, is_event: bool) ->
         address,
         mask: is_event || callback.mask.get(),
         error: None,
+        segments: None,
         rip: context.registers.get(Reg::Rip),
     })
 }

@@ -8,7 +8,7 @@ use ids::VcpuSlot;
 use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, trap_bounce, vector};
 use vault::Journal;
 use xen_abi::arch::FLAT_RING3_CS32;
-use xen_abi::callback::{CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
+use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
 /// Vector of a page fault.
 const PAGE_FAULT: u32 = 14;
@@ -72,6 +72,7 @@ impl<P: Platform> System<P> {
         let done = match context.registers.vector.get() {
             vector::SYSCALL => self.system_call(j, vcpu, context),
             number @ 0..32 => self.exception(j, vcpu, context, number as u8),
+            vector::BAD_RETURN => self.bad_return(j, vcpu, context),
             0x80 => self.reflect(j, vcpu, context, 0x80, 0),
             number @ 32..256 => {
                 self.interrupt(number as u8);
@@ -149,6 +150,20 @@ impl<P: Platform> System<P> {
             context.registers.set(Reg::Rax, xen_abi::Errno::EFAULT.to_result() as u64);
         }
         Ok(())
+    }
+
+    /// The selectors that the guest returned to cannot be loaded: its failsafe callback hears of it, with the
+    /// frame as it stands.
+    fn bad_return(
+        &'static self,
+        j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Result<(), Crash> {
+        let callback = &context.callbacks[usize::from(CALLBACKTYPE_FAILSAFE)];
+        let mut to = event_callback(context, callback, false).ok_or(Crash::BadIret)?;
+        to.segments = Some(self.platform.selectors());
+        self.bounce_to(j, vcpu, context, to)
     }
 
     /// Gives an exception to the guest's own handler.

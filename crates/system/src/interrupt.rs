@@ -13,6 +13,8 @@ pub mod own_vector {
     pub const TIMER: u8 = 0xf0;
     /// Another CPU wants this one to look around.
     pub const KICK: u8 = 0xf1;
+    /// The hypervisor's console received something.
+    pub const CONSOLE: u8 = 0xf2;
     /// Spurious interrupts of the local APIC.
     pub const SPURIOUS: u8 = 0xff;
 }
@@ -29,9 +31,30 @@ impl<P: Platform> System<P> {
         match vector {
             own_vector::SPURIOUS => return,
             own_vector::TIMER | own_vector::KICK => {}
+            own_vector::CONSOLE => self.console_input(),
             device => self.device_interrupt(device),
         }
         self.platform.end_of_interrupt();
+    }
+
+    /// Gives Dom0 what was typed. The port forgets what is read from it: a crash here loses it.
+    fn console_input(&'static self) {
+        let mut typed = [0; 32];
+        let count = self.platform.console_receive(&mut typed);
+        let mut journal = self.interrupt_journal();
+        let log = journal.log();
+        if log.head().phase() == Phase::Idle {
+            log.begin();
+        }
+        journal.change(|tx| {
+            if count > 0 && self.state.console_input.put(tx, &typed[..count]) > 0 {
+                let events = self.state.events(self.platform);
+                if let Some(event) = events.global_virq_event(xen_abi::xen::VIRQ_CONSOLE) {
+                    tx.publish(event);
+                }
+            }
+            tx.last();
+        });
     }
 
     fn device_interrupt(&'static self, vector: u8) {
@@ -55,7 +78,7 @@ impl<P: Platform> System<P> {
             if alone {
                 log.begin();
             }
-            if !matches!(vector, own_vector::SPURIOUS | own_vector::TIMER | own_vector::KICK) {
+            if vector < own_vector::TIMER {
                 self.raise(&mut journal, vector, false);
             }
             if alone {

@@ -100,6 +100,10 @@ pub trait Platform: GuestMemory + 'static {
     fn write_back_caches(&self);
     /// Console output of guests, into the console ring.
     fn console(&self, bytes: &[u8]);
+    /// Takes what the console's port received; returns how many bytes.
+    fn console_receive(&self, out: &mut [u8]) -> usize;
+    /// The data selectors: ds, es, fs, gs.
+    fn selectors(&self) -> [u16; 4];
     /// A line of the hypervisor's own log.
     fn log(&self, line: core::fmt::Arguments<'_>);
     /// Programs an interrupt's route from its durable record; a message that was freed (it has no route, but a

@@ -56,6 +56,8 @@ impl TimeScale {
 pub struct Clocks {
     /// System time of the last clock update, by vCPU.
     written: [AtomicU64; MAX],
+    /// Where it was written.
+    place: [AtomicU64; MAX],
     /// System time at which the running vCPU's slice ends, by CPU.
     slice: [AtomicU64; MAX],
 }
@@ -63,7 +65,11 @@ pub struct Clocks {
 impl Clocks {
     /// Nothing written, no slice begun.
     pub const fn new() -> Self {
-        Self { written: [const { AtomicU64::new(0) }; MAX], slice: [const { AtomicU64::new(0) }; MAX] }
+        Self {
+            written: [const { AtomicU64::new(0) }; MAX],
+            place: [const { AtomicU64::new(0) }; MAX],
+            slice: [const { AtomicU64::new(0) }; MAX],
+        }
     }
 }
 
@@ -96,13 +102,18 @@ impl<P: Platform> System<P> {
     /// one odd is repaired by the next write, which every start makes.
     pub(crate) fn refresh_time(&self, vcpu: VcpuSlot) {
         let now = self.platform.now();
-        let Some(written) = self.clocks.written.get(vcpu.0 as usize) else { return };
-        let last = written.load(Ordering::Relaxed);
-        if last != 0 && now.wrapping_sub(last) < REFRESH {
+        let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return };
+        let index = vcpu.0 as usize;
+        let (Some(written), Some(place)) = (self.clocks.written.get(index), self.clocks.place.get(index))
+        else {
+            return;
+        };
+        let is_fresh = now.wrapping_sub(written.load(Ordering::Relaxed)) < REFRESH;
+        if is_fresh && place.load(Ordering::Relaxed) == info.0 {
             return;
         }
-        let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return };
-        written.store(now.max(1), Ordering::Relaxed);
+        written.store(now, Ordering::Relaxed);
+        place.store(info.0, Ordering::Relaxed);
         let at = |offset| Maddr(info.0 + time_info::AT + offset);
         let (memory, machine) = (self.platform, self.state.machine);
         let version = memory.load32(at(time_info::VERSION)) | 1;
@@ -115,15 +126,8 @@ impl<P: Platform> System<P> {
         memory.store32(at(time_info::VERSION), version.wrapping_add(1));
     }
 
-    /// The guest's vcpu_info moved, or a new start: write its clock whatever its age.
-    pub fn forget_clock(&self, vcpu: VcpuSlot) {
-        if let Some(written) = self.clocks.written.get(vcpu.0 as usize) {
-            written.store(0, Ordering::Relaxed);
-        }
-    }
-
     /// Writes the durable wall clock to every domain's shared_info.
-    pub(crate) fn write_wall_clock(&self) {
+    pub fn write_wall_clock(&self) {
         let machine = self.state.machine;
         for domain in self.state.domains.domains {
             let info = domain.shared_info.get();

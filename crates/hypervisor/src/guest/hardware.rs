@@ -239,13 +239,7 @@ impl Platform for Hardware {
         context.fs_base.set(self.base(Base::Fs));
         context.gs_base[0].set(self.base(Base::Gs));
         context.gs_base[1].set(self.base(Base::OtherGs));
-        let [ds, es, fs, gs]: [u16; 4];
-        // SAFETY: reads registers.
-        unsafe {
-            asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
-                es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
-        }
-        for (word, value) in context.selectors.iter().zip([ds, es, fs, gs]) {
+        for (word, value) in context.selectors.iter().zip(self.selectors()) {
             word.set(value);
         }
     }
@@ -274,6 +268,18 @@ impl Platform for Hardware {
     }
     fn console(&self, bytes: &[u8]) {
         console::guest_output(bytes);
+    }
+    fn console_receive(&self, out: &mut [u8]) -> usize {
+        console::receive(out)
+    }
+    fn selectors(&self) -> [u16; 4] {
+        let [ds, es, fs, gs]: [u16; 4];
+        // SAFETY: reads registers.
+        unsafe {
+            asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
+                es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
+        }
+        [ds, es, fs, gs]
     }
     fn log(&self, line: core::fmt::Arguments<'_>) {
         log!("{line}");
