@@ -143,6 +143,12 @@ impl Platform for Machine {
     }
     fn write_back_caches(&self) {}
     fn console(&self, _: &[u8]) {}
+    fn console_receive(&self, _: &mut [u8]) -> usize {
+        0
+    }
+    fn selectors(&self) -> [u16; 4] {
+        [0; 4]
+    }
     fn log(&self, line: core::fmt::Arguments<'_>) {
         panic!("{line}");
     }
