@@ -4,7 +4,12 @@
 //! is one CPUID output register, numbered as there, because the toolstack exchanges features that way.
 //! Most of the file is that table, which is easier to check in one piece.
 
+mod requirements;
+#[cfg(test)]
+mod tests;
+
 use crate::cpuid::{Leaf, Vendor};
+use requirements::REQUIREMENTS;
 
 /// Words in a feature set (Xen 4.17.7 tells the toolstack 19).
 pub const WORDS: usize = 19;
@@ -328,57 +333,6 @@ pub const FEATURE_LEAVES: &[(u32, u32)] = &[
     (0x8000_0021, 0),
 ];
 
-/// Features that make no sense, or cannot be managed, without the first one.
-const REQUIREMENTS: &[(Feature, &[Feature])] = &[
-    (Feature::FPU, &[Feature::MMX]),
-    (Feature::MMX, &[Feature::MMXEXT, Feature::AMD_3DNOW]),
-    (Feature::AMD_3DNOW, &[Feature::AMD_3DNOWEXT]),
-    (Feature::FXSR, &[Feature::FFXSR, Feature::SSE]),
-    (Feature::SSE, &[Feature::SSE2, Feature::MISALIGNSSE]),
-    (
-        Feature::SSE2,
-        &[Feature::SSE3, Feature::LM, Feature::AESNI, Feature::PCLMULQDQ, Feature::SHA, Feature::GFNI],
-    ),
-    (Feature::SSE3, &[Feature::SSSE3, Feature::SSE4A]),
-    (Feature::SSSE3, &[Feature::SSE4_1]),
-    (Feature::SSE4_1, &[Feature::SSE4_2]),
-    (Feature::PAE, &[Feature::LM, Feature::NX]),
-    (Feature::LM, &[Feature::CX16, Feature::LAHF_LM]),
-    (Feature::TSC, &[Feature::RDTSCP, Feature::ITSC]),
-    (Feature::CLFLUSH, &[Feature::CLFLUSHOPT, Feature::CLWB]),
-    (
-        Feature::XSAVE,
-        &[Feature::XSAVEOPT, Feature::XSAVEC, Feature::XGETBV1, Feature::XSAVES, Feature::AVX, Feature::MPX],
-    ),
-    (Feature::XSAVE, &[Feature::PKU]),
-    (Feature::XSAVEC, &[Feature::XSAVES]),
-    (Feature::AVX, &[Feature::FMA, Feature::FMA4, Feature::XOP, Feature::F16C, Feature::AVX2]),
-    (Feature::AVX2, &[Feature::AVX512F, Feature::VAES, Feature::VPCLMULQDQ, Feature::AVX_VNNI]),
-    (
-        Feature::AVX512F,
-        &[
-            Feature::AVX512DQ,
-            Feature::AVX512_IFMA,
-            Feature::AVX512PF,
-            Feature::AVX512ER,
-            Feature::AVX512CD,
-            Feature::AVX512BW,
-            Feature::AVX512VL,
-            Feature::AVX512_VNNI,
-            Feature::AVX512_VPOPCNTDQ,
-            Feature::AVX512_4VNNIW,
-            Feature::AVX512_4FMAPS,
-            Feature::AVX512_VP2INTERSECT,
-        ],
-    ),
-    (
-        Feature::AVX512BW,
-        &[Feature::AVX512_VBMI, Feature::AVX512_VBMI2, Feature::AVX512_BITALG, Feature::AVX512_BF16],
-    ),
-    (Feature::RTM, &[Feature::TSXLDTRK]),
-    (Feature::IBRSB, &[Feature::STIBP, Feature::SSBD, Feature::INTEL_PSFD]),
-];
-
 fn visible(accepted: impl Fn(Visibility) -> bool) -> FeatureSet {
     let mut set = FeatureSet::default();
     for &(feature, visibility) in TABLE {
@@ -395,67 +349,4 @@ pub fn pv_default() -> FeatureSet {
 /// The features that PV guests can be given.
 pub fn pv_max() -> FeatureSet {
     visible(|visibility| visibility != Visibility::Hidden)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::prelude::rust_2024::*;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Visibility masks as the header's comments state them.
-    fn masks_of(header: &str) -> (FeatureSet, FeatureSet) {
-        let (mut default, mut max) = (FeatureSet::default(), FeatureSet::default());
-        for line in header.lines().filter_map(|line| line.strip_prefix("XEN_CPUFEATURE(")) {
-            let (_, rest) = line.split_once(',').expect("name, value");
-            let (value, comment) = rest.split_once(')').expect("value)");
-            let (word, bit) = value.split_once("*32+").expect("word*32+bit");
-            let index: usize =
-                word.trim().parse::<usize>().expect("word") * 32 + bit.trim().parse::<usize>().expect("bit");
-            let attributes = comment.trim_start().strip_prefix("/*").expect("comment");
-            let attributes = attributes.split(' ').next().unwrap_or("");
-            let bit = 1 << (index % 32);
-            if attributes.contains('A') {
-                default.0[index / 32] |= bit;
-            }
-            if attributes.contains(['A', 'a']) {
-                max.0[index / 32] |= bit;
-            }
-        }
-        (default, max)
-    }
-
-    #[test]
-    fn the_table_is_the_header_s() {
-        // Debian's libxen-dev; a machine without it has nothing to compare with.
-        if let Ok(header) = std::fs::read_to_string("/usr/include/xen/arch-x86/cpufeatureset.h") {
-            let (default, max) = masks_of(&header);
-            assert_eq!(pv_default(), default);
-            assert_eq!(pv_max(), max);
-        }
-    }
-
-    #[test]
-    fn avx_falls_with_xsave() {
-        let mut set = pv_max();
-        set.set(Feature::XSAVE, false);
-        let set = set.with_requirements_met();
-        for gone in [Feature::AVX, Feature::AVX2, Feature::AVX512F, Feature::AVX512_BF16, Feature::XGETBV1] {
-            assert!(!set.has(gone));
-        }
-        assert!(set.has(Feature::SSE4_2) && set.has(Feature::BMI2));
-    }
-
-    proptest! {
-        #[test]
-        fn requirements_only_remove_and_settle(words in any::<[u32; WORDS]>()) {
-            let set = FeatureSet(words);
-            let met = set.with_requirements_met();
-            prop_assert!(met.is_subset(&set));
-            prop_assert_eq!(met.with_requirements_met(), met);
-            prop_assert_eq!(met.intersection(&met), met);
-        }
-    }
 }

@@ -62,7 +62,7 @@ record! {
 }
 
 record! {
-    /// A port. Lock: the domain's; written by the outbox only.
+    /// A port. Lock: the domain's (`word`); `link` is written by the outbox only. Rebuild: nothing.
     pub struct PortRecord {
         /// Its binding.
         pub(crate) word: Durable<PortWord>,

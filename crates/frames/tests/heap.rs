@@ -2,114 +2,19 @@
 
 #[path = "../../pv-mmu/tests/audit/heap.rs"]
 mod heap;
+mod machine;
 
-use frames::{Frames, Heap, Kind, Locks, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory, Owner};
+use frames::{Frames, Kind, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory, Owner};
 use ids::{DomainSlot, Mfn};
+use machine::{DOMAINS, Effects, Machine, carve};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Apply, Arena, Effect, Journal, Log, Once, Phase, kind};
+use vault::{Log, Phase};
 
-const FRAMES: usize = 1 << 12;
-const DOMAINS: u16 = 20;
 const D: DomainSlot = DomainSlot(1);
 
 struct Crash;
-
-#[derive(Clone, Copy)]
-struct Effects(Frames);
-
-impl Apply for Effects {
-    fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
-        match e.kind {
-            kind::PUT_REF => self.0.apply_put_ref(once, Mfn(e.a)),
-            kind::PUT_TYPED => self.0.apply_put_typed(once, Mfn(e.a)),
-            kind::M2P => {}
-            other => panic!("effect {other}"),
-        }
-    }
-}
-
-struct Machine {
-    words: &'static [AtomicU64],
-    frames: Frames,
-    locks: &'static Locks,
-    logs: &'static [Log],
-}
-
-#[expect(unsafe_code, reason = "an arena over memory that can be saved and restored")]
-fn carve(words: &'static [AtomicU64]) -> Machine {
-    // SAFETY: (1) leaked atomics, reached by records and by atomic loads and stores only; (2) zeroed at
-    // first, afterwards what this very sequence left.
-    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
-    let logs = arena.carve(2).expect("room for logs");
-    let locks: &'static Locks = Box::leak(Box::new(Locks::new()));
-    let frames = Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames");
-    Machine { words, frames, locks, logs }
-}
-
-impl Machine {
-    /// RAM from `start` on, in blocks as large as they come.
-    fn new(start: u64) -> Self {
-        let words = (0..(160 << 10) / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-        let machine = carve(words);
-        let (frames, mut j) = (machine.frames, machine.journal(0));
-        machine.logs[0].begin();
-        let mut at = start;
-        while at < FRAMES as u64 {
-            at += j.change(|tx| frames.seed_frames(tx, Mfn(at), Mfn(FRAMES as u64)));
-        }
-        at = start;
-        while at < FRAMES as u64 {
-            at += j.change(|tx| frames.seed_block(tx, Mfn(at), Mfn(FRAMES as u64)));
-        }
-        j.change(|tx| (0..DOMAINS).for_each(|d| frames.set_max_pages(tx, DomainSlot(d), 3000)));
-        machine.logs[0].end();
-        machine.logs.iter().for_each(Log::begin);
-        machine
-    }
-
-    fn journal(&self, cpu: usize) -> Journal<Effects> {
-        Journal::new(&self.logs[cpu], Effects(self.frames), 0)
-    }
-
-    fn allocate(&self, cpu: usize, slot: DomainSlot, order: u32) -> Result<Mfn, NoMemory> {
-        self.journal(cpu).transaction(|tx| self.frames.allocate(tx, slot, order, 64))
-    }
-
-    fn put(&self, cpu: usize, mfn: Mfn) {
-        self.journal(cpu).change(|tx| tx.publish(Frames::put_ref(mfn)));
-    }
-
-    fn audit(&self) -> Result<(), String> {
-        heap::free_frames(&self.frames)?;
-        let listed = heap::page_lists(&self.frames, DOMAINS)?;
-        for (mfn, on) in listed.iter().enumerate() {
-            let usage = self.frames.frame(Mfn(mfn as u64)).ok_or("hole")?.usage();
-            if usage.owner().slot().is_some() && usage.is_unreferenced() {
-                return Err(format!("{mfn:#x} of nobody: {usage:?}, on list {on:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn save(&self) -> Vec<u64> {
-        self.words.iter().map(|w| w.load(Ordering::Relaxed)).collect()
-    }
-
-    fn restored(&self, saved: &[u64]) -> Self {
-        for (word, value) in self.words.iter().zip(saved) {
-            word.store(*value, Ordering::Relaxed);
-        }
-        carve(self.words)
-    }
-
-    fn free(&self) -> u64 {
-        let heap: &Heap = self.frames.heap();
-        heap.free_frames()
-    }
-}
 
 fn quiet() {
     std::panic::set_hook(Box::new(|info| {
@@ -295,9 +200,9 @@ fn a_crash_at_every_step_is_undone_or_finished() {
                     m.logs[0].roll_back();
                     m.logs[0].drain(&mut Effects(m.frames));
                 };
-                m = carve(m.words);
+                m = carve(m.ground);
                 if crashes(1 + next(&mut r) % 10, || restart(&m)) {
-                    m = carve(m.words);
+                    m = carve(m.ground);
                     restart(&m);
                 }
                 m.audit().unwrap_or_else(|e| panic!("seed {seed} step {step} {op:?} crash {at}: {e}"));
@@ -335,7 +240,7 @@ fn two_processors_stop_at_once() {
                 continue;
             }
             both += 1;
-            m = carve(m.words);
+            m = carve(m.ground);
             m.logs.iter().for_each(Log::roll_back);
             let gone = m.logs.iter().filter(|l| l.head().phase() == Phase::Outbox).count() as u64;
             let mut order = [&m.logs[1], &m.logs[0]];

@@ -4,26 +4,27 @@
 //! roots) is found in the context and replaced or kept; `initialised` is set by the last one. The FPU image
 //! is not taken over: a new vCPU has the FPU's initial state.
 
+mod layout;
+
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
-use core::mem::offset_of;
 use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
 use domains::{Vcpu, VcpuState};
 use frames::{Frames, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
+use layout::{HEAD_AT, Head, TAIL_AT, TRAPS_AT, Tail};
 use pv_cpu::{Context, Mode, Reg, vector};
 use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Durable, Effect, LockWord, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{
     CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_ONLINE,
-    VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
+    VGCF_SYSCALL_DISABLES_EVENTS,
 };
 use xen_abi::callback::{CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL};
-use zerocopy::{FromBytes, IntoBytes};
 
 /// Trap table entries set by one transaction (three undo entries each).
 const TRAPS_AT_ONCE: usize = 64;
@@ -35,41 +36,6 @@ const CR0_TS: u64 = 1 << 3;
 const DR7_INITIAL: u64 = 0x400;
 /// XCR0 after a reset: the x87 unit alone.
 const XCR0_INITIAL: u64 = 1;
-
-/// [`VcpuGuestContext`] from `flags` to the trap table.
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-#[repr(C)]
-struct Head {
-    flags: u64,
-    regs: CpuUserRegs,
-}
-
-/// [`VcpuGuestContext`] behind the trap table.
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-#[repr(C)]
-struct Tail {
-    ldt_base: u64,
-    ldt_entries: u64,
-    gdt_frames: [u64; 16],
-    gdt_entries: u64,
-    kernel_ss: u64,
-    kernel_sp: u64,
-    control: [u64; 8],
-    debug: [u64; 8],
-    event: u64,
-    failsafe: u64,
-    syscall: u64,
-    assists: u64,
-    fs_base: u64,
-    gs_base_kernel: u64,
-    gs_base_user: u64,
-}
-
-const HEAD_AT: u64 = offset_of!(VcpuGuestContext, flags) as u64;
-const TRAPS_AT: u64 = offset_of!(VcpuGuestContext, trap_ctxt) as u64;
-const TAIL_AT: u64 = offset_of!(VcpuGuestContext, ldt_base) as u64;
-const _: () = assert!(HEAD_AT as usize + size_of::<Head>() == TRAPS_AT as usize);
-const _: () = assert!(TAIL_AT as usize + size_of::<Tail>() == size_of::<VcpuGuestContext>());
 
 /// The vCPU that is initialised.
 struct Target {

@@ -36,9 +36,11 @@ pub(crate) fn install(areas: &'static [Area]) {
 
 fn area(vcpu: VcpuSlot) -> &'static Area {
     let first = AREAS.load(Ordering::Acquire);
-    assert!((vcpu.0 as usize) < COUNT.load(Ordering::Relaxed), "an area for every vCPU");
+    let count = COUNT.load(Ordering::Relaxed);
+    assert!((vcpu.0 as usize) < count, "an area for every vCPU");
     // SAFETY: `install` put the start of a slice of `COUNT` areas there, which live for good.
-    unsafe { &*first.add(vcpu.0 as usize) }
+    let areas = unsafe { core::slice::from_raw_parts(first, count) };
+    &areas[vcpu.0 as usize]
 }
 
 /// Saves the CPU's extended state for `vcpu`.
@@ -46,14 +48,15 @@ pub(crate) fn save(vcpu: VcpuSlot) {
     let area = area(vcpu);
     let to = area.words.as_ptr().cast::<u8>().cast_mut();
     fpu::clear_task_switched();
-    // SAFETY: 4032 bytes, 64-byte aligned, of this vCPU alone.
-    unsafe {
-        if sealed().facts.cpu.xcr0 != 0 {
-            fpu::set_xcr0(sealed().facts.cpu.xcr0);
-            fpu::save(to, sealed().facts.cpu.xcr0, false);
-        } else {
-            fpu::save_legacy(to);
-        }
+    let xcr0 = sealed().facts.cpu.xcr0;
+    if xcr0 != 0 {
+        // SAFETY: boot found this value legal; CR4.OSXSAVE is on where it is not 0.
+        unsafe { fpu::set_xcr0(xcr0) };
+        // SAFETY: 4032 bytes, 64-byte aligned, of this vCPU alone.
+        unsafe { fpu::save(to, xcr0, false) };
+    } else {
+        // SAFETY: as above.
+        unsafe { fpu::save_legacy(to) };
     }
     area.saved.set(1);
 }
@@ -68,13 +71,14 @@ pub(crate) fn restore(vcpu: VcpuSlot) {
         unsafe { fpu::reset_x87() };
         return;
     }
-    // SAFETY: what `save` put there.
-    unsafe {
-        if sealed().facts.cpu.xcr0 != 0 {
-            fpu::set_xcr0(sealed().facts.cpu.xcr0);
-            fpu::restore(from, sealed().facts.cpu.xcr0);
-        } else {
-            fpu::restore_legacy(from);
-        }
+    let xcr0 = sealed().facts.cpu.xcr0;
+    if xcr0 != 0 {
+        // SAFETY: boot found this value legal; CR4.OSXSAVE is on where it is not 0.
+        unsafe { fpu::set_xcr0(xcr0) };
+        // SAFETY: what `save` put there.
+        unsafe { fpu::restore(from, xcr0) };
+    } else {
+        // SAFETY: what `save` put there.
+        unsafe { fpu::restore_legacy(from) };
     }
 }

@@ -16,10 +16,9 @@ use pv_mmu::IoRanges;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{LazyLock, Mutex};
 use system::{Base, Clocks, Flush, Platform, Power, Schedule, Stopped, System, TimeScale, own_vector};
-use vault::{Apply, Arena, Effect, Journal, Once, step};
+use vault::{Apply, Effect, Ground, Journal, Once, step};
 
 const SLOT: DomainSlot = DomainSlot(0);
 const VCPU: VcpuSlot = VcpuSlot(0);
@@ -144,6 +143,12 @@ impl Platform for Machine {
     }
     fn write_back_caches(&self) {}
     fn console(&self, _: &[u8]) {}
+    fn console_receive(&self, _: &mut [u8]) -> usize {
+        0
+    }
+    fn selectors(&self) -> [u16; 4] {
+        [0; 4]
+    }
     fn log(&self, line: core::fmt::Arguments<'_>) {
         panic!("{line}");
     }
@@ -163,11 +168,8 @@ fn facts() -> &'static BootFacts {
 }
 
 /// What every start makes of vault and machine.
-#[expect(unsafe_code, reason = "an arena over memory that outlives a crash")]
-fn compose(vault: &'static [AtomicU64], machine: &'static Machine) -> &'static System<Machine> {
-    // SAFETY: (1) leaked atomics, which nothing but the arena's records refers to; (2) zeroed at first,
-    // afterwards what this very sequence left.
-    let mut arena = unsafe { Arena::new(vault.as_ptr() as usize, size_of_val(vault)) };
+fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine> {
+    let mut arena = vault.arena();
     let limits = Limits { frames: 64, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
     let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
@@ -199,7 +201,7 @@ impl Apply for SetUp {
 }
 
 struct World {
-    vault: &'static [AtomicU64],
+    vault: Ground,
     machine: &'static Machine,
     system: &'static System<Machine>,
 }
@@ -207,7 +209,7 @@ struct World {
 impl World {
     /// A level-triggered pin, bound to port 1 of a domain with one vCPU.
     fn new() -> Self {
-        let vault: &'static [AtomicU64] = (0..1 << 16).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let vault = Ground::leak(8 << 16);
         let (memory, hardware) = (FakeMemory::new(64), Mutex::default());
         let machine: &'static Machine =
             Box::leak(Box::new(Machine { memory, hardware, state: Mutex::new(None) }));

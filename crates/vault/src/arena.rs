@@ -66,11 +66,36 @@ impl Arena {
 #[cfg(any(test, feature = "crash-points"))]
 impl Arena {
     /// Host only: an arena of `len` zeroed bytes that is never freed.
-    #[expect(unsafe_code, reason = "gives fresh memory to an arena")]
     pub fn leak(len: usize) -> Self {
-        let words = std::vec![0u64; len / 8 + 64].leak();
-        // SAFETY: fresh zeroed memory, leaked, referenced by nothing else.
-        unsafe { Self::new(words.as_mut_ptr() as usize, len / 8 * 8) }
+        Ground::leak(len).arena()
+    }
+}
+
+/// Host only: the memory under an arena, never freed, which a simulator saves, puts back, and carves anew as
+/// every start does.
+#[cfg(any(test, feature = "crash-points"))]
+#[derive(Clone, Copy, Debug)]
+pub struct Ground(&'static [core::sync::atomic::AtomicU64]);
+
+#[cfg(any(test, feature = "crash-points"))]
+impl Ground {
+    /// `len` zeroed bytes.
+    pub fn leak(len: usize) -> Self {
+        let words = (0..len / 8).map(|_| core::sync::atomic::AtomicU64::new(0));
+        Self(words.collect::<std::vec::Vec<_>>().leak())
+    }
+
+    /// The words, for saving and putting back.
+    pub const fn words(self) -> &'static [core::sync::atomic::AtomicU64] {
+        self.0
+    }
+
+    /// An arena over all of it. Whoever carves it again carves the same records in the same order.
+    #[expect(unsafe_code, reason = "gives leaked memory to an arena")]
+    pub fn arena(self) -> Arena {
+        // SAFETY: leaked, zeroed at first, atomics for whoever reaches it; records are atomics too, so that
+        // even another order of carving would only mix up their meaning.
+        unsafe { Arena::new(self.0.as_ptr() as usize, self.0.len() * 8) }
     }
 }
 impl Record for crate::log::Log {}

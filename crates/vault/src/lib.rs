@@ -34,6 +34,8 @@ mod log;
 pub mod step;
 mod tx;
 
+#[cfg(any(test, feature = "crash-points"))]
+pub use arena::Ground;
 pub use arena::{Arena, Record};
 pub use cell::{Counter, Durable, GuestOwned, Plain, Word};
 pub use effect::{Apply, Effect, Once};

@@ -1,7 +1,8 @@
 //! A small machine with Dom0 on it: state over memory that survives a crash, the composition's `Apply`,
 //! and the loop that runs a hypercall until its result is in RAX.
 
-use boot_info::{BootFacts, Cpu, E820Entry, E820Kind, Fadt, IoBlock};
+use crate::firmware::facts;
+use boot_info::BootFacts;
 use domain::{Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
@@ -12,8 +13,8 @@ use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use vault::{Apply, Arena, Effect, Journal, Once, Phase, kind, step};
+use std::sync::atomic::Ordering;
+use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind, step};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine; the first are device memory, then the test's own "guest" buffers, then RAM.
@@ -49,7 +50,7 @@ pub(crate) struct Seen {
 
 /// The machine.
 pub(crate) struct World {
-    words: &'static [AtomicU64],
+    ground: Ground,
     pub(crate) memory: &'static FakeMemory,
     facts: &'static BootFacts,
     pub(crate) state: &'static State,
@@ -98,50 +99,8 @@ impl Apply for Effects {
     }
 }
 
-fn facts() -> BootFacts {
-    let mut facts = BootFacts::EMPTY;
-    for (start, len, kind) in [
-        (0, 0x9_fc00, E820Kind::RAM),
-        (0x10_0000, 0x7fe0_0000, E820Kind::RAM),
-        (0xfffc_0000, 0x4_0000, E820Kind::RESERVED),
-    ] {
-        facts.memory.insert(E820Entry { start: Maddr(start), len, kind }).expect("room");
-    }
-    for (apic_id, acpi_id) in [(0x20, 0x10), (0x21, 0x11)] {
-        let cpu = Cpu { apic_id, acpi_id, enabled: true, online_capable: false };
-        facts.acpi.madt.cpus.push(cpu);
-    }
-    facts.acpi.fadt = Some(fadt());
-    (facts.cpu.vendor, facts.cpu.signature) = (*b"AuthenticAMD", 0x0083_0f10 | 1);
-    facts
-}
-
-fn fadt() -> Fadt {
-    let none = Maddr(0);
-    Fadt {
-        sci_interrupt: 9,
-        smi_command: 0,
-        acpi_enable: 0,
-        pm1a_event: None,
-        pm1b_event: None,
-        pm1a_control: Some(IoBlock { port: 0x604, len: 2 }),
-        pm1b_control: None,
-        pm_timer: None,
-        pm_timer_is_32_bit: false,
-        century: 0,
-        boot_flags: 0,
-        flags: 0,
-        reset: None,
-        facs: none,
-        dsdt: none,
-    }
-}
-
-#[expect(unsafe_code, reason = "an arena that can be carved again")]
-fn carve(words: &'static [AtomicU64], facts: &'static BootFacts) -> &'static State {
-    // SAFETY: (1) leaked atomics that only the arena's records use; (2) zeroed at first, afterwards what
-    // this very sequence left.
-    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
+fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
+    let mut arena = ground.arena();
     let limits = Limits { frames: FRAMES as usize, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
     let mut io = IoRanges::new(36);
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
@@ -153,15 +112,14 @@ fn carve(words: &'static [AtomicU64], facts: &'static BootFacts) -> &'static Sta
 impl World {
     /// Dom0 owns [`OWNED`] single frames, the other domain none; the rest of RAM is free.
     pub(crate) fn new() -> Self {
-        let words: &'static [AtomicU64] =
-            (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let ground = Ground::leak(VAULT_BYTES);
         let facts = Box::leak(Box::new(facts()));
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES as usize)));
-        let state = carve(words, facts);
+        let state = carve(ground, facts);
         let seen = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
         let seen = Rc::new(RefCell::new(seen));
         let world = Self {
-            words,
+            ground,
             memory,
             facts,
             state,
@@ -176,9 +134,9 @@ impl World {
 
     /// Makes the machine as [`new`](Self::new) does, in the same memory.
     pub(crate) fn reset(&mut self) {
-        self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.ground.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));
         (0..FRAMES).for_each(|mfn| self.memory.clear_frame(Mfn(mfn).maddr()));
-        self.state = carve(self.words, self.facts);
+        self.state = carve(self.ground, self.facts);
         *self.seen.borrow_mut() = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
         (self.caller, self.budget) = (DOM0, 1000);
         self.boot();
@@ -317,7 +275,7 @@ impl World {
             return (value, false);
         }
         // A restart: the same memory, new locks.
-        self.state = carve(self.words, self.facts);
+        self.state = carve(self.ground, self.facts);
         let log = &self.state.logs[0];
         log.roll_back();
         log.drain(&mut self.journal().apply);

@@ -2,6 +2,7 @@
 
 mod console;
 mod crash;
+mod firmware;
 mod fixture;
 mod grants;
 mod memory;

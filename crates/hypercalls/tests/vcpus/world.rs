@@ -10,13 +10,12 @@ use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
 use pv_cpu::{Mode, Reg};
 use pv_mmu::IoRanges;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
-use vault::{Apply, Arena, Effect, Journal, Once, Phase, kind};
+use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind};
 use xen_abi::Errno;
 use zerocopy::{Immutable, IntoBytes};
 
 const FRAMES: usize = 128;
-const VAULT_WORDS: usize = 1 << 18;
+const VAULT_BYTES: usize = 8 << 18;
 /// Where arguments lie.
 pub(crate) const ARGUMENT: u64 = 0x1000;
 /// vCPUs of the domains.
@@ -64,7 +63,7 @@ impl Apply for Machine {
 }
 
 pub(crate) struct World {
-    vault: &'static [AtomicU64],
+    vault: Ground,
     pub(crate) state: &'static State,
     pub(crate) memory: &'static FakeMemory,
     pub(crate) now: u64,
@@ -92,11 +91,8 @@ fn facts() -> &'static BootFacts {
 }
 
 /// What every start makes of the vault.
-#[expect(unsafe_code, reason = "an arena over memory that outlives a crash")]
-fn compose(vault: &'static [AtomicU64]) -> &'static State {
-    // SAFETY: (1) leaked atomics, which nothing but the arena's records refers to; (2) zeroed at first,
-    // afterwards what this very sequence left.
-    let mut arena = unsafe { Arena::new(vault.as_ptr() as usize, size_of_val(vault)) };
+fn compose(vault: Ground) -> &'static State {
+    let mut arena = vault.arena();
     let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
     let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
@@ -105,8 +101,7 @@ fn compose(vault: &'static [AtomicU64]) -> &'static State {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let vault: &'static [AtomicU64] =
-            (0..VAULT_WORDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+        let vault = Ground::leak(VAULT_BYTES);
         let state = compose(vault);
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES)));
         let (kicked, timers, routes) = (vec![], vec![], vec![]);

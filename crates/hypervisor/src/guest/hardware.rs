@@ -198,7 +198,7 @@ impl Platform for Hardware {
         }
     }
     fn arm_timer(&self, deadline: u64) {
-        let apic = devices::local_apic(&sealed().facts);
+        let apic = devices::local_apic(sealed().facts);
         if deadline == u64::MAX {
             apic.stop_timer();
             return;
@@ -211,26 +211,26 @@ impl Platform for Hardware {
         unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
     }
     fn end_of_interrupt(&self) {
-        devices::local_apic(&sealed().facts).end_of_interrupt();
+        devices::local_apic(sealed().facts).end_of_interrupt();
     }
     fn port_in(&self, number: u16, width: u32) -> u32 {
-        // SAFETY: a port that is Dom0's.
-        unsafe {
-            match width {
-                1 => port::read_u8(number).into(),
-                2 => port::read_u16(number).into(),
-                _ => port::read_u32(number),
-            }
+        match width {
+            // SAFETY: a port that is Dom0's.
+            1 => unsafe { port::read_u8(number) }.into(),
+            // SAFETY: as above.
+            2 => unsafe { port::read_u16(number) }.into(),
+            // SAFETY: as above.
+            _ => unsafe { port::read_u32(number) },
         }
     }
     fn port_out(&self, number: u16, width: u32, value: u32) {
-        // SAFETY: a port that is Dom0's.
-        unsafe {
-            match width {
-                1 => port::write_u8(number, value as u8),
-                2 => port::write_u16(number, value as u16),
-                _ => port::write_u32(number, value),
-            }
+        match width {
+            // SAFETY: a port that is Dom0's.
+            1 => unsafe { port::write_u8(number, value as u8) },
+            // SAFETY: as above.
+            2 => unsafe { port::write_u16(number, value as u16) },
+            // SAFETY: as above.
+            _ => unsafe { port::write_u32(number, value) },
         }
     }
     fn owns_port(&self, number: u16) -> bool {

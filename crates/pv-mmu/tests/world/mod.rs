@@ -8,7 +8,7 @@ use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
 use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use vault::{Apply, Arena, Effect, Journal, Log, Once, Phase, kind};
+use vault::{Apply, Effect, Ground, Journal, Log, Once, Phase, kind};
 
 /// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
 pub(crate) const FRAMES: usize = 72;
@@ -30,7 +30,7 @@ pub(crate) struct Mutation {
 
 /// Everything a crash leaves in place, with handles that a restart makes anew.
 pub(crate) struct World {
-    words: &'static [AtomicU64],
+    ground: Ground,
     pub(crate) memory: FakeMemory,
     m2p: Vec<AtomicU64>,
     pub(crate) frames: Frames,
@@ -53,11 +53,8 @@ pub(crate) struct Saved {
     known: Known,
 }
 
-#[expect(unsafe_code, reason = "an arena over memory that can be saved and restored")]
-fn carve(words: &'static [AtomicU64]) -> (Frames, &'static [Log]) {
-    // SAFETY: (1) leaked atomics, reached by the arena's records and by atomic loads and stores of
-    // `save` and `restore`; (2) zeroed at first, afterwards what this very sequence left.
-    let mut arena = unsafe { Arena::new(words.as_ptr() as usize, words.len() * 8) };
+fn carve(ground: Ground) -> (Frames, &'static [Log]) {
+    let mut arena = ground.arena();
     let logs = arena.carve(CPUS).expect("room for logs");
     let locks = Box::leak(Box::new(Locks::new()));
     (Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames"), logs)
@@ -74,14 +71,13 @@ pub(crate) fn subject(domain: u16) -> Subject {
 impl World {
     /// All RAM free.
     pub(crate) fn new() -> Self {
-        let words: &'static [AtomicU64] =
-            (0..VAULT_BYTES / 8).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-        let (frames, logs) = carve(words);
+        let ground = Ground::leak(VAULT_BYTES);
+        let (frames, logs) = carve(ground);
         let mut io = IoRanges::new(40);
         assert!(io.add(Mfn(IO_RULES.0), Mfn(IO_RULES.0), IoRule::ReadOnly));
         assert!(io.add(Mfn(IO_RULES.1), Mfn(IO_RULES.1), IoRule::Forbidden));
         let mut world = Self {
-            words,
+            ground,
             memory: FakeMemory::new(FRAMES),
             m2p: (0..FRAMES).map(|_| AtomicU64::new(u64::MAX)).collect(),
             frames,
@@ -159,7 +155,7 @@ impl World {
     /// What a restart does: new handles and locks over what was left, then back or forward. All logs roll
     /// back before any goes forward, and consequences that were cut short come before anything else.
     pub(crate) fn restart(&mut self) {
-        (self.frames, self.logs) = carve(self.words);
+        (self.frames, self.logs) = carve(self.ground);
         self.locks = Box::leak(Box::new(TableLocks::new()));
         for log in self.logs {
             log.roll_back();
@@ -187,16 +183,16 @@ impl World {
         if head.phase() != Phase::Undo || head.undo() == 0 {
             return false;
         }
-        let at = (std::ptr::from_ref(&self.logs[cpu]) as usize - self.words.as_ptr() as usize) / 8;
+        let at = (std::ptr::from_ref(&self.logs[cpu]) as usize - self.ground.words().as_ptr() as usize) / 8;
         // The head is the log's first word, its undo count starts at bit 3.
-        self.words[at].fetch_sub(1 << 3, Ordering::Relaxed);
+        self.ground.words()[at].fetch_sub(1 << 3, Ordering::Relaxed);
         assert_eq!(self.logs[cpu].head().undo() + 1, head.undo());
         true
     }
 
     pub(crate) fn save(&self) -> Saved {
         Saved {
-            words: self.words.iter().map(|w| w.load(Ordering::Relaxed)).collect(),
+            words: self.ground.words().iter().map(|w| w.load(Ordering::Relaxed)).collect(),
             memory: self.memory_words(),
             m2p: self.m2p_words(),
             known: self.known.clone(),
@@ -204,7 +200,7 @@ impl World {
     }
 
     pub(crate) fn restore(&mut self, saved: &Saved) {
-        for (word, value) in self.words.iter().zip(&saved.words) {
+        for (word, value) in self.ground.words().iter().zip(&saved.words) {
             word.store(*value, Ordering::Relaxed);
         }
         for (i, value) in saved.memory.iter().enumerate() {
@@ -215,7 +211,7 @@ impl World {
         }
         self.known = saved.known.clone();
         // Locks are derived: a crash left some held.
-        (self.frames, self.logs) = carve(self.words);
+        (self.frames, self.logs) = carve(self.ground);
         self.locks = Box::leak(Box::new(TableLocks::new()));
     }
 
