@@ -57,8 +57,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         state,
         policy: policy(),
         leaves: leaves(record, scale),
-        // The other CPUs are brought up and parked: one runs guests.
-        schedule: Schedule::new(1),
+        schedule: Schedule::new(record.cpus),
         scale,
         clocks: Clocks::new(),
     };

@@ -199,7 +199,7 @@ fn build(
         initrd: initrd.map(|module| dom0::Module { first: module.start.mfn(), len: module.len }),
         command_line: command_line.as_bytes(),
         pages: parsed.options.dom0_mem.pages(total, available),
-        vcpus: vcpus(parsed.options.dom0_max_vcpus.count(1)),
+        vcpus: parsed.options.dom0_max_vcpus.count(sealed().cpus),
         console_info: console.as_ref().map_or(&[], |info| &info[..]),
     };
     dom0::build(system.state, system.platform, journal, &inputs, &mut |line| log!("{line}"))
@@ -217,12 +217,4 @@ fn console_info(display: &Display) -> Option<[u8; 40]> {
         to.copy_from_slice(&field.to_le_bytes());
     }
     Some(info)
-}
-
-/// Dom0's vCPUs. As long as one CPU runs guests, more CPUs are said to be idle.
-fn vcpus(asked: u32) -> u32 {
-    if sealed().cpus > 1 {
-        log!("{} CPUs are parked: one CPU runs guests", sealed().cpus - 1);
-    }
-    asked
 }

@@ -25,3 +25,4 @@ mod sealed;
 mod selftest;
 mod smp;
 mod start;
+mod stop;

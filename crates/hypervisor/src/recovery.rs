@@ -10,15 +10,15 @@
 use crate::composition;
 use crate::console::{self, log};
 use crate::guest::hardware::this_cpu;
-use crate::guest::host::{HostFrame, attached};
+use crate::guest::host::HostFrame;
 use crate::guest::run;
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, panic, power};
+use crate::{devices, heap, panic, power, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
-use ids::{CpuId, VcpuSlot};
+use ids::CpuId;
 use machine::{clock, control, percpu, stack};
-use system::{Repaired, Stopped, own_vector};
-use vault::{GuestOwned, record, step};
+use system::{Repaired, own_vector};
+use vault::{GuestOwned, record};
 
 /// Why the hypervisor failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +47,8 @@ record! {
         rip: GuestOwned<u64>,
         rflags: GuestOwned<u64>,
         rsp: GuestOwned<u64>,
-        /// Head of an unfinished step.
-        r8: GuestOwned<u64>,
         /// TSC at the failure.
         at: GuestOwned<u64>,
-        /// The vCPU whose registers the CPU holds, plus one.
-        loaded: GuestOwned<u32>,
-        spare: GuestOwned<u32>,
         /// The panic's message.
         message: [GuestOwned<u8>; 192],
         /// Return addresses, innermost first.
@@ -64,7 +59,7 @@ record! {
 /// Failures without progress after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
-/// Where the epitaph lies: in the per-CPU data of the CPU that failed, which no image copy holds.
+/// Where the epitaph lies: in CPU 0's per-CPU data, which no image copy holds.
 const EPITAPH: u64 = percpu::DATA + 0x1000;
 
 fn epitaph() -> &'static Epitaph {
@@ -90,24 +85,22 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
-    let registers = frame.map_or([0; 4], |f| [f.rip, f.rflags, f.rsp, f.general[9]]);
-    for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp, &epitaph.r8].into_iter().zip(registers)
-    {
+    stop::lead(frame);
+    let registers = frame.map_or([0; 3], |f| [f.rip, f.rflags, f.rsp]);
+    for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp].into_iter().zip(registers) {
         word.set(value);
     }
     epitaph.cause.set(cause as u32);
     epitaph.vector.set(frame.map_or(0, |f| f.vector));
     epitaph.at.set(clock::tsc());
     note_trace(epitaph, frame);
-    // A life that failed before it took over leaves what the one before it noted.
-    let loaded = run::installed().and_then(|system| system.schedule.loaded(this_cpu()));
-    if let Some(vcpu) = loaded {
-        epitaph.loaded.set(vcpu.0 + 1);
-    }
     epitaph.generation.set(epitaph.generation.get() + 1);
     epitaph.in_a_row.set(epitaph.in_a_row.get() + 1);
-    if attached().is_none() || epitaph.loaded.get() == 0 {
+    if !stop::is_guarded() {
         give_up("failed before a guest ran");
+    }
+    if !stop::stop_others() {
+        give_up("a CPU does not stop");
     }
     if epitaph.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
@@ -193,26 +186,49 @@ extern "C" fn second_life() -> ! {
     let system = composition::compose();
     composition::load_entry_points();
     let epitaph = epitaph();
-    let vcpu = VcpuSlot(epitaph.loaded.get().saturating_sub(1));
-    let cpu = this_cpu();
-    system.schedule.keep(cpu, vcpu);
-    let unfinished = step::complete(&step::Stopped {
-        rip: epitaph.rip.get(),
-        rflags: epitaph.rflags.get(),
-        r8: epitaph.r8.get(),
-    });
     let mut repaired = Repaired::Nothing;
-    let stopped = [Stopped { cpu, loaded: Some(vcpu), unfinished_head: unfinished }];
-    system.repair(&stopped, |_, what| repaired = what);
+    let mut stopped = [const { None }; percpu::MAX_CPUS as usize];
+    let mut count = 0;
+    for (slot, cpu) in stopped.iter_mut().zip(stop::stopped()) {
+        if let Some(vcpu) = cpu.loaded {
+            system.schedule.keep(cpu.cpu, vcpu);
+        }
+        *slot = Some(cpu);
+        count += 1;
+    }
+    system.repair(stopped[..count].iter().flatten().copied(), |cpu, what| {
+        if cpu == this_cpu() || what != Repaired::Nothing {
+            repaired = what;
+        }
+    });
     system.restore_routes();
-    devices::route_console(&record.facts, own_vector::CONSOLE);
-    system.recover_interrupts(devices::local_apic(&record.facts).in_service().iter());
-    system.load_context(system.state.contexts.context(vcpu));
+    devices::route_console(record.facts, own_vector::CONSOLE);
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
     report(repaired, instructions);
-    system.resume(vcpu);
     epitaph.in_a_row.set(0);
+    stop::release_others();
     console::set_deferred(false);
+    go_on()
+}
+
+/// A CPU that was stopped, in the new life.
+pub(crate) extern "C" fn another_cpus_life() -> ! {
+    stack::unblock_nmi();
+    composition::load_entry_points();
+    go_on()
+}
+
+/// Takes up what this CPU was doing.
+fn go_on() -> ! {
+    let system = run::system();
+    let apic = devices::local_apic(sealed().facts);
+    if let Some(vcpu) = stop::held() {
+        system.load_context(system.state.contexts.context(vcpu));
+        system.recover_interrupts(apic.in_service().iter());
+        system.resume(vcpu);
+    } else {
+        system.recover_interrupts(apic.in_service().iter());
+    }
     run::run_guests()
 }
 
@@ -257,9 +273,4 @@ fn show(unlocked: bool) {
     for slot in epitaph.trace.iter().take_while(|slot| slot.get() != 0) {
         print(format_args!("  {:016x}", slot.get()));
     }
-}
-
-/// A non-maskable interrupt in hypervisor or guest mode.
-pub(crate) fn on_nmi(frame: &HostFrame) {
-    console::print_unlocked(format_args!("NMI at {:x}:{:016x}\n", frame.cs, frame.rip));
 }

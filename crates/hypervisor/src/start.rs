@@ -43,8 +43,8 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if test {
         selftest::run();
     }
-    smp::start_others();
     if test {
+        smp::start_others();
         selftest::retake();
     }
     if let Some(what) = asked("boot-selftest=") {
@@ -63,11 +63,19 @@ pub(crate) extern "C" fn first_boot() -> ! {
     devices::route_console(&record.facts, own_vector::CONSOLE);
     console::set_receive_interrupt();
     system.write_wall_clock();
+    if !test {
+        smp::start_others();
+    }
     log!("Boot complete");
     run::run_guests()
 }
 
-/// On each other CPU's own stack, as ready as CPU 0.
+/// On each other CPU's own stack, as ready as CPU 0: runs guests once there is a composition.
 pub(crate) extern "C" fn ap_start(_cpu: u32) -> ! {
-    control::halt()
+    if run::installed().is_none() {
+        // The self-test brings CPUs up to take them down again.
+        control::halt();
+    }
+    composition::load_entry_points();
+    run::run_guests()
 }

@@ -15,6 +15,17 @@ pub unsafe fn abandon_for(top: u64, then: extern "C" fn() -> !) -> ! {
     }
 }
 
+/// Ends an NMI whose handler does not return: until an IRET no other NMI comes.
+pub fn unblock_nmi() {
+    // SAFETY: returns to the next instruction with the same stack, flags and segments.
+    unsafe {
+        asm!(
+            "mov {t}, rsp", "mov {s:e}, ss", "push {s}", "push {t}", "pushfq", "mov {s:e}, cs", "push {s}",
+            "lea {t}, [rip + 2f]", "push {t}", "iretq", "2:", t = out(reg) _, s = out(reg) _,
+        );
+    }
+}
+
 /// The frame pointer of the caller.
 #[inline(always)]
 pub fn frame_pointer() -> u64 {

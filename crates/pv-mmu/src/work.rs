@@ -83,7 +83,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
                         if was == Kind::Writable {
                             // A processor may still hold a writable translation of the former page.
-                            tx.publish(Effect { kind: kind::FLUSH, x: 0, a: u64::MAX, b: 0 });
+                            tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 });
                         }
                     }
                 }

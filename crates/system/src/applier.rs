@@ -50,13 +50,23 @@ impl<P: Platform> Apply for Applier<P> {
                 system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
             }
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
-            kind::FLUSH => platform.flush(match effect.a {
-                u64::MAX => Flush::All,
-                page => Flush::Page(Gva(page)),
-            }),
+            kind::FLUSH => {
+                platform.flush(match effect.a {
+                    u64::MAX => Flush::All,
+                    page => Flush::Page(Gva(page)),
+                });
+                if effect.x != 0 {
+                    platform.ask_flush(self.system.schedule.cpus());
+                }
+            }
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
+    }
+
+    #[inline(always)]
+    fn settled(&mut self) {
+        self.system.platform.await_flush(self.system.schedule.cpus());
     }
 
     #[inline(always)]

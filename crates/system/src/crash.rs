@@ -44,6 +44,8 @@ impl<P: Platform> System<P> {
             p.fault_address(),
             context.root()
         ));
+        let mapping = pv_mmu::walk(p, context.root(), Gva(g(Reg::Rsp)));
+        p.log(format_args!("rsp is mapped by {mapping:x?}"));
         let mut words = [0u64; 24];
         let mut shown = 0;
         for (index, word) in words.iter_mut().enumerate() {

@@ -54,6 +54,10 @@ pub trait Platform: GuestMemory + 'static {
     fn set_base(&self, which: Base, value: u64);
     /// Makes this CPU's TLB forget.
     fn flush(&self, what: Flush);
+    /// Asks the other of `cpus` CPUs to forget everything before they run a guest again.
+    fn ask_flush(&self, cpus: u32);
+    /// Waits until those asked have done so; no lock is held.
+    fn await_flush(&self, cpus: u32);
     /// Sets a machine-to-physical entry.
     fn set_m2p(&self, mfn: Mfn, pfn: u64);
     /// Shows these frames as the guest's GDT (their order is their place); the rest of the window is empty.

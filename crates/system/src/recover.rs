@@ -35,18 +35,22 @@ impl<P: Platform> System<P> {
     /// The order matters: everything is undone before anything is finished, for an outbox may free what an
     /// open log still counts on; and the CPU that was applying consequences of an exchange goes first, for
     /// the others' effects come after them.
-    pub fn repair(&'static self, stopped: &[Stopped], mut each: impl FnMut(CpuId, Repaired)) {
-        for cpu in stopped {
+    pub fn repair(
+        &'static self,
+        stopped: impl Iterator<Item = Stopped> + Clone,
+        mut each: impl FnMut(CpuId, Repaired),
+    ) {
+        for cpu in stopped.clone() {
             if let Some(head) = cpu.unfinished_head {
-                self.log(cpu).complete(head);
+                self.log(&cpu).complete(head);
             }
         }
-        for cpu in stopped {
-            let head = self.log(cpu).head();
+        for cpu in stopped.clone() {
+            let head = self.log(&cpu).head();
             match head.phase() {
                 Phase::Idle => each(cpu.cpu, Repaired::Nothing),
                 Phase::Undo => {
-                    self.log(cpu).roll_back();
+                    self.log(&cpu).roll_back();
                     each(cpu.cpu, Repaired::Undone(head.undo()));
                 }
                 Phase::Outbox => {}
@@ -57,12 +61,12 @@ impl<P: Platform> System<P> {
             events.repair_fifo(VcpuSlot(vcpu));
         }
         for chained in [true, false] {
-            for cpu in stopped {
-                let head = self.log(cpu).head();
+            for cpu in stopped.clone() {
+                let head = self.log(&cpu).head();
                 if head.phase() == Phase::Outbox && (head.chained() > 0) == chained {
                     let vcpu = cpu.loaded.unwrap_or(VcpuSlot(0));
                     let mut journal = self.journal_of(cpu.cpu, vcpu, true);
-                    self.log(cpu).drain(&mut journal.apply);
+                    self.log(&cpu).drain(&mut journal.apply);
                     each(cpu.cpu, Repaired::Finished(head.effects() - head.applied()));
                 }
             }

@@ -36,7 +36,10 @@ pub trait Apply {
     /// must be gone when this returns, so that a closed log with a pending entry means: not begun.
     fn ended(&mut self) {}
 
-    /// Whether copying out to the guest faulted in this entry, also before a crash that it outlived.
+    /// A transaction's outbox is empty and its locks are free: what was to be waited for is waited for here.
+    fn settled(&mut self) {}
+
+    /// Whether copying out to the guest faulted since this was last asked.
     fn take_fault(&mut self) -> bool {
         false
     }

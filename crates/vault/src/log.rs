@@ -91,6 +91,9 @@ impl Log {
             tx.into_held()
         };
         held.release_all();
+        if result.is_ok() {
+            apply.settled();
+        }
         result
     }
 

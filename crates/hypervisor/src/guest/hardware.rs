@@ -1,7 +1,7 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, stubs};
+use super::{access, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas};
@@ -124,6 +124,13 @@ impl Platform for Hardware {
             Flush::Page(page) => control::flush_page(page.0),
         }
     }
+    fn ask_flush(&self, cpus: u32) {
+        shootdown::ask(cpus);
+    }
+    #[inline(always)]
+    fn await_flush(&self, cpus: u32) {
+        shootdown::wait(cpus);
+    }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
         let m2p = &sealed().m2p;
         let at = m2p.start + 8 * mfn.0;
@@ -237,8 +244,9 @@ impl Platform for Hardware {
     fn save(&self, vcpu: VcpuSlot, context: &Context) {
         fpu_areas::save(vcpu);
         context.fs_base.set(self.base(Base::Fs));
-        context.gs_base[0].set(self.base(Base::Gs));
-        context.gs_base[1].set(self.base(Base::OtherGs));
+        let active = usize::from(context.gs_mode.get() & 1);
+        context.gs_base[active].set(self.base(Base::Gs));
+        context.gs_base[active ^ 1].set(self.base(Base::OtherGs));
         for (word, value) in context.selectors.iter().zip(self.selectors()) {
             word.set(value);
         }
@@ -247,8 +255,9 @@ impl Platform for Hardware {
         self.attach(context);
         fpu_areas::restore(vcpu);
         self.set_base(Base::Fs, context.fs_base.get());
-        self.set_base(Base::Gs, context.gs_base[0].get());
-        self.set_base(Base::OtherGs, context.gs_base[1].get());
+        let active = usize::from(context.gs_mode.get() & 1);
+        self.set_base(Base::Gs, context.gs_base[active].get());
+        self.set_base(Base::OtherGs, context.gs_base[active ^ 1].get());
         self.write_msr(TSC_AUX, context.tsc_aux.get().into());
     }
     fn read_msr(&self, index: u32) -> Option<u64> {

@@ -5,6 +5,7 @@ use super::hardware::this_cpu;
 use super::run::system;
 use super::{access, stubs};
 use crate::recovery::{self, Cause};
+use crate::stop;
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -82,16 +83,21 @@ fn put_general(context: &Context, frame: &HostFrame) {
     }
 }
 
+/// Puts all registers of a guest that was interrupted on a stack of its own into its context.
+pub(crate) fn put_guest_frame(context: &Context, frame: &HostFrame) {
+    put_general(context, frame);
+    for (index, value) in (15..).zip([frame.rip, frame.cs, frame.rflags, frame.rsp, frame.ss]) {
+        context.registers.set_index(index, value);
+    }
+}
+
 /// On a stack of its own: NMI, double fault, machine check, debug exception.
 pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Context {
     let from_guest = frame.cs & 3 != 0;
     match frame.vector {
         DEBUG if from_guest => {
             let Some(context) = attached() else { return core::ptr::null() };
-            put_general(context, frame);
-            for (index, value) in (15..).zip([frame.rip, frame.cs, frame.rflags, frame.rsp, frame.ss]) {
-                context.registers.set_index(index, value);
-            }
+            put_guest_frame(context, frame);
             context.registers.error_code.set(0);
             context.registers.vector.set(DEBUG);
             context
@@ -99,7 +105,7 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
         // A breakpoint of the guest's that it reached through the hypervisor: not for us.
         DEBUG => core::ptr::null(),
         NMI => {
-            recovery::on_nmi(frame);
+            stop::on_nmi(frame);
             core::ptr::null()
         }
         _ => recovery::fatal(Cause::Exception, Some(frame)),

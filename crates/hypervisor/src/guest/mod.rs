@@ -12,4 +12,5 @@ pub(crate) mod hardware;
 pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod run;
+pub(crate) mod shootdown;
 pub(crate) mod stubs;

@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "entered from assembly, leaves to it")]
 
 use super::hardware::Hardware;
-use super::stubs;
+use super::{shootdown, stubs};
+use crate::stop;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use pv_cpu::Context;
 use system::System;
@@ -32,6 +33,8 @@ pub(crate) fn system() -> &'static System<Hardware> {
 
 /// An entry of the guest whose registers are in `context`; the answer is whose registers to leave with.
 pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Context {
+    stop::check();
+    shootdown::entered();
     let system = system();
     let cpu = super::hardware::this_cpu();
     if let Some(vcpu) = system.schedule.loaded(cpu) {
@@ -39,13 +42,17 @@ pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Contex
         crate::inject::entry(context);
         system.enter(vcpu);
     }
-    system.state.contexts.context(system.leave())
+    let next = system.state.contexts.context(system.leave());
+    shootdown::leaving();
+    next
 }
 
 /// Gives this CPU to guests.
 pub(crate) extern "C" fn run_guests() -> ! {
     let system = system();
+    stop::now_online();
     let context = system.state.contexts.context(system.leave());
+    shootdown::leaving();
     // SAFETY: `leave` loaded the context; this stack is not needed any more.
     unsafe { stubs::revenant_resume(context) }
 }

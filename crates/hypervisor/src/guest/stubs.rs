@@ -27,6 +27,9 @@ unsafe extern "C" {
     pub(crate) static revenant_syscall64: u8;
     /// The same for 32-bit code.
     pub(crate) static revenant_syscall32: u8;
+    /// Start and end of all code here.
+    static revenant_stubs_start: u8;
+    static revenant_stubs_end: u8;
     /// The `iretq` that returns to a guest.
     pub(crate) static revenant_iret: u8;
     /// Returns to the guest whose context is in RDI; the stack is abandoned.
@@ -37,6 +40,13 @@ unsafe extern "C" {
 pub(crate) const VECTOR_STRIDE: u64 = 32;
 /// Bytes between two entry points of `revenant_syscall64` and `revenant_syscall32`.
 pub(crate) const SYSCALL_STRIDE: u64 = 64;
+
+/// Whether a CPU stopped at `rip` has registers of a guest that are in no memory yet, or no more.
+pub(crate) fn holds_registers(rip: u64) -> bool {
+    let [start, end] =
+        [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
+    (start..end).contains(&rip)
+}
 
 global_asm!(
     r#"
@@ -78,7 +88,8 @@ global_asm!(
 
     .pushsection .text.stubs, "ax", @progbits
     .balign 32
-    .global revenant_vectors
+    .global revenant_vectors, revenant_stubs_start, revenant_stubs_end
+revenant_stubs_start:
 revenant_vectors:
     .set vector, 0
     .rept 256
@@ -186,6 +197,7 @@ revenant_syscall:
     push rax                        # the low half: the number
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
+revenant_stubs_end:
     .popsection
 "#,
     guest_entry = sym super::run::guest_entry,
