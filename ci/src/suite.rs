@@ -66,7 +66,7 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 7] = [
+const TESTS: [Test; 9] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -84,17 +84,47 @@ const TESTS: [Test; 7] = [
         xen: "boot-selftest",
         ..USUAL
     },
-    Test { name: "Debian 12's kernel is Dom0", guest_tests: &["xen-version"], ..USUAL },
     Test {
-        name: "Debian 13's kernel is Dom0",
+        name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
+        guest_tests: &["xen-version", "devices"],
+        qemu: DEVICES,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 12's kernel is Dom0 on 2 CPUs, with disks and network cards",
+        cpus: 2,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 1 CPU",
         kernel: Suite::Trixie,
         guest_tests: &["xen-version"],
         limit: 180,
         ..USUAL
     },
-    Test { name: "Dom0 drives disks and network cards", guest_tests: &["devices"], qemu: DEVICES, ..USUAL },
     Test {
-        name: "Dom0 lives through panics under load",
+        name: "Debian 13's kernel is Dom0 on 4 CPUs, with disks and network cards",
+        kernel: Suite::Trixie,
+        cpus: 4,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 lives through panics under load on 1 CPU",
+        guest_tests: &["survive-panics"],
+        features: &["inject"],
+        survives: true,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 lives through panics under load on 2 CPUs",
+        cpus: 2,
         guest_tests: &["survive-panics"],
         features: &["inject"],
         survives: true,

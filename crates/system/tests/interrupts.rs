@@ -146,6 +146,8 @@ impl Platform for Machine {
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }
+    fn ask_flush(&self, _: u32) {}
+    fn await_flush(&self, _: u32) {}
     fn selectors(&self) -> [u16; 4] {
         [0; 4]
     }
@@ -260,7 +262,7 @@ impl World {
     fn recover(&mut self) {
         self.system = compose(self.vault, self.machine);
         let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), unfinished_head: None };
-        self.system.repair(&[stopped], |_, _| {});
+        self.system.repair([stopped].into_iter(), |_, _| {});
         self.system.restore_routes();
         let in_service = self.machine.hardware().in_service;
         self.system.recover_interrupts(in_service.into_iter());
