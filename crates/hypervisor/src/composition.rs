@@ -43,9 +43,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         cpus: record.cpus as usize,
         port_chunks: PORT_CHUNKS,
     };
-    let state =
-        State::carve(&mut arena, limits, &LOCKS, &record.facts, io_ranges(record), root_slots(record))
-            .expect("the vault is large enough for all regions");
+    let state = State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
+        .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
     let state: &'static State = Box::leak(Box::new(state));
@@ -155,12 +154,12 @@ pub(crate) fn load_entry_points() {
         // SAFETY: part of x86-64; the entry points are this CPU's own.
         unsafe { control::write_msr(register, value) };
     }
-    devices::local_apic(&record.facts).set_timer_vector(own_vector::TIMER);
+    devices::local_apic(record.facts).set_timer_vector(own_vector::TIMER);
     access::set_smap(control::detect().smap);
 }
 
 /// Says how the vault is used.
 pub(crate) fn report(system: &System<Hardware>) {
     let free = system.state.frames.heap().free_frames();
-    log!("{} MiB free for domains", free * ids::FRAME_SIZE >> 20);
+    log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
 }

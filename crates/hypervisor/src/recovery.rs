@@ -137,7 +137,7 @@ fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
     let mut at = frame.map_or_else(stack::frame_pointer, |f| f.general[4]);
     let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     for slot in &epitaph.trace {
-        if at % 8 != 0 || at < top - percpu::STACK_SIZE || at + 16 > top {
+        if !at.is_multiple_of(8) || at < top - percpu::STACK_SIZE || at + 16 > top {
             return;
         }
         let words: *const [u64; 2] = core::ptr::with_exposed_provenance(at as usize);

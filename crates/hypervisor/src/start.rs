@@ -60,7 +60,7 @@ pub(crate) extern "C" fn first_boot() -> ! {
         power::restart();
     }
     composition::report(system);
-    devices::route_console(&record.facts, own_vector::CONSOLE);
+    devices::route_console(record.facts, own_vector::CONSOLE);
     console::set_receive_interrupt();
     system.write_wall_clock();
     if !test {
