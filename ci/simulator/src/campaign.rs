@@ -184,6 +184,7 @@ impl Campaign {
         if ended {
             self.report.ends += 1;
             self.asleep = before;
+            self.world.withdraw(&entry);
             return Ok(());
         }
         self.world.machine.memory.apply(&outcome.memory);
@@ -194,6 +195,7 @@ impl Campaign {
         if stuck {
             self.report.ends += 1;
             self.world.restore(&saved, true);
+            self.world.withdraw(&entry);
             self.asleep = before;
         }
         Ok(())

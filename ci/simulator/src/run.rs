@@ -34,6 +34,15 @@ impl World {
         entry.prepare(self);
     }
 
+    /// Takes back that an entry was presented: the guest goes on as if it had not been.
+    pub fn withdraw(&self, entry: &Entry) {
+        self.machine.current.set(entry.cpu as usize);
+        self.machine.here(|cpu| cpu.in_service.clear());
+        if let Some(vcpu) = self.vcpu_on(entry.cpu) {
+            self.system.state.contexts.context(vcpu).registers.vector.set(vector::NONE);
+        }
+    }
+
     /// Runs a presented entry: the handler, then the way back to a guest. Fails at step `at` (0: never).
     pub fn enter(&self, entry: &Entry, at: u64) -> Ran<VcpuSlot> {
         let system = self.system;
@@ -120,6 +129,10 @@ impl World {
         let loaded = self.loaded();
         self.restart();
         self.keep(&loaded);
+        // Every CPU is stopped and started again, so that none sleeps through what it was woken for.
+        for (other, kicked) in (0..).zip(&mut self.machine.devices.borrow_mut().kicked) {
+            *kicked |= other != cpu;
+        }
         let (system, machine) = (self.system, self.machine);
         let mut repaired = Vec::new();
         let ran = run(at, || {
