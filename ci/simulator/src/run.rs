@@ -117,7 +117,7 @@ impl World {
                 let _ = state.mmu(self.machine).retire(&mut journal, *mfn);
                 journal.log().end();
             }
-            if (0..state.frames.len()).map(Mfn).filter(in_work).count() == tables.len() {
+            if (0..state.frames.len()).map(Mfn).filter(in_work).eq(tables.iter().copied()) {
                 return;
             }
         }
