@@ -3,6 +3,7 @@
 use crate::layout::{ARRAY_FRAMES, CHUNKS_PER_DOMAIN, MAX_PORTS, QUEUES, VIRQS};
 use crate::port::{PortWord, State};
 use crate::region::{DomainEvents, FIFO, RETIRING, Region};
+use ids::{Maddr, Mfn};
 
 /// A broken invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,19 @@ pub fn audit(region: &Region) -> Result<(), Violation> {
         vcpu(region, slot)?;
     }
     Ok(())
+}
+
+/// The frames that event channels hold, each by a typed and a general reference: event arrays, control blocks,
+/// registered vcpu_infos. A frame held for several reasons is named for each.
+pub fn held_frames(region: &Region, mut each: impl FnMut(Mfn)) {
+    for domain in region.domains {
+        domain.array.iter().filter(|frame| frame.get() != 0).for_each(|frame| each(Mfn(frame.get())));
+    }
+    for vcpu in region.vcpus {
+        let info = if vcpu.registered.get() { vcpu.info.get() } else { 0 };
+        let held = [vcpu.control.get(), info].into_iter().filter(|at| *at != 0);
+        held.for_each(|at| each(Maddr(at).mfn()));
+    }
 }
 
 fn dead(d: &DomainEvents) -> bool {

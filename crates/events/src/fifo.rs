@@ -26,6 +26,11 @@ fn queue_id(vcpu: u16, priority: u8) -> u64 {
     VALID | u64::from(vcpu) | u64::from(priority & 15) << 16
 }
 
+/// A vCPU's number in its domain.
+fn number_of(domain: &DomainEvents, slot: VcpuSlot) -> u16 {
+    slot.0.wrapping_sub(domain.first_vcpu.get()) as u16
+}
+
 fn tail_of(queue: u64) -> u32 {
     queue as u32 & LINK_MASK
 }
@@ -82,7 +87,6 @@ impl<M: GuestMemory> Events<'_, M> {
         let queue = &target.vcpu.queue[usize::from(binding.priority()) % QUEUES];
         debug_assert_eq!(linking_of(queue.get()), 0, "recovery repairs before it raises");
         queue.put(queue_word(tail_of(queue.get()), target.port));
-        target.record.link.put(queue_id(binding.vcpu(), binding.priority()));
         self.finish(target.domain, target.slot, target.vcpu, binding.priority())
     }
 
@@ -99,6 +103,10 @@ impl<M: GuestMemory> Events<'_, M> {
         let (tail, port) = (tail_of(queue.get()), linking_of(queue.get()));
         if port == 0 {
             return None;
+        }
+        if let Ok(record) = self.region.port(domain, port) {
+            // Here, so that a repair notes it too: who is linked behind this port later goes by it.
+            record.link.put(queue_id(number_of(domain, slot), priority));
         }
         let mut kick = None;
         if let Some(at) = self.event_word(domain, port) {
@@ -117,8 +125,7 @@ impl<M: GuestMemory> Events<'_, M> {
             return false;
         }
         let Ok(record) = self.region.port(domain, tail) else { return false };
-        let number = slot.0.wrapping_sub(domain.first_vcpu.get()) as u16;
-        if record.link.get() & !WAITING != queue_id(number, priority) {
+        if record.link.get() & !WAITING != queue_id(number_of(domain, slot), priority) {
             return false;
         }
         let Some(at) = self.event_word(domain, tail) else { return false };

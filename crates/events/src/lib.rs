@@ -57,7 +57,7 @@ mod two_level;
 mod vcpu;
 mod virq;
 
-pub use audit::{Violation, audit};
+pub use audit::{Violation, audit, held_frames};
 pub use bind::Status;
 pub use close::Closed;
 pub use create::NewDomain;

@@ -1,6 +1,7 @@
 //! `XENMEM_machine_memory_map`: the firmware's map, and in its holes what Dom0 must not touch.
 
-use crate::call::{Call, fault};
+use crate::call::{Call, CallResult, fault};
+use crate::event_channel::copy_back;
 use boot_info::E820Entry as Fact;
 use guest_memory::GuestMemory;
 use ids::{FRAME_SHIFT, FRAME_SIZE, Gva, Mfn};
@@ -33,7 +34,7 @@ impl<M: GuestMemory> Writer<'_, M> {
 }
 
 /// The hypercall's part.
-pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> Result<i64, Errno> {
+pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     call.privileged()?;
     let at = Gva(call.args[1]);
     let mut map: MemoryMap = call.memory.read(at).map_err(fault)?;
@@ -53,8 +54,8 @@ pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>)
     }
     hole(call, &mut out, next, call.state.io.max_mfn().saturating_sub(1))?;
     map.nr_entries = out.count as u32;
-    call.memory.write(at, &map).map_err(fault)?;
-    Ok(0)
+    // With the reply: the number of entries is also an argument, which a repetition reads again.
+    call.reply_after(|tx| copy_back(tx, at.0, &map))
 }
 
 fn frame_after(fact: &Fact) -> u64 {

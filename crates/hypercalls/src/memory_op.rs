@@ -41,7 +41,7 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         }
         XENMEM_MACHPHYS_MAPPING => memory_query::machphys_mapping(call)?,
         XENMEM_MACHPHYS_MFN_LIST => memory_query::machphys_mfn_list(call)?,
-        XENMEM_MACHINE_MEMORY_MAP => memory_map::machine(call)?,
+        XENMEM_MACHINE_MEMORY_MAP => return memory_map::machine(call),
         XENMEM_RESERVED_DEVICE_MEMORY_MAP => memory_query::reserved_device_memory(call)?,
         XENMEM_CLAIM_PAGES => memory_query::claim(call)?,
         // Nothing is shared.

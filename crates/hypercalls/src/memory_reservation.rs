@@ -116,9 +116,7 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
         make_room(call, request.order, request.address_bits);
         let count = batch.min(left as usize);
         match hand_out(call, &request, index, count) {
-            Ok(()) if !call.j.apply.take_fault() => {}
-            // What the guest was not told about does not count.
-            Ok(()) => return Ok(Outcome::Value(index as i64)),
+            Ok(()) => {}
             Err(NoMemory) if batch > 1 => batch = 1,
             Err(NoMemory) => return Ok(Outcome::Value(index as i64)),
         }
@@ -147,9 +145,10 @@ fn hand_out<M: GuestMemory + 'static, A: Apply>(
     count: usize,
 ) -> Result<(), NoMemory> {
     let mut gpfns = [0u64; BATCH_OUT];
-    if request.populate {
-        let at = request.element(index).ok_or(NoMemory)?;
-        call.memory.copy_in(at, gpfns[..count].as_mut_bytes()).map_err(|_| NoMemory)?;
+    if request.populate || request.list != 0 {
+        // Written back at once: the guest is given nothing that it could not be told about.
+        let (at, list) = (request.element(index).ok_or(NoMemory)?, gpfns[..count].as_mut_bytes());
+        call.memory.copy_in(at, list).and_then(|()| call.memory.copy_out(at, list)).map_err(|_| NoMemory)?;
     }
     let (frames, memory) = (call.state.frames, call.memory);
     call.j.transaction(|tx| {

@@ -106,11 +106,17 @@ fn resume<M: GuestMemory + 'static, A: Apply>(
     done: u64,
     done_at: u64,
 ) -> Outcome {
-    // The guest's variable carries the count from one run to the next. A crash between the two writes it
-    // once more with the same value.
-    if done_at != 0 && call.memory.write(Gva(done_at), &before.wrapping_add(done as u32)).is_err() {
+    // With the commit: the guest's variable carries the count from one run to the next, and a repetition of
+    // this run reads it again. Tried before, for the repetition has no place for an error.
+    let count_so_far = before.wrapping_add(done as u32);
+    let tried = |at| call.memory.read::<u32>(at).and_then(|old| call.memory.write(at, &old));
+    if done_at != 0 && tried(Gva(done_at)).is_err() {
         return Outcome::Value(Errno::EFAULT.to_result());
     }
     let rest = (count - done) | PREEMPTED;
-    call.again(&[(Reg::Rdi, requests + done * UPDATE_BYTES), (Reg::Rsi, rest)])
+    call.again_with(&[(Reg::Rdi, requests + done * UPDATE_BYTES), (Reg::Rsi, rest)], |tx| {
+        if done_at != 0 {
+            copy_half(tx, done_at, count_so_far);
+        }
+    })
 }

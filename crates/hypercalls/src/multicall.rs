@@ -3,6 +3,7 @@
 use crate::call::{Call, CallResult, Outcome};
 use crate::reply::{MAX_OUTER, Reply, outer_progress};
 use crate::table::run;
+use domains::{Life, VcpuState};
 use guest_memory::GuestMemory;
 use ids::Gva;
 use pv_cpu::Reg;
@@ -20,7 +21,15 @@ pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         return Err(Errno::EINVAL);
     }
     loop {
+        // Asked here, so that a crash behind the commit of an entry does not hide it.
+        if call.j.apply.take_fault() {
+            return Err(Errno::EFAULT);
+        }
         let index = outer_progress(call.j.log().head().progress());
+        if let Some(why) = has_stopped(call).filter(|_| index > 0) {
+            // A crash came between the commit of the entry that stopped this vCPU and the end of this run.
+            return Ok(stop(call, list, count, index, why));
+        }
         if index >= count {
             return Ok(Outcome::Value(0));
         }
@@ -30,26 +39,46 @@ pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         }
         let entry: MulticallEntry = call.memory.read(Gva(at)).map_err(crate::call::fault)?;
         let outcome = one(call, at, &entry);
-        if call.j.apply.take_fault() {
-            return Err(Errno::EFAULT);
-        }
         match outcome {
             Outcome::Replied => {}
             Outcome::Again => {
                 return Ok(call.again(&[(Reg::Rdi, at), (Reg::Rsi, count - index)]));
             }
             Outcome::Yield | Outcome::Block | Outcome::Shutdown => {
-                let left = count - index - 1;
-                if left == 0 {
-                    call.j.change(|tx| Reply::Register.publish(tx, 0));
-                    return Ok(outcome);
-                }
-                call.again(&[(Reg::Rdi, at + ENTRY_BYTES), (Reg::Rsi, left)]);
-                return Ok(outcome);
+                return Ok(stop(call, list, count, index + 1, outcome));
             }
             Outcome::Value(_) | Outcome::Crash(_) => return Ok(outcome),
         }
     }
+}
+
+/// Whether the caller no longer runs, as an entry of its list may have asked.
+fn has_stopped<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> Option<Outcome> {
+    let domains = &call.state.domains;
+    if domains.domain(call.domain).life() != Life::Alive {
+        Some(Outcome::Shutdown)
+    } else if domains.vcpu(call.vcpu).state() != VcpuState::Runnable {
+        Some(Outcome::Block)
+    } else {
+        None
+    }
+}
+
+/// Ends this run before entry `index`: the rest comes when the vCPU runs again.
+fn stop<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    list: u64,
+    count: u64,
+    index: u64,
+    why: Outcome,
+) -> Outcome {
+    if index >= count {
+        call.j.change(|tx| Reply::Register.publish(tx, 0));
+    } else {
+        let at = list.wrapping_add(index * ENTRY_BYTES);
+        call.again(&[(Reg::Rdi, at), (Reg::Rsi, count - index)]);
+    }
+    why
 }
 
 /// Runs one entry; afterwards its result is committed.

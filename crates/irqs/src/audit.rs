@@ -1,6 +1,7 @@
 //! Invariants of the durable records, checked from the records alone and by code of their own.
 
 use crate::record::Region;
+use ids::{Maddr, Mfn};
 
 /// A broken invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,12 @@ pub enum Violation {
     Pirq(usize, usize),
     /// A table is held twice or by nobody.
     Table(usize),
+}
+
+/// The frames of end-of-interrupt bitmaps, each held by a typed and a general reference.
+pub fn held_frames(region: &Region, each: impl FnMut(Mfn)) {
+    let pages = region.domains.iter().map(|domain| domain.eoi_page.get());
+    pages.filter(|page| *page != 0).map(|page| Maddr(page).mfn()).for_each(each);
 }
 
 /// Checks every record of the region, with all outboxes empty. Bounded by its size.

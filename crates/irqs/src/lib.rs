@@ -29,7 +29,7 @@ mod route;
 mod teardown;
 mod vectors;
 
-pub use audit::{Violation, audit};
+pub use audit::{Violation, audit, held_frames};
 pub use handle::{Action, Binding, Eoi, STATUS_NEEDS_EOI, STATUS_SHARED};
 pub use map::{Mapped, MsiSource, Source};
 pub use record::{Counts, Derived, DomainIrqs, IrqRecord, Kind, MAX_PIRQS, PirqTable, Region, rebuild};

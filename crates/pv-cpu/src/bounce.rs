@@ -85,7 +85,7 @@ pub fn bounce(
         chunk.copy_from_slice(&word.to_le_bytes());
     }
     let offset = tx.keep_bytes(&raw[..bytes]).ok_or(StackFault)?;
-    tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: top, b: bytes as u64 });
+    tx.publish(Effect { kind: kind::COPY_OUT, x: offset | kind::ON_STACK, a: top, b: bytes as u64 });
     set_register(tx, Reg::Rip, to.address);
     set_register(tx, Reg::Cs, FLAT_RING3_CS64.into());
     set_register(tx, Reg::Rflags, flags & !(EFLAGS_CLEARED | EFLAGS_IOPL) | EFLAGS_IF);

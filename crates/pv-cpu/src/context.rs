@@ -56,8 +56,11 @@ record! {
         pub selectors: [GuestOwned<u16>; 4],
         /// Mode whose GS base is active on the CPU; the other's waits in the swap register.
         pub gs_mode: GuestOwned<u8>,
-        /// Bit 0: FPU state is in `fpu` memory, not in the CPU.
+        /// 1: the registers that the CPU holds while it is loaded (bases, selectors, extended state) are
+        /// all in memory; 0: in the CPU that loaded it last.
         pub fpu_saved: GuestOwned<u8>,
+        /// What of the entry in progress could not be written to the guest: bits of [`fault`].
+        pub copy_fault: GuestOwned<u8>,
         mode: Durable<u8>,
         /// CR0.TS as the guest set it.
         pub task_switched: Durable<bool>,
@@ -109,6 +112,15 @@ const FRAME_END: usize = offset_of!(Context, registers) + size_of::<Registers>()
 const_assert_eq!(FRAME_END % 16, 0);
 const_assert_eq!(offset_of!(Context, stack), 0);
 const_assert_eq!(size_of::<Context>() % 16, 0);
+
+/// Bits of [`Context::copy_fault`]. They are found again after a crash: a commit that was to write to the guest
+/// is not repeated.
+pub mod fault {
+    /// A result: the hypercall's own becomes `-EFAULT`.
+    pub const RESULT: u8 = 1;
+    /// The frame of a bounce: the domain cannot go on.
+    pub const STACK: u8 = 2;
+}
 
 /// A PV guest's two rings in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

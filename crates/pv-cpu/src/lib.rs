@@ -12,7 +12,7 @@ mod iret;
 mod registers;
 
 pub use bounce::{Bounce, StackFault, bounce, event_callback, trap_bounce};
-pub use context::{CALLBACKS, Callback, Context, Mode, Region, Trap};
+pub use context::{CALLBACKS, Callback, Context, Mode, Region, Trap, fault};
 pub use iret::{BadFrame, IRET_FRAME_BYTES, iret};
 pub use registers::{Reg, Registers, vector};
 

@@ -8,6 +8,8 @@ pub mod vector {
     pub const SYSCALL: u32 = 256;
     /// The return to the guest faulted on its selectors.
     pub const BAD_RETURN: u32 = 257;
+    /// A bounce could not write its frame on the kernel's stack.
+    pub const BAD_STACK: u32 = 258;
     /// No entry: the last one is complete.
     pub const NONE: u32 = 512;
 }

@@ -3,9 +3,10 @@
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
-use pv_cpu::{Context, Mode, vector};
+use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte};
 use vault::{Apply, Effect, Once, kind};
+use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
 /// Applies the effects of one entry of one vCPU.
@@ -16,7 +17,6 @@ pub struct Applier<P: 'static> {
     pub(crate) context: &'static Context,
     /// A crash came between the commit and now.
     pub(crate) again: bool,
-    pub(crate) fault: bool,
 }
 
 impl<P> core::fmt::Debug for Applier<P> {
@@ -71,11 +71,17 @@ impl<P: Platform> Apply for Applier<P> {
 
     #[inline(always)]
     fn ended(&mut self) {
-        self.context.registers.vector.set(vector::NONE);
+        let registers = &self.context.registers;
+        let faults = self.context.copy_fault.get();
+        if faults & fault::RESULT != 0 {
+            registers.set(Reg::Rax, Errno::EFAULT.to_result() as u64);
+        }
+        // What remains to be done of an entry whose log closes is known by its vector.
+        registers.vector.set(if faults & fault::STACK != 0 { vector::BAD_STACK } else { vector::NONE });
     }
 
     fn take_fault(&mut self) -> bool {
-        core::mem::take(&mut self.fault)
+        self.context.copy_fault.get() & fault::RESULT != 0
     }
 }
 
@@ -115,12 +121,15 @@ impl<P: Platform> Applier<P> {
     fn copy_out(&mut self, effect: &Effect, once: &Once<'_, '_>) {
         let memory = self.system.platform;
         let mut buffer = [0; CHUNK];
-        let mut fault = false;
-        each_chunk(effect.x, effect.b, |offset, len, done| {
+        let mut faulted = false;
+        each_chunk(effect.x & !kind::ON_STACK, effect.b, |offset, len, done| {
             once.read_bytes(offset, &mut buffer[..len]);
-            fault |= memory.copy_out(Gva(effect.a.wrapping_add(done)), &buffer[..len]).is_err();
+            faulted |= memory.copy_out(Gva(effect.a.wrapping_add(done)), &buffer[..len]).is_err();
         });
-        self.fault |= fault;
+        if faulted {
+            let which = if effect.x & kind::ON_STACK != 0 { fault::STACK } else { fault::RESULT };
+            self.context.copy_fault.set(self.context.copy_fault.get() | which);
+        }
     }
 
     fn segment_base(&self, which: u32, value: u64) {

@@ -68,6 +68,7 @@ impl<P: Platform> System<P> {
         let mut journal = self.journal(vcpu);
         // Whatever entry this comes from, nothing of it is left to be repeated.
         journal.log().begin();
+        journal.apply.context.copy_fault.set(0);
         journal.change(|tx| {
             hypercalls::shut_down(self.state, self.platform, tx, slot, reason);
             tx.last();

@@ -5,15 +5,13 @@ use crate::applier::Applier;
 use crate::platform::Platform;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
-use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, trap_bounce, vector};
+use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, fault, trap_bounce, vector};
 use vault::Journal;
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
 /// Vector of a page fault.
 const PAGE_FAULT: u32 = 14;
-/// Transactions of long work in one entry before the guest gets a breath.
-const BUDGET: u32 = 2048;
 
 impl<P: Platform> System<P> {
     /// The journal of the CPU this runs on, for an entry of `vcpu`.
@@ -27,7 +25,7 @@ impl<P: Platform> System<P> {
         let vcpu = VcpuSlot(0);
         let context = self.state.contexts.context(vcpu);
         let log = &self.state.logs[self.platform.cpu().0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again: false, fault: false }, u32::MAX)
+        Journal::new(log, Applier { system: self, vcpu, context, again: false }, u32::MAX)
     }
 
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
@@ -39,7 +37,7 @@ impl<P: Platform> System<P> {
     ) -> Journal<Applier<P>> {
         let context = self.state.contexts.context(vcpu);
         let log = &self.state.logs[cpu.0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again, fault: false }, BUDGET)
+        Journal::new(log, Applier { system: self, vcpu, context, again }, self.platform.budget())
     }
 
     /// Handles the entry that a vCPU's registers describe. Afterwards the log is closed and the registers
@@ -63,6 +61,7 @@ impl<P: Platform> System<P> {
             // The processor's register may change before a crash makes the entry run again.
             context.fault_address.set(self.platform.fault_address());
         }
+        context.copy_fault.set(0);
         journal.log().begin();
     }
 
@@ -72,6 +71,7 @@ impl<P: Platform> System<P> {
         let done = match context.registers.vector.get() {
             vector::SYSCALL => self.system_call(j, vcpu, context),
             number @ 0..32 => self.exception(j, vcpu, context, number as u8),
+            vector::BAD_STACK => Err(Crash::BadKernelStack),
             vector::BAD_RETURN => self.bad_return(j, vcpu, context),
             0x80 => self.reflect(j, vcpu, context, 0x80, 0),
             number @ 32..256 => {
@@ -80,11 +80,7 @@ impl<P: Platform> System<P> {
             }
             _ => Ok(()),
         };
-        if j.apply.fault {
-            // Only the kernel's own stack is written without being asked for.
-            j.apply.fault = false;
-            self.crash_domain(vcpu, Crash::BadKernelStack);
-        } else if let Err(why) = done {
+        if let Err(why) = done.and_then(|()| stack_is_good(context)) {
             self.crash_domain(vcpu, why);
         }
     }
@@ -145,8 +141,7 @@ impl<P: Platform> System<P> {
             Outcome::Crash(why) => return Err(why),
         }
         // A result that could not be copied out is an error number, not a crash.
-        if j.apply.fault {
-            j.apply.fault = false;
+        if context.copy_fault.get() & fault::RESULT != 0 {
             context.registers.set(Reg::Rax, xen_abi::Errno::EFAULT.to_result() as u64);
         }
         Ok(())
@@ -203,4 +198,9 @@ impl<P: Platform> System<P> {
         })
         .map_err(|pv_cpu::StackFault| Crash::BadKernelStack)
     }
+}
+
+/// Whether the frame of a bounce, if there was one, is on the kernel's stack.
+pub(crate) fn stack_is_good(context: &Context) -> Result<(), Crash> {
+    if context.copy_fault.get() & fault::STACK != 0 { Err(Crash::BadKernelStack) } else { Ok(()) }
 }

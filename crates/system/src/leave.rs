@@ -1,6 +1,7 @@
 //! After an entry: timers, events, and who runs next.
 
 use crate::System;
+use crate::entry::stack_is_good;
 use crate::platform::Platform;
 use ids::VcpuSlot;
 use pv_cpu::event_callback;
@@ -45,8 +46,8 @@ impl<P: Platform> System<P> {
         journal.log().begin();
         let done = self.bounce_to(&mut journal, vcpu, context, to);
         journal.log().end();
-        if done.is_err() || journal.apply.fault {
-            self.crash_domain(vcpu, hypercalls::Crash::BadKernelStack);
+        if let Err(why) = done.and_then(|()| stack_is_good(context)) {
+            self.crash_domain(vcpu, why);
             return false;
         }
         true

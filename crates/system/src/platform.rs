@@ -42,6 +42,10 @@ pub enum Power {
 
 /// A machine. Methods act on the CPU that calls them.
 pub trait Platform: GuestMemory + 'static {
+    /// Transactions of long work in one entry before the guest gets a breath.
+    fn budget(&self) -> u32 {
+        2048
+    }
     /// System time: ns since boot, never going back, not even over a microreboot.
     fn now(&self) -> u64;
     /// Loads a page-table root.

@@ -136,18 +136,23 @@ impl<P: Platform> System<P> {
         false
     }
 
-    /// Makes this CPU hold `vcpu`'s registers.
+    /// Makes this CPU hold `vcpu`'s registers. Whether they are in the CPU or in memory is durable, and changes
+    /// only when they are completely there: a failure in between neither loses them nor mixes two vCPUs' up.
     pub(crate) fn load(&self, cpu: CpuId, vcpu: VcpuSlot) {
-        let loaded = self.schedule.loaded(cpu);
-        if loaded == Some(vcpu) {
-            return;
-        }
-        if let Some(old) = loaded {
-            self.platform.save(old, self.state.contexts.context(old));
-        }
         let context = self.state.contexts.context(vcpu);
+        if let Some(old) = self.schedule.loaded(cpu) {
+            let old_context = self.state.contexts.context(old);
+            if old_context.fpu_saved.get() == 0 {
+                if old == vcpu {
+                    return;
+                }
+                self.platform.save(old, old_context);
+                old_context.fpu_saved.set(1);
+            }
+        }
         self.platform.restore(vcpu, context);
         self.load_context(context);
         self.schedule.keep(cpu, vcpu);
+        context.fpu_saved.set(0);
     }
 }

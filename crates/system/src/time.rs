@@ -6,7 +6,6 @@ use crate::platform::Platform;
 use core::sync::atomic::{AtomicU64, Ordering};
 use domains::{Life, VcpuState};
 use ids::{CpuId, Maddr, VcpuSlot};
-use vault::Apply as _;
 use xen_abi::xen::VIRQ_TIMER;
 
 /// Guests' clocks are written anew when they are this old, ns.
@@ -161,7 +160,6 @@ impl<P: Platform> System<P> {
                     }
                     tx.last();
                 });
-                debug_assert!(!journal.apply.take_fault());
             }
             if due(record.poll_until.get()) && record.state() == VcpuState::Polling {
                 self.wake(vcpu);

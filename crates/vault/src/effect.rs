@@ -39,7 +39,7 @@ pub trait Apply {
     /// A transaction's outbox is empty and its locks are free: what was to be waited for is waited for here.
     fn settled(&mut self) {}
 
-    /// Whether copying out to the guest faulted since this was last asked.
+    /// Whether copying out to the guest faulted in this entry, also before a crash that it outlived.
     fn take_fault(&mut self) -> bool {
         false
     }

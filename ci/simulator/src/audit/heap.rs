@@ -1,0 +1,89 @@
+//! Recomputes the free lists and the page lists from the records' public getters.
+
+use frames::{Frames, MAX_ORDER, Owner};
+use ids::{DomainSlot, Mfn};
+
+const ZONES: usize = 33;
+
+/// Which free frames the lists hold: every one once, blocks aligned and inside one zone, counter right.
+pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
+    let len = frames.len() as usize;
+    let mut free = vec![false; len];
+    let mut count = 0;
+    for zone in 0..ZONES {
+        for order in 0..=MAX_ORDER as usize {
+            let mut at = frames.heap().first(zone, order);
+            let mut before = None;
+            while let Some(Mfn(mfn)) = at {
+                let frame = frames.frame(Mfn(mfn)).ok_or(format!("free list names {mfn:#x}"))?;
+                if !mfn.is_multiple_of(1 << order) {
+                    return Err(format!("block {mfn:#x} of order {order} is not aligned"));
+                }
+                if frame.block_order() != order as u32 {
+                    return Err(format!("block {mfn:#x} on list {order} says order {}", frame.block_order()));
+                }
+                if frame.preceding() != before {
+                    return Err(format!(
+                        "free block {mfn:#x}: before it {:?}, not {before:?}",
+                        frame.preceding()
+                    ));
+                }
+                for member in mfn..mfn + (1 << order) {
+                    let bits = (64 - member.leading_zeros()) as usize;
+                    if bits != zone {
+                        return Err(format!("frame {member:#x} on zone {zone}"));
+                    }
+                    let slot =
+                        free.get_mut(member as usize).ok_or(format!("block past the end {member:#x}"))?;
+                    if std::mem::replace(slot, true) {
+                        return Err(format!("frame {member:#x} is free twice"));
+                    }
+                    count += 1;
+                }
+                before = at;
+                at = frame.following();
+            }
+        }
+    }
+    for (mfn, listed) in free.iter().enumerate() {
+        let usage = frames.frame(Mfn(mfn as u64)).ok_or("hole")?.usage();
+        if *listed != (usage.owner() == Owner::FREE) {
+            return Err(format!("frame {mfn:#x} listed as free: {listed}, but it is {usage:?}"));
+        }
+        if *listed && !usage.is_unreferenced() {
+            return Err(format!("free frame {mfn:#x} has references: {usage:?}"));
+        }
+    }
+    if count != frames.heap().free_frames() {
+        return Err(format!("{count} frames on lists, the counter says {}", frames.heap().free_frames()));
+    }
+    Ok(free)
+}
+
+/// The domain on whose page list each frame is; links and counts consistent.
+pub(super) fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
+    let mut on = vec![None; frames.len() as usize];
+    for slot in (0..domains).map(DomainSlot) {
+        let list = frames.list(slot);
+        let (mut at, mut before, mut count) = (list.first(), None, 0);
+        while let Some(mfn) = at {
+            let frame = frames.frame(mfn).ok_or(format!("page list names {mfn:?}"))?;
+            if frame.usage().owner() != Owner::domain(slot) {
+                return Err(format!("{mfn:?} on the list of {slot:?}: {:?}", frame.usage()));
+            }
+            if frame.preceding() != before {
+                return Err(format!("{mfn:?}: before it {:?}, not {before:?}", frame.preceding()));
+            }
+            if on[mfn.0 as usize].replace(slot).is_some() {
+                return Err(format!("{mfn:?} is on page lists twice"));
+            }
+            count += 1;
+            before = at;
+            at = frame.following();
+        }
+        if count != list.pages() {
+            return Err(format!("{slot:?} has {count} frames on its list, counted {}", list.pages()));
+        }
+    }
+    Ok(on)
+}

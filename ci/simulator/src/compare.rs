@@ -1,0 +1,219 @@
+//! What a run with a crash and one without must have in common: everything, but for bits that are set and
+//! lines that are printed at least once.
+
+use crate::memory::Changed;
+use crate::steps::Cut;
+use crate::world::{Saved, World};
+use ids::{Maddr, Mfn, VcpuSlot};
+use pv_cpu::Reg;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+/// How a run ended and what it left.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The vCPU that goes on, or why there is none.
+    pub result: Result<VcpuSlot, Cut>,
+    /// Everything but memory.
+    pub picture: Saved,
+    /// Memory, as changed since the base.
+    pub memory: Changed,
+    /// It was or may have been run in pieces.
+    pub restarted: bool,
+    /// RIP of the vCPU once a hypercall is complete and nothing came after it.
+    pub complete_at: u64,
+}
+
+/// Differences listed in a report, at most.
+const SHOWN: usize = 12;
+/// Accessed and dirty in a page-table entry.
+const ACCESSED_DIRTY: u64 = 0x60;
+/// `vcpu_time_info.version` within `vcpu_info`.
+const TIME_VERSION: u64 = 32;
+
+impl World {
+    /// What a run left.
+    pub fn outcome(&self, result: Result<VcpuSlot, Cut>, restarted: bool, complete_at: u64) -> Outcome {
+        let memory = self.machine.memory.changed();
+        Outcome { result, picture: self.picture(), memory, restarted, complete_at }
+    }
+
+    /// Compares what is there, after a run that ended with `result`, with an outcome.
+    ///
+    /// # Errors
+    /// A list of differences.
+    pub fn compare(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> Result<(), String> {
+        let mut found = String::new();
+        if result != wanted.result {
+            let _ = writeln!(found, "ended {result:?}, without a crash {:?}", wanted.result);
+        }
+        if matches!(result, Err(Cut::Off(_))) {
+            return if found.is_empty() { Ok(()) } else { Err(found) };
+        }
+        if wanted.restarted {
+            // Where it was cut is not promised, nor what of the lazy work was done by then.
+            return self.compare_results(result, wanted);
+        }
+        self.compare_vault(wanted, &mut found);
+        self.compare_memory(wanted, &mut found);
+        self.compare_machine(wanted, &mut found);
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
+
+    /// Whether another vCPU was chosen to run than without a crash, where there is a choice.
+    pub fn schedule_differs(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> bool {
+        let choice = self.size.vcpus > self.size.cpus;
+        choice && matches!((result, wanted.result), (Ok(here), Ok(there)) if here != there)
+    }
+
+    fn compare_vault(&self, wanted: &Outcome, found: &mut String) {
+        let logs = self.range_of(self.system.state.logs);
+        let words = self.ground.words().iter().zip(&wanted.picture.vault).enumerate();
+        let differ = words.filter(|(index, (here, there))| {
+            !logs.contains(index) && !self.is_in_cpu(*index) && here.load(Ordering::Relaxed) != **there
+        });
+        for (index, (here, there)) in differ.take(SHOWN) {
+            let here = here.load(Ordering::Relaxed);
+            let _ = writeln!(found, "vault {}: {here:#x}, without a crash {there:#x}", self.describe(index));
+        }
+    }
+
+    /// Whether a word of the vault belongs to what a context holds only while its vCPU is not loaded.
+    fn is_in_cpu(&self, index: usize) -> bool {
+        self.loaded().into_iter().flatten().any(|vcpu| {
+            let context = self.system.state.contexts.context(vcpu);
+            let range = |slice: std::ops::Range<usize>| slice.contains(&index);
+            range(self.range_of(std::slice::from_ref(&context.fs_base)))
+                || range(self.range_of(&context.gs_base))
+                || range(self.range_of(&context.selectors))
+        })
+    }
+
+    /// Compares what a hypercall that ran in pieces promises: the vCPU's state but for argument registers.
+    fn compare_results(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> Result<(), String> {
+        if result != wanted.result {
+            return Err(format!("ended {result:?}, without a crash {:?}", wanted.result));
+        }
+        let Ok(vcpu) = result else { return Ok(()) };
+        let registers = &self.system.state.contexts.context(vcpu).registers;
+        let first = self.range_of(std::slice::from_ref(registers)).start;
+        // r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi, vector, rip cs rflags rsp ss.
+        if registers.get(Reg::Rip) != wanted.complete_at {
+            // An event came between two pieces, or did not: where is not promised either.
+            return Ok(());
+        }
+        let kept = (first..first + 21).filter(|index| !(first + 12..first + 15).contains(index));
+        for index in kept {
+            let here = self.ground.words()[index].load(Ordering::Relaxed);
+            let there = wanted.picture.vault[index];
+            if here != there {
+                return Err(format!("{}: {here:#x}, without a crash {there:#x}", self.describe(index)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Words of the vault that a slice takes.
+    fn range_of<T>(&self, slice: &[T]) -> std::ops::Range<usize> {
+        let start = (slice.as_ptr() as usize - self.ground.words().as_ptr() as usize) / 8;
+        start..start + size_of_val(slice) / 8
+    }
+
+    /// Names a word of the vault.
+    fn describe(&self, index: usize) -> String {
+        let state = self.system.state;
+        let at = self.ground.words().as_ptr() as usize + index * 8;
+        if let Some(first) = state.frames.frame(Mfn(0)) {
+            let offset = at.wrapping_sub(std::ptr::from_ref(first) as usize);
+            if offset < 24 * crate::world::FRAMES {
+                return format!("frame {:#x} word {}", offset / 24, offset % 24 / 8);
+            }
+        }
+        for vcpu in 0..self.size.vcpus {
+            let context = state.contexts.context(VcpuSlot(vcpu));
+            let range = self.range_of(std::slice::from_ref(context));
+            if range.contains(&index) {
+                return format!("context {vcpu} word {}", index - range.start);
+            }
+        }
+        let named = [
+            ("domains", self.range_of(state.domains.domains)),
+            ("vCPUs", self.range_of(state.domains.vcpus)),
+        ];
+        match named.iter().find(|(_, range)| range.contains(&index)) {
+            Some((name, range)) => format!("{name} word {}", index - range.start),
+            None => format!("word {index}"),
+        }
+    }
+
+    fn compare_memory(&self, wanted: &Outcome, found: &mut String) {
+        let events = self.system.state.events(self.machine);
+        let clocks: Vec<u64> = (0..self.size.vcpus)
+            .filter_map(|v| events.vcpu_info(VcpuSlot(v)))
+            .map(|m| m.0 + TIME_VERSION)
+            .collect();
+        let mut count = 0;
+        self.machine.memory.differences(&wanted.memory, |at, here, there| {
+            // A clock may be written once more: its version is even then as before.
+            let clock =
+                clocks.contains(&at.0) && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
+            // Accessed and dirty bits are the processor's.
+            let marks = (here ^ there) & !ACCESSED_DIRTY == 0 && self.is_table(at);
+            if !clock && !marks && count < SHOWN {
+                count += 1;
+                let _ =
+                    writeln!(found, "memory {at}: {here:#x}, without a crash {there:#x}{}", self.whose(at));
+            }
+        });
+    }
+
+    fn is_table(&self, at: Maddr) -> bool {
+        self.system.state.frames.frame(at.mfn()).is_some_and(|f| f.usage().kind().level().is_some())
+    }
+
+    fn whose(&self, at: Maddr) -> String {
+        self.system.state.frames.frame(at.mfn()).map_or(String::new(), |f| format!(" ({:?})", f.usage()))
+    }
+
+    fn compare_machine(&self, wanted: &Outcome, found: &mut String) {
+        let (cpus, there) = (self.machine.cpus.borrow(), &wanted.picture.cpus);
+        for (cpu, (here, there)) in cpus.iter().zip(there).enumerate() {
+            if here != there {
+                let _ = writeln!(found, "CPU {cpu}: {here:x?}\n  without a crash {there:x?}");
+            }
+        }
+        let (here, there) = (self.machine.devices.borrow(), &wanted.picture.devices);
+        if let Some(mfn) = here.m2p.iter().zip(&there.m2p).position(|(a, b)| a != b) {
+            let _ = writeln!(
+                found,
+                "M2P of {mfn:#x}: {:#x}, without a crash {:#x}",
+                here.m2p[mfn], there.m2p[mfn]
+            );
+        }
+        let loaded = self.loaded();
+        let saved = (0..self.size.vcpus).filter(|vcpu| !loaded.contains(&Some(VcpuSlot(*vcpu))));
+        if saved.map(|vcpu| vcpu as usize).any(|vcpu| here.fpu_areas[vcpu] != there.fpu_areas[vcpu]) {
+            let _ = writeln!(
+                found,
+                "extended state {:x?}, without a crash {:x?}",
+                here.fpu_areas, there.fpu_areas
+            );
+        }
+        if here.kicked.iter().zip(&there.kicked).any(|(a, b)| *b && !*a) {
+            let _ = writeln!(found, "a kick is lost");
+        }
+        if !is_within(&there.console, &here.console) {
+            let _ = writeln!(found, "console output is lost");
+        }
+        if self.loaded() != wanted.picture.loaded {
+            let _ =
+                writeln!(found, "loaded {:?}, without a crash {:?}", self.loaded(), wanted.picture.loaded);
+        }
+    }
+}
+
+/// Whether all of `part` is in `whole`, in order.
+fn is_within(part: &[u8], whole: &[u8]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|byte| rest.any(|other| other == byte))
+}

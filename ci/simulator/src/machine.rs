@@ -1,0 +1,269 @@
+//! The fake machine: what a processor and its devices hold, as plain values.
+
+use crate::memory::Memory;
+use crate::steps::{Cut, cut, step};
+use ids::{CpuId, Mfn, VcpuSlot};
+use pv_cpu::Context;
+use std::cell::{Cell, RefCell};
+use system::{Base, Flush, Platform, Power};
+
+/// A processor's own state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cpu {
+    /// The root table in use.
+    pub root: Mfn,
+    /// FS base, active GS base, the other one.
+    pub bases: [u64; 3],
+    /// The selector last loaded into the other GS.
+    pub gs_selector: u16,
+    /// ds, es, fs, gs.
+    pub selectors: [u16; 4],
+    /// Frames shown as the GDT.
+    pub gdt: Vec<Mfn>,
+    /// Frames shown as the LDT, and its entries.
+    pub ldt: (Vec<Mfn>, u32),
+    /// DR0 to DR7.
+    pub debug: [u64; 8],
+    /// CR0.TS, CR4, XCR0.
+    pub control: (bool, u64, u64),
+    /// TSC_AUX.
+    pub tsc_aux: u64,
+    /// Stands for the extended state: a number that belongs to the vCPU.
+    pub fpu: u64,
+    /// CR2.
+    pub fault_address: u64,
+    /// The timer is armed for this time; `u64::MAX`: it is not.
+    pub timer: u64,
+    /// Interrupts in service.
+    pub in_service: Vec<u8>,
+}
+
+/// What no CPU has for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Devices {
+    /// Machine to physical.
+    pub m2p: Vec<u64>,
+    /// Console output.
+    pub console: Vec<u8>,
+    /// CPUs with a kick on its way.
+    pub kicked: Vec<bool>,
+    /// Saved extended state by vCPU.
+    pub fpu_areas: Vec<u64>,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// Memory.
+    pub memory: Memory,
+    /// Processors.
+    pub cpus: RefCell<Vec<Cpu>>,
+    /// Devices.
+    pub devices: RefCell<Devices>,
+    /// The CPU that runs.
+    pub current: Cell<usize>,
+    /// System time, ns.
+    pub now: Cell<u64>,
+    /// Lines of the hypervisor's log are shown.
+    pub verbose: Cell<bool>,
+    /// Transactions an entry may make before it is run again for its rest.
+    pub budget: Cell<u32>,
+}
+
+const TSC_AUX: u32 = 0xc000_0103;
+
+impl Machine {
+    /// A machine with zeroed processors.
+    pub fn new(frames: usize, cpus: usize, vcpus: usize) -> Self {
+        let cpu = Cpu { timer: u64::MAX, ..Cpu::default() };
+        Self {
+            memory: Memory::new(frames),
+            cpus: RefCell::new(vec![cpu; cpus]),
+            devices: RefCell::new(Devices {
+                m2p: vec![u64::MAX; frames],
+                console: Vec::new(),
+                kicked: vec![false; cpus],
+                fpu_areas: vec![0; vcpus],
+            }),
+            current: Cell::new(0),
+            now: Cell::new(1_000_000),
+            verbose: Cell::new(false),
+            budget: Cell::new(2048),
+        }
+    }
+
+    /// The root table of the CPU that runs.
+    pub fn root(&self) -> Mfn {
+        self.cpus.borrow()[self.current.get()].root
+    }
+
+    /// Looks at the CPU that runs.
+    pub fn here<T>(&self, f: impl FnOnce(&mut Cpu) -> T) -> T {
+        f(&mut self.cpus.borrow_mut()[self.current.get()])
+    }
+
+    /// A change of the CPU that runs, as a step.
+    fn change(&self, f: impl FnOnce(&mut Cpu)) {
+        step();
+        self.here(f);
+    }
+}
+
+fn index(which: Base) -> usize {
+    match which {
+        Base::Fs => 0,
+        Base::Gs => 1,
+        Base::OtherGs => 2,
+    }
+}
+
+impl Platform for Machine {
+    fn budget(&self) -> u32 {
+        self.budget.get()
+    }
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+    fn load_root(&self, root: Mfn) {
+        self.change(|cpu| cpu.root = root);
+    }
+    fn swap_gs(&self) {
+        self.change(|cpu| cpu.bases.swap(1, 2));
+    }
+    fn base(&self, which: Base) -> u64 {
+        self.here(|cpu| cpu.bases[index(which)])
+    }
+    fn set_base(&self, which: Base, value: u64) {
+        self.change(|cpu| cpu.bases[index(which)] = value);
+    }
+    fn flush(&self, _: Flush) {
+        step();
+    }
+    fn ask_flush(&self, _: u32) {
+        step();
+    }
+    fn await_flush(&self, _: u32) {
+        step();
+    }
+    fn set_m2p(&self, mfn: Mfn, pfn: u64) {
+        step();
+        if let Some(entry) = self.devices.borrow_mut().m2p.get_mut(mfn.0 as usize) {
+            *entry = pfn;
+        }
+    }
+    fn set_gdt(&self, frames: &[Mfn]) {
+        self.change(|cpu| cpu.gdt = frames.to_vec());
+    }
+    fn set_ldt(&self, frames: &[Mfn], entries: u32) {
+        self.change(|cpu| cpu.ldt = (frames.to_vec(), entries));
+    }
+    fn set_debug(&self, registers: &[u64; 8]) {
+        self.change(|cpu| cpu.debug = *registers);
+    }
+    fn set_control(&self, task_switched: bool, cr4: u64, xcr0: u64) {
+        self.change(|cpu| cpu.control = (task_switched, cr4, xcr0));
+    }
+    fn fault_address(&self) -> u64 {
+        self.here(|cpu| cpu.fault_address)
+    }
+    fn cpu(&self) -> CpuId {
+        CpuId(self.current.get() as u32)
+    }
+    fn kick(&self, cpu: CpuId) {
+        step();
+        self.devices.borrow_mut().kicked[cpu.0 as usize] = true;
+    }
+    fn arm_timer(&self, deadline: u64) {
+        self.change(|cpu| cpu.timer = deadline);
+    }
+    fn idle(&self) {
+        self.sleep()
+    }
+    fn end_of_interrupt(&self) {
+        self.change(|cpu| {
+            cpu.in_service.pop();
+        });
+    }
+    fn port_in(&self, port: u16, width: u32) -> u32 {
+        step();
+        u32::from(port).wrapping_mul(0x0101_0101) >> (32 - 8 * width.min(4))
+    }
+    fn port_out(&self, _: u16, _: u32, _: u32) {
+        step();
+    }
+    fn owns_port(&self, port: u16) -> bool {
+        (0x3f8..0x400).contains(&port)
+    }
+    fn load_user_gs(&self, selector: u16) {
+        self.change(|cpu| {
+            cpu.gs_selector = selector;
+            cpu.bases[2] = 0;
+        });
+    }
+    fn save(&self, vcpu: VcpuSlot, context: &Context) {
+        let cpu = self.here(|cpu| cpu.clone());
+        step();
+        self.devices.borrow_mut().fpu_areas[vcpu.0 as usize] = cpu.fpu;
+        step();
+        context.fs_base.set(cpu.bases[0]);
+        step();
+        context.gs_base[0].set(cpu.bases[1]);
+        context.gs_base[1].set(cpu.bases[2]);
+        for (word, value) in context.selectors.iter().zip(cpu.selectors) {
+            word.set(value);
+        }
+        step();
+    }
+    fn restore(&self, vcpu: VcpuSlot, context: &Context) {
+        step();
+        let fpu = self.devices.borrow().fpu_areas[vcpu.0 as usize];
+        self.here(|cpu| cpu.fpu = fpu);
+        self.set_base(Base::Fs, context.fs_base.get());
+        self.set_base(Base::Gs, context.gs_base[0].get());
+        self.set_base(Base::OtherGs, context.gs_base[1].get());
+        self.change(|cpu| cpu.selectors = context.selectors.each_ref().map(|word| word.get()));
+        self.write_msr(TSC_AUX, context.tsc_aux.get().into());
+        step();
+    }
+    fn selectors(&self) -> [u16; 4] {
+        self.here(|cpu| cpu.selectors)
+    }
+    fn console_receive(&self, _: &mut [u8]) -> usize {
+        0
+    }
+    fn debug_status(&self) -> u64 {
+        self.here(|cpu| cpu.debug[6])
+    }
+    fn read_msr(&self, index: u32) -> Option<u64> {
+        (index & 1 == 0).then_some(u64::from(index) << 8)
+    }
+    fn write_msr(&self, index: u32, value: u64) {
+        self.change(|cpu| {
+            if index == TSC_AUX {
+                cpu.tsc_aux = value;
+            }
+        });
+    }
+    fn tsc(&self) -> u64 {
+        self.now.get()
+    }
+    fn write_back_caches(&self) {
+        step();
+    }
+    fn console(&self, bytes: &[u8]) {
+        step();
+        self.devices.borrow_mut().console.extend_from_slice(bytes);
+    }
+    fn log(&self, line: core::fmt::Arguments<'_>) {
+        if self.verbose.get() {
+            println!("    | {line}");
+        }
+    }
+    fn program_route(&self, _: u32) {
+        step();
+    }
+    fn power(&self, what: Power) {
+        step();
+        cut(Cut::Off(what))
+    }
+}

@@ -1,0 +1,101 @@
+//! Runs campaigns: `simulator --seed N --steps N --crash every|random --minutes M`.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, bail};
+use simulator::{Crashes, Mistake, Plan, Report, Size, campaign};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+struct Options {
+    plan: Plan,
+    seeds: u64,
+}
+
+fn options() -> anyhow::Result<Options> {
+    let plan = Plan {
+        seed: 1,
+        size: Size { cpus: 1, vcpus: 1 },
+        crashes: Crashes::Every,
+        most: 20_000,
+        time: Duration::from_secs(60),
+        mistake: None,
+        verbose: false,
+    };
+    let mut options = Options { plan, seeds: 1 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--verbose" {
+            options.plan.verbose = true;
+            continue;
+        }
+        let value = words.next().with_context(|| format!("{word} wants a value"))?;
+        let number = || value.parse::<u64>().with_context(|| format!("{word} {value}: no number"));
+        match word.as_str() {
+            "--seed" => options.plan.seed = number()?,
+            "--seeds" => options.seeds = number()?,
+            "--steps" => options.plan.most = number()?,
+            "--minutes" => options.plan.time = Duration::from_secs(60 * number()?),
+            "--mistake" => {
+                options.plan.mistake = Some(match value.as_str() {
+                    "undo" => Mistake::Undo,
+                    "effect" => Mistake::Effect,
+                    "consequence" => Mistake::Consequence,
+                    other => bail!("--mistake {other}: undo, effect or consequence"),
+                });
+            }
+            "--cpus" => options.plan.size.cpus = number()? as u32,
+            "--vcpus" => options.plan.size.vcpus = number()? as u32,
+            "--crash" => {
+                options.plan.crashes = match value.as_str() {
+                    "every" => Crashes::Every,
+                    "random" => Crashes::Random(8),
+                    other => bail!("--crash {other}: every or random"),
+                }
+            }
+            other => {
+                bail!("{other}: --seed --seeds --steps --minutes --crash --cpus --vcpus --mistake --verbose")
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn show(report: &Report, seconds: f64) {
+    for (family, f) in &report.families {
+        println!("  {family:<24} {:>7} entries {:>9} steps {:>9} crashes", f.entries, f.steps, f.crashes);
+    }
+    println!(
+        "{} crashes, {} in recovery, {} steps in {seconds:.1} s: {:.2} million steps a minute; {} ends, \
+         {} unfinished, {} rescheduled",
+        report.crashes,
+        report.second,
+        report.steps,
+        report.steps as f64 / seconds * 60e-6,
+        report.ends,
+        report.unfinished,
+        report.rescheduled
+    );
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Without the backtrace that is of no use here.
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let options = options()?;
+    for seed in options.plan.seed..options.plan.seed + options.seeds {
+        let start = Instant::now();
+        match campaign(&Plan { seed, ..options.plan }) {
+            Ok(report) => show(&report, start.elapsed().as_secs_f64()),
+            Err(e) => bail!("{e}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Driving the composition as the bare-metal image does: entries, and the life after a failure.
+
+use crate::campaign::Mistake;
+use crate::entry::Entry;
+use crate::steps::{Cut, Ran, run};
+use crate::world::World;
+use ids::{CpuId, Mfn, VcpuSlot};
+use pv_cpu::{Reg, vector};
+use std::sync::atomic::Ordering;
+use system::{Repaired, Stopped};
+use vault::Phase;
+
+/// Runs of one hypercall that is run again and again.
+const MOST_RUNS: u32 = 10_000;
+
+impl World {
+    /// The vCPU whose registers a CPU holds.
+    pub fn vcpu_on(&self, cpu: u32) -> Option<VcpuSlot> {
+        self.system.schedule.loaded(CpuId(cpu))
+    }
+
+    /// Gives a CPU to guests for the first time.
+    ///
+    /// # Errors
+    /// Why it was cut.
+    pub fn start_cpu(&self, cpu: u32) -> Result<VcpuSlot, Cut> {
+        self.machine.current.set(cpu as usize);
+        run(0, || self.system.leave()).result
+    }
+
+    /// Puts an entry's registers into the context and guest memory, as guest, processor and stub do.
+    pub fn present(&self, entry: &Entry) {
+        self.machine.current.set(entry.cpu as usize);
+        entry.prepare(self);
+    }
+
+    /// Takes back that an entry was presented: the guest goes on as if it had not been.
+    pub fn withdraw(&self, entry: &Entry) {
+        self.machine.current.set(entry.cpu as usize);
+        self.machine.here(|cpu| cpu.in_service.clear());
+        if let Some(vcpu) = self.vcpu_on(entry.cpu) {
+            self.system.state.contexts.context(vcpu).registers.vector.set(vector::NONE);
+        }
+    }
+
+    /// Runs a presented entry: the handler, then the way back to a guest. Fails at step `at` (0: never).
+    pub fn enter(&self, entry: &Entry, at: u64) -> Ran<VcpuSlot> {
+        let system = self.system;
+        self.machine.current.set(entry.cpu as usize);
+        run(at, || {
+            match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
+                (Some(vector), _) => system.interrupt(vector),
+                (None, Some(vcpu)) => system.enter(vcpu),
+                (None, None) => {}
+            }
+            system.leave()
+        })
+    }
+
+    /// Runs a hypercall that has to be run again for its rest until it has none;
+    /// also whether it was run again at all.
+    pub fn settle(&self, entry: &Entry, mut result: Result<VcpuSlot, Cut>) -> (Result<VcpuSlot, Cut>, bool) {
+        for run in 0..MOST_RUNS {
+            let Ok(vcpu) = result else { return (result, run > 0) };
+            let registers = &self.system.state.contexts.context(vcpu).registers;
+            let again = entry.vector == vector::SYSCALL
+                && entry.idle.is_none()
+                && entry.register(Reg::Rip) == Some(registers.get(Reg::Rip).wrapping_add(2));
+            if !again {
+                return (result, run > 0);
+            }
+            registers.set(Reg::Rip, registers.get(Reg::Rip).wrapping_add(2));
+            registers.vector.set(vector::SYSCALL);
+            registers.error_code.set(entry.error);
+            result = self.enter(entry, 0).result;
+        }
+        (Err(Cut::Endless), true)
+    }
+
+    /// Whether a page table is in work.
+    pub fn has_work(&self) -> bool {
+        let frames = self.system.state.frames;
+        (0..frames.len()).any(|mfn| frames.frame(Mfn(mfn)).is_some_and(|frame| frame.usage().is_in_work()))
+    }
+
+    /// Makes a mistake in the log of a CPU that has failed.
+    pub fn forget(&self, cpu: u32, mistake: Mistake) {
+        let log = &self.system.state.logs[cpu as usize];
+        let index = (std::ptr::from_ref(log) as usize - self.ground.words().as_ptr() as usize) / 8;
+        let head = log.head();
+        // The head is a log's first word: undo entries or consequences from bit 3, effects from bit 16.
+        let less = match (mistake, head.phase()) {
+            (Mistake::Undo, Phase::Undo) if head.undo() > 0 => 1 << 3,
+            (Mistake::Effect, Phase::Outbox) if head.effects() > head.applied() => 1 << 16,
+            (Mistake::Consequence, Phase::Outbox) if head.chained() > 0 => 1 << 3,
+            _ => 0,
+        };
+        self.ground.words()[index].fetch_sub(less, Ordering::Relaxed);
+    }
+
+    /// Finishes what is left to be finished lazily: page tables in work that nobody waits for, or that
+    /// nobody uses any more. Done before two
+    /// states are compared a second time.
+    pub fn sweep(&self) {
+        let state = self.system.state;
+        self.machine.current.set(0);
+        let in_work = |mfn: &Mfn| {
+            let usage = state.frames.frame(*mfn).map(|frame| frame.usage());
+            usage.is_some_and(|u| u.is_in_work() || u.is_validated() && u.typed() == 0)
+        };
+        loop {
+            let tables: Vec<Mfn> = (0..state.frames.len()).map(Mfn).filter(in_work).collect();
+            for mfn in &tables {
+                let mut journal = self.system.journal_for_boot();
+                journal.log().begin();
+                // One that is in use stays as it is.
+                let _ = state.mmu(self.machine).retire(&mut journal, *mfn);
+                journal.log().end();
+            }
+            if (0..state.frames.len()).map(Mfn).filter(in_work).eq(tables.iter().copied()) {
+                return;
+            }
+        }
+    }
+
+    /// The life after a failure: everything derived is new, all CPUs are repaired, the failed CPU goes on.
+    /// Fails itself at step `at` (0: never).
+    pub fn recover(&mut self, cpu: u32, at: u64) -> (Ran<VcpuSlot>, Vec<Repaired>) {
+        let loaded = self.loaded();
+        self.restart();
+        self.keep(&loaded);
+        // Every CPU is stopped and started again, so that none sleeps through what it was woken for.
+        for (other, kicked) in (0..).zip(&mut self.machine.devices.borrow_mut().kicked) {
+            *kicked |= other != cpu;
+        }
+        let (system, machine) = (self.system, self.machine);
+        let mut repaired = Vec::new();
+        let ran = run(at, || {
+            machine.current.set(cpu as usize);
+            let stopped: Vec<Stopped> = (0..)
+                .zip(&loaded)
+                .map(|(cpu, loaded)| Stopped { cpu: CpuId(cpu), loaded: *loaded, unfinished_head: None })
+                .collect();
+            system.repair(stopped.iter().copied(), |_, what| repaired.push(what));
+            system.restore_routes();
+            for (number, vcpu) in loaded.iter().enumerate() {
+                machine.current.set(number);
+                if let Some(vcpu) = vcpu {
+                    system.load_context(system.state.contexts.context(*vcpu));
+                }
+                let in_service: Vec<u8> = machine.here(|cpu| cpu.in_service.iter().rev().copied().collect());
+                system.recover_interrupts(in_service.into_iter());
+            }
+            machine.current.set(cpu as usize);
+            if let Some(vcpu) = loaded[cpu as usize] {
+                system.resume(vcpu);
+            }
+            system.leave()
+        });
+        (ran, repaired)
+    }
+}

@@ -1,0 +1,228 @@
+//! The world: what a crash leaves (the vault, memory, the machine) and what it does not (the composition).
+
+use crate::kernel;
+use crate::machine::{Cpu, Devices, Machine};
+use anyhow::{Context as _, anyhow};
+use boot_info::BootFacts;
+use command_line::Dom0Pages;
+use cpu_policy::cpuid::Leaf;
+use cpu_policy::xen_leaves::XenLeaves;
+use cpu_policy::{Audience, Controls, Policy};
+use domain::dom0::{self, Dom0Inputs};
+use domain::{Limits, State, Static};
+use guest_loader::elf_kernel::ElfKernel;
+use guest_memory::GuestMemory as _;
+use ids::{CpuId, Maddr, Mfn, VcpuSlot};
+use pv_mmu::{IoRanges, IoRule};
+use std::sync::atomic::Ordering;
+use system::{Clocks, Schedule, System, TimeScale};
+use vault::Ground;
+
+/// Frames of the machine.
+pub(crate) const FRAMES: usize = 1472;
+/// Frames below are the hypervisor's.
+const FIRST_FREE: u64 = 8;
+/// Pages of Dom0: the 4 MiB that are mapped, and some.
+const PAGES: u64 = 1024 + 120;
+const VAULT_BYTES: usize = 512 << 10;
+/// A device's frame that nobody may map.
+pub(crate) const FORBIDDEN: u64 = 0xfee00;
+
+/// How large a world is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Processors.
+    pub cpus: u32,
+    /// vCPUs of Dom0.
+    pub vcpus: u32,
+}
+
+/// A simulated machine with a guest.
+#[derive(Debug)]
+pub struct World {
+    /// How large it is.
+    pub size: Size,
+    /// The vault's memory.
+    pub ground: Ground,
+    /// The machine.
+    pub machine: &'static Machine,
+    /// The composition of this start.
+    pub system: &'static System<Machine>,
+    facts: &'static BootFacts,
+}
+
+/// What is put back; guest memory has its own base.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The vault.
+    pub vault: Vec<u64>,
+    /// Processors.
+    pub cpus: Vec<Cpu>,
+    /// Devices.
+    pub devices: Devices,
+    /// Whose registers each CPU holds.
+    pub loaded: Vec<Option<VcpuSlot>>,
+    /// System time.
+    pub now: u64,
+}
+
+fn policy() -> Policy {
+    let leaf = |eax, ebx, ecx, edx| Leaf { eax, ebx, ecx, edx };
+    let host = |number: u32, _: u32| match number {
+        0 => leaf(0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65),
+        1 => leaf(0x0080_0f12, 0, 0x7eda_320b, 0x178b_fbff),
+        0x8000_0000 => leaf(0x8000_001f, 0, 0, 0),
+        0x8000_0001 => leaf(0, 0, 0x0000_01f3, 0x2fd3_fbff),
+        0x8000_0008 => leaf(0x3028, 0, 0, 0),
+        _ => Leaf::EMPTY,
+    };
+    Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
+}
+
+/// Entries 256 to 271 of root tables: an empty table in frame 1.
+pub(crate) fn hypervisor_slots() -> [u64; 16] {
+    [0x1063; 16]
+}
+
+/// The composition over the vault: new locks, all derived state new.
+fn compose(
+    size: Size,
+    ground: Ground,
+    machine: &'static Machine,
+    facts: &'static BootFacts,
+) -> &'static System<Machine> {
+    let limits = Limits {
+        frames: FRAMES,
+        domains: 2,
+        vcpus: size.vcpus as usize,
+        cpus: size.cpus as usize,
+        port_chunks: 6,
+    };
+    let mut io = IoRanges::new(40);
+    assert!(io.add(Mfn(FORBIDDEN), Mfn(FORBIDDEN), IoRule::Forbidden), "room for a range");
+    let locks = Box::leak(Box::new(Static::new()));
+    let state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
+        .expect("the vault is large enough");
+    let scale = TimeScale::new(1_000_000);
+    Box::leak(Box::new(System {
+        platform: machine,
+        state: Box::leak(Box::new(state)),
+        policy: policy(),
+        leaves: XenLeaves::default(),
+        schedule: Schedule::new(size.cpus),
+        scale,
+        clocks: Clocks::new(),
+    }))
+}
+
+impl World {
+    /// A machine that has started and built its guest; vCPU 0 is about to run.
+    ///
+    /// # Errors
+    /// The guest could not be built.
+    pub fn boot(size: Size) -> anyhow::Result<Self> {
+        let facts: &BootFacts = Box::leak(Box::new(BootFacts::EMPTY));
+        let ground = Ground::leak(VAULT_BYTES);
+        let machine: &Machine =
+            Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
+        let system = compose(size, ground, machine, facts);
+        let world = Self { size, ground, machine, system, facts };
+        world.build()?;
+        Ok(world)
+    }
+
+    fn build(&self) -> anyhow::Result<()> {
+        self.machine.clear_frame(Maddr(0x1000));
+        let (system, frames) = (self.system, &self.system.state.frames);
+        let mut journal = system.journal_for_boot();
+        journal.log().begin();
+        let (first, end) = (Mfn(FIRST_FREE), Mfn(FRAMES as u64));
+        journal.change(|tx| frames.reserve_frames(tx, Mfn(0), first));
+        let mut at = first;
+        while at.0 < end.0 {
+            at.0 += journal.change(|tx| frames.seed_frames(tx, at, end));
+        }
+        at = first;
+        while at.0 < end.0 {
+            at.0 += journal.change(|tx| frames.seed_block(tx, at, end));
+        }
+        let file = kernel::file();
+        let kernel = ElfKernel::parse(&file).map_err(|e| anyhow!("{e}"))?;
+        let notes = kernel.notes().map_err(|e| anyhow!("{e}"))?;
+        let inputs = Dom0Inputs {
+            kernel: &kernel,
+            notes: &notes,
+            initrd: None,
+            command_line: b"simulated",
+            pages: Dom0Pages { initial: PAGES, max: Some(PAGES + 100) },
+            vcpus: self.size.vcpus,
+            console_info: &[],
+        };
+        dom0::build(system.state, self.machine, &mut journal, &inputs, &mut |_| ())
+            .map_err(|e| anyhow!("{e}"))
+            .context("building Dom0")?;
+        journal.log().end();
+        Ok(())
+    }
+
+    /// What a start after a failure does first: everything derived is new.
+    pub fn restart(&mut self) {
+        self.system = compose(self.size, self.ground, self.machine, self.facts);
+    }
+
+    /// Whose registers each CPU holds.
+    pub fn loaded(&self) -> Vec<Option<VcpuSlot>> {
+        (0..self.size.cpus).map(|cpu| self.system.schedule.loaded(CpuId(cpu))).collect()
+    }
+
+    /// Says whose registers each CPU holds.
+    pub fn keep(&self, loaded: &[Option<VcpuSlot>]) {
+        for (cpu, vcpu) in (0..).zip(loaded) {
+            if let Some(vcpu) = vcpu {
+                self.system.schedule.keep(CpuId(cpu), *vcpu);
+            }
+        }
+    }
+
+    /// The words of the vault.
+    pub fn vault_words(&self) -> Vec<u64> {
+        self.ground.words().iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Keeps everything; memory's base becomes what it is now.
+    pub fn save(&self) -> Saved {
+        self.machine.memory.set_base();
+        self.picture()
+    }
+
+    /// Everything but memory.
+    pub fn picture(&self) -> Saved {
+        Saved {
+            vault: self.vault_words(),
+            cpus: self.machine.cpus.borrow().clone(),
+            devices: self.machine.devices.borrow().clone(),
+            loaded: self.loaded(),
+            now: self.machine.now.get(),
+        }
+    }
+
+    /// Puts everything back, memory to its base; with a new composition if locks may be held.
+    pub fn restore(&mut self, saved: &Saved, anew: bool) {
+        self.machine.memory.restore();
+        self.put_back(saved, anew);
+    }
+
+    /// Puts back everything but memory.
+    pub fn put_back(&mut self, saved: &Saved, anew: bool) {
+        for (word, value) in self.ground.words().iter().zip(&saved.vault) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        self.machine.cpus.borrow_mut().clone_from(&saved.cpus);
+        self.machine.devices.borrow_mut().clone_from(&saved.devices);
+        self.machine.now.set(saved.now);
+        if anew {
+            self.restart();
+        }
+        self.keep(&saved.loaded);
+    }
+}
