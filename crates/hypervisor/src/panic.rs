@@ -9,8 +9,7 @@ use machine::control;
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if sealed::is_mapped() {
-        recovery::note_message(format_args!("{info}"));
-        recovery::fatal(Cause::Panic, None)
+        recovery::fatal(Cause::Panic, None, Some(format_args!("{info}")))
     }
     crate::console::print_unlocked(format_args!("{info}\n"));
     control::halt()

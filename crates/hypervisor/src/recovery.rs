@@ -41,7 +41,7 @@ record! {
         vector: GuestOwned<u32>,
         /// Failures since boot.
         generation: GuestOwned<u32>,
-        /// Failures without a guest having run between them.
+        /// Failures that came one right after the other.
         in_a_row: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
         rip: GuestOwned<u64>,
@@ -56,7 +56,9 @@ record! {
     }
 }
 
-/// Failures without progress after which the machine is given up.
+/// Failures so close to each other are taken for one that repeats itself, ms.
+const QUICK_MS: u64 = 20;
+/// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
 /// Where the epitaph lies: in CPU 0's per-CPU data, which no image copy holds.
@@ -78,24 +80,28 @@ pub(crate) fn generation() -> u32 {
 static FAILING: AtomicU64 = AtomicU64::new(0);
 
 /// The hypervisor cannot go on as it is.
-pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
+pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<core::fmt::Arguments<'_>>) -> ! {
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
     let epitaph = epitaph();
+    stop::lead(frame);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
-    stop::lead(frame);
+    note_message(message);
     let registers = frame.map_or([0; 3], |f| [f.rip, f.rflags, f.rsp]);
     for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp].into_iter().zip(registers) {
         word.set(value);
     }
     epitaph.cause.set(cause as u32);
     epitaph.vector.set(frame.map_or(0, |f| f.vector));
-    epitaph.at.set(clock::tsc());
+    let now = clock::tsc();
+    let since = now.wrapping_sub(epitaph.at.get());
+    let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
+    epitaph.in_a_row.set(in_a_row + 1);
+    epitaph.at.set(now);
     note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
-    epitaph.in_a_row.set(epitaph.in_a_row.get() + 1);
     if !stop::is_guarded() {
         give_up("failed before a guest ran");
     }
@@ -109,7 +115,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>) -> ! {
 }
 
 /// Keeps a panic's message for the next life.
-pub(crate) fn note_message(message: core::fmt::Arguments<'_>) {
+fn note_message(message: Option<core::fmt::Arguments<'_>>) {
     struct Out(usize);
     impl core::fmt::Write for Out {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
@@ -125,8 +131,10 @@ pub(crate) fn note_message(message: core::fmt::Arguments<'_>) {
     for slot in &epitaph().message {
         slot.set(0);
     }
-    // The writer never fails.
-    let _ = core::fmt::Write::write_fmt(&mut Out(0), message);
+    if let Some(message) = message {
+        // The writer never fails.
+        let _ = core::fmt::Write::write_fmt(&mut Out(0), message);
+    }
 }
 
 /// Follows the frame pointers of this stack.
@@ -187,25 +195,26 @@ extern "C" fn second_life() -> ! {
     composition::load_entry_points();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
-    let mut stopped = [const { None }; percpu::MAX_CPUS as usize];
-    let mut count = 0;
-    for (slot, cpu) in stopped.iter_mut().zip(stop::stopped()) {
+    for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
             system.schedule.keep(cpu.cpu, vcpu);
         }
-        *slot = Some(cpu);
-        count += 1;
     }
-    system.repair(stopped[..count].iter().flatten().copied(), |cpu, what| {
+    system.undo(stop::stopped(), |cpu, what| {
         if cpu == this_cpu() || what != Repaired::Nothing {
             repaired = what;
         }
     });
+    for chained in [true, false] {
+        for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {
+            repaired = Repaired::Finished(system.state.logs[cpu.cpu.0 as usize].head().effects());
+            stop::finish_on(&cpu);
+        }
+    }
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
     report(repaired, instructions);
-    epitaph.in_a_row.set(0);
     stop::release_others();
     console::set_deferred(false);
     go_on()
@@ -214,8 +223,13 @@ extern "C" fn second_life() -> ! {
 /// A CPU that was stopped, in the new life.
 pub(crate) extern "C" fn another_cpus_life() -> ! {
     stack::unblock_nmi();
-    composition::load_entry_points();
+    take_over();
     go_on()
+}
+
+/// Makes a CPU that was stopped one of the new life.
+pub(crate) fn take_over() {
+    composition::load_entry_points();
 }
 
 /// Takes up what this CPU was doing.

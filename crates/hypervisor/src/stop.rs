@@ -13,7 +13,7 @@ use crate::guest::{run, stubs};
 use crate::sealed::sealed;
 use crate::{devices, recovery};
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use ids::{CpuId, VcpuSlot};
 use machine::apic::Ipi;
 use machine::{clock, control, percpu, stack};
@@ -37,13 +37,12 @@ pub(crate) struct StopRecord {
     /// Whose registers it holds, plus one.
     loaded: AtomicU32,
     spare: AtomicU32,
-    rip: AtomicU64,
-    rflags: AtomicU64,
-    r8: AtomicU64,
     /// In CPU 0's record: the leader plus one while a failure is being handled.
     leader: AtomicU32,
     /// In CPU 0's record: failures that are dealt with.
     round: AtomicU32,
+    /// In CPU 0's record: the CPU plus one that is to finish its outbox now.
+    turn: AtomicU32,
 }
 
 fn record(cpu: CpuId) -> &'static StopRecord {
@@ -69,19 +68,15 @@ pub(crate) fn is_guarded() -> bool {
 /// Makes this CPU the leader, or stops it if another is.
 pub(crate) fn lead(frame: Option<&HostFrame>) {
     let own = this_cpu().0 + 1;
-    match shared().leader.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {}
+    let leads = match shared().leader.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => true,
         // A failure of the recovery itself: the others still wait.
-        Err(leader) if leader == own => {}
-        Err(_) => {
-            note(frame);
-            wait()
-        }
+        Err(leader) => leader == own,
+    };
+    note(frame);
+    if !leads {
+        wait()
     }
-    if let Some(vcpu) = loaded_here() {
-        record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
-    }
-    note_registers(frame);
 }
 
 /// Stops every other CPU. False: one does not answer.
@@ -112,20 +107,40 @@ pub(crate) fn stop_others() -> bool {
 }
 
 /// What every CPU that runs guests says of itself, for recovery.
-pub(crate) fn stopped() -> impl Iterator<Item = Stopped> {
-    (0..sealed().cpus).map(CpuId).filter(|cpu| record(*cpu).online.load(Ordering::Acquire) != 0).map(|cpu| {
-        let r = record(cpu);
-        let loaded = r.loaded.load(Ordering::Relaxed);
-        Stopped {
-            cpu,
-            loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)),
-            unfinished_head: step::complete(&step::Stopped {
-                rip: r.rip.load(Ordering::Relaxed),
-                rflags: r.rflags.load(Ordering::Relaxed),
-                r8: r.r8.load(Ordering::Relaxed),
-            }),
-        }
-    })
+pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
+    let all = (0..sealed().cpus).map(CpuId);
+    all.filter(|cpu| record(*cpu).online.load(Ordering::Acquire) != 0).map(stopped_at)
+}
+
+/// What one CPU says.
+fn stopped_at(cpu: CpuId) -> Stopped {
+    let loaded = record(cpu).loaded.load(Ordering::Relaxed);
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), unfinished_head: None }
+}
+
+/// Lets a CPU finish its outbox, on that CPU, and waits for it.
+///
+/// # Panics
+/// Panics if it takes too long: the recovery is begun again.
+pub(crate) fn finish_on(cpu: &Stopped) {
+    if cpu.cpu == this_cpu() {
+        run::system().finish(cpu);
+        return;
+    }
+    let turn = &shared().turn;
+    turn.store(cpu.cpu.0 + 1, Ordering::Release);
+    let khz = sealed().facts.timing.tsc_khz;
+    let done = clock::wait_until(PATIENCE * 1_000_000, khz, || turn.load(Ordering::Acquire) == 0);
+    assert!(done, "CPU {} does not finish its outbox", cpu.cpu.0);
+}
+
+/// This CPU's turn: finishes its outbox in the new life, and waits for the others.
+extern "C" fn own_turn() -> ! {
+    stack::unblock_nmi();
+    recovery::take_over();
+    run::system().finish(&stopped_at(this_cpu()));
+    shared().turn.store(0, Ordering::Release);
+    wait()
 }
 
 /// Whose registers this CPU held when it stopped.
@@ -139,6 +154,7 @@ pub(crate) fn release_others() {
     for cpu in (0..sealed().cpus).map(CpuId) {
         record(cpu).waits.store(0, Ordering::Relaxed);
     }
+    shared().turn.store(0, Ordering::Relaxed);
     shared().leader.store(0, Ordering::Relaxed);
     // Release: pairs with the load in `wait`; the new life's composition is complete.
     shared().round.fetch_add(1, Ordering::Release);
@@ -174,22 +190,19 @@ pub(crate) fn check() {
     }
 }
 
-fn loaded_here() -> Option<VcpuSlot> {
-    run::installed().and_then(|system| system.schedule.loaded(this_cpu()))
-}
-
+/// Notes whose registers this CPU holds, and completes its log if it was stopped between a shared word and
+/// the log's head: the registers that tell are gone afterwards.
 fn note(frame: Option<&HostFrame>) {
-    let loaded = loaded_here();
-    record(this_cpu()).loaded.store(loaded.map_or(0, |v| v.0 + 1), Ordering::Relaxed);
-    note_registers(frame);
-}
-
-fn note_registers(frame: Option<&HostFrame>) {
-    let r = record(this_cpu());
-    let [rip, rflags, r8] = frame.map_or([0; 3], |f| [f.rip, f.rflags, f.general[9]]);
-    r.rip.store(rip, Ordering::Relaxed);
-    r.rflags.store(rflags, Ordering::Relaxed);
-    r.r8.store(r8, Ordering::Relaxed);
+    let Some(system) = run::installed() else { return };
+    // A life that failed before it took over leaves what the one before it noted.
+    if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
+        record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
+    }
+    let unfinished =
+        frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
+    if let Some(head) = unfinished {
+        system.state.logs[this_cpu().0 as usize].complete(head);
+    }
 }
 
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
@@ -198,12 +211,17 @@ fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
     // Release: what was noted is in memory.
     own.waits.store(round + 1, Ordering::Release);
-    // Acquire: pairs with `release_others`.
+    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
+    // Acquire: pairs with `release_others` and `finish_on`.
     while shared().round.load(Ordering::Acquire) == round {
+        if shared().turn.load(Ordering::Acquire) == this_cpu().0 + 1 {
+            control::flush_tlb();
+            // SAFETY: this CPU's own stack, which nobody needs any more.
+            unsafe { stack::abandon_for(top, own_turn) }
+        }
         spin_loop();
     }
     control::flush_tlb();
-    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
-    // SAFETY: this CPU's own stack, which nobody needs any more.
+    // SAFETY: as above.
     unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
 }

@@ -29,13 +29,27 @@ pub enum Repaired {
 }
 
 impl<P: Platform> System<P> {
-    /// Undoes or finishes what every stopped CPU was in the middle of. Run by the leader; safe to run
-    /// again. `each` hears what became of each CPU.
+    /// Undoes or finishes what every stopped CPU was in the middle of, on one CPU that stands for them all: for
+    /// machines where this is so. `each` hears what became of each CPU. Safe to run again.
+    pub fn repair(
+        &'static self,
+        stopped: impl Iterator<Item = Stopped> + Clone,
+        mut each: impl FnMut(CpuId, Repaired),
+    ) {
+        self.undo(stopped.clone(), &mut each);
+        for chained in [true, false] {
+            for cpu in stopped.clone().filter(|cpu| self.must_finish(cpu, chained)) {
+                each(cpu.cpu, self.finish(&cpu));
+            }
+        }
+    }
+
+    /// The leader's part of recovery: undoes every open transaction and repairs the event queues.
     ///
     /// The order matters: everything is undone before anything is finished, for an outbox may free what an
-    /// open log still counts on; and the CPU that was applying consequences of an exchange goes first, for
-    /// the others' effects come after them.
-    pub fn repair(
+    /// open log still counts on. Then each CPU [finishes](Self::finish) its own outbox, one after the other:
+    /// first the CPU that was applying consequences of an exchange, for the others' effects come after them.
+    pub fn undo(
         &'static self,
         stopped: impl Iterator<Item = Stopped> + Clone,
         mut each: impl FnMut(CpuId, Repaired),
@@ -45,7 +59,7 @@ impl<P: Platform> System<P> {
                 self.log(&cpu).complete(head);
             }
         }
-        for cpu in stopped.clone() {
+        for cpu in stopped {
             let head = self.log(&cpu).head();
             match head.phase() {
                 Phase::Idle => each(cpu.cpu, Repaired::Nothing),
@@ -60,17 +74,20 @@ impl<P: Platform> System<P> {
         for vcpu in 0..self.state.domains.vcpus.len() as u32 {
             events.repair_fifo(VcpuSlot(vcpu));
         }
-        for chained in [true, false] {
-            for cpu in stopped.clone() {
-                let head = self.log(&cpu).head();
-                if head.phase() == Phase::Outbox && (head.chained() > 0) == chained {
-                    let vcpu = cpu.loaded.unwrap_or(VcpuSlot(0));
-                    let mut journal = self.journal_of(cpu.cpu, vcpu, true);
-                    self.log(&cpu).drain(&mut journal.apply);
-                    each(cpu.cpu, Repaired::Finished(head.effects() - head.applied()));
-                }
-            }
-        }
+    }
+
+    /// Whether a CPU has an outbox to finish, with (`chained`) or without consequences of an exchange pending.
+    pub fn must_finish(&self, stopped: &Stopped, chained: bool) -> bool {
+        let head = self.log(stopped).head();
+        head.phase() == Phase::Outbox && (head.chained() > 0) == chained
+    }
+
+    /// Finishes a CPU's outbox; runs on that CPU, whose page tables and segment bases are those of its vCPU.
+    pub fn finish(&'static self, stopped: &Stopped) -> Repaired {
+        let head = self.log(stopped).head();
+        let mut journal = self.journal_of(stopped.cpu, stopped.loaded.unwrap_or(VcpuSlot(0)), true);
+        self.log(stopped).drain(&mut journal.apply);
+        Repaired::Finished(head.effects() - head.applied())
     }
 
     fn log(&self, stopped: &Stopped) -> &'static Log {
