@@ -2,9 +2,8 @@
 
 use crate::recovery::{self, Cause};
 use crate::sealed;
+use crate::{options, refusal};
 use core::panic::PanicInfo;
-
-use machine::control;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -12,12 +11,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         recovery::note_message(format_args!("{info}"));
         recovery::fatal(Cause::Panic, None)
     }
-    crate::console::print_unlocked(format_args!("{info}\n"));
-    control::halt()
+    crate::console::print_unlocked(format_args!("Panic on CPU 0: {info}\n"));
+    refusal::end()
 }
 
 /// Whether the command line says `noreboot`.
 pub(crate) fn no_reboot() -> bool {
-    sealed::is_mapped()
-        && sealed::sealed().facts.command_line().split_ascii_whitespace().any(|word| word == "noreboot")
+    options::current().reboot.never
 }
