@@ -43,6 +43,7 @@ pub(crate) fn restart() -> ! {
         Some(RebootMethod::PciPower) => Method::PowerCycle,
         Some(RebootMethod::Acpi | RebootMethod::Efi | RebootMethod::Xen) | None => Method::Acpi,
     };
+    log!("Restarting the machine: {method:?} first");
     let facts = sealed::is_mapped().then(|| sealed().facts);
     if let Some(facts) = facts.filter(|facts| asked.warm && facts.efi_system_table.is_none()) {
         skip_memory_test(facts);
