@@ -43,6 +43,8 @@ struct BadInput {
     xen: &'static str,
     /// The processor's model.
     model: &'static str,
+    /// UEFI firmware: the BIOS makes ACPI tables of its own where QEMU gives none.
+    uefi: bool,
     /// More QEMU arguments.
     qemu: &'static str,
     /// What the console says after "Cannot boot: ".
@@ -56,6 +58,7 @@ const USUAL: BadInput = BadInput {
     memory: 512,
     xen: "",
     model: "EPYC-Milan",
+    uefi: false,
     qemu: "",
     says: "",
 };
@@ -117,15 +120,15 @@ const INPUTS: [BadInput; 16] = [
         says: "dom0_mem: 4096 MiB asked for, ",
         ..USUAL
     },
-    BadInput { name: "a machine with 48 MiB", memory: 48, says: "memory: ", ..USUAL },
+    BadInput { name: "a machine with 32 MiB", memory: 32, says: "memory: ", ..USUAL },
     BadInput {
         name: "a machine with too little memory to unpack a kernel",
         kernel: Module::Debian,
         memory: 96,
-        says: "kernel: needs ",
+        says: "kernel: unpacking it needs ",
         ..USUAL
     },
-    BadInput { name: "mem= below what is loaded", xen: "mem=3M", says: "mem=: ", ..USUAL },
+    BadInput { name: "mem= below what is loaded", xen: "mem=2560K", says: "mem=: ", ..USUAL },
     BadInput { name: "a CPU without NX", model: "EPYC-Milan,-nx", says: "CPU: it lacks nx: switch", ..USUAL },
     BadInput {
         name: "a CPU without PAT and PGE",
@@ -136,6 +139,7 @@ const INPUTS: [BadInput; 16] = [
     BadInput { name: "a CPU without long mode", model: "pentium3", says: "CPU: ", ..USUAL },
     BadInput {
         name: "a machine without ACPI",
+        uefi: true,
         qemu: "-machine acpi=off",
         says: "firmware: no ACPI root pointer",
         ..USUAL
@@ -194,6 +198,7 @@ impl BadInput {
             ..Options::default()
         };
         options.machine.memory = self.memory;
+        options.machine.uefi = self.uefi;
         options.machine.model = self.model.into();
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
         options

@@ -28,8 +28,8 @@ pub(crate) enum NoDom0 {
     NoKernel,
     /// The kernel or its plan.
     Load(LoadError),
-    /// No room to unpack it.
-    NoRoom(u64),
+    /// No room to unpack it (bytes).
+    NoRoom { needed: u64, free: u64 },
     /// `dom0_mem` is more than can be given (4 KiB pages).
     TooMuchMemory { asked: u64, available: u64 },
     /// Building it.
@@ -43,9 +43,12 @@ impl core::fmt::Display for NoDom0 {
                 "no Dom0 kernel: the boot loader passed no module; add a line `module2 /boot/vmlinuz ...`",
             ),
             Self::Load(error) => error.fmt(f),
-            Self::NoRoom(bytes) => {
-                write!(f, "kernel: needs {} MiB of free memory to unpack; give the machine more", bytes >> 20)
-            }
+            Self::NoRoom { needed, free } => write!(
+                f,
+                "kernel: unpacking it needs {} MiB in one piece, {} MiB are free: give the machine more memory",
+                needed >> 20,
+                free >> 20
+            ),
             Self::TooMuchMemory { asked, available } => write!(
                 f,
                 "dom0_mem: {} MiB asked for, {} MiB can be given: lower dom0_mem or give the machine more memory",
@@ -119,7 +122,8 @@ fn take(bytes: u64) -> Result<Range, NoDom0> {
     let bytes = bytes.next_multiple_of(ids::FRAME_SIZE);
     let mut free = boot::FREE.lock();
     let start = free.as_mut().and_then(|free| free.take(bytes, ids::FRAME_SIZE, u64::MAX));
-    start.map(|start| Range::new(start, bytes)).ok_or(NoDom0::NoRoom(bytes))
+    let free = free.as_ref().map_or(0, |free| free.bytes());
+    start.map(|start| Range::new(start, bytes)).ok_or(NoDom0::NoRoom { needed: bytes, free })
 }
 
 fn give_back(range: Range) {
