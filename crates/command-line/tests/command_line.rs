@@ -141,6 +141,17 @@ fn dom0_mem_has_all_its_forms() {
 }
 
 #[test]
+fn an_exact_amount_beyond_the_machine_is_told() {
+    let beyond = |line: &'static str| sound(line).dom0_mem.exact_beyond(1000, 900);
+    assert_eq!(beyond("dom0_mem=3600k"), None);
+    assert_eq!(beyond("dom0_mem=3604k"), Some(901));
+    assert_eq!(beyond("dom0_mem=3604k,max:3600k"), None);
+    for within in ["", "dom0_mem=max:1g", "dom0_mem=min:1g", "dom0_mem=-1g", "dom0_mem=50%"] {
+        assert_eq!(beyond(within), None, "{within}");
+    }
+}
+
+#[test]
 fn dom0_mem_becomes_pages() {
     let pages = |line: &str, total_mib: u64, available_mib: u64| {
         let pages = sound(line).dom0_mem.pages(total_mib * PAGES_PER_MIB, available_mib * PAGES_PER_MIB);

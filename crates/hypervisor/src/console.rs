@@ -9,12 +9,12 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use ::console::ring::{Request, State};
-use ::console::{Console, Level, Origin, PREFIX, Ring, Thresholds};
+use ::console::{Console, Level, LineStart, Origin, PREFIX, Ring, Stamp, Thresholds};
 use boot_info::Range;
-use command_line::{Baud, Irq, LogLevels, Options, Parity, Serial};
+use command_line::{Baud, Irq, LogLevels, Options, Parity, Serial, Timestamps};
 use ids::Maddr;
 use machine::serial::{Format, Uart};
-use machine::{clock, direct};
+use machine::{clock, direct, rtc};
 use spin::Mutex;
 
 use crate::options;
@@ -32,6 +32,8 @@ static EARLY_PORT: Mutex<Option<Port>> = Mutex::new(None);
 static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// For the rate limit; 0: time stands.
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+/// Milliseconds since 1970 when the time stamp counter was 0; 0: not known.
+static WALL_MS: AtomicU64 = AtomicU64::new(0);
 
 /// The serial console.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +133,29 @@ pub(crate) const fn memory_for(ring_bytes: u32) -> u64 {
 /// Lets the rate limit's time run.
 pub(crate) fn set_clock(tsc_khz: u64) {
     TSC_KHZ.store(tsc_khz, Ordering::Relaxed);
+    let wants_date =
+        matches!(options::current().console_timestamps, Timestamps::Date | Timestamps::DateMilliseconds);
+    if wants_date && let Some(seconds) = rtc::now(0) {
+        let since_ms = clock::nanoseconds(clock::tsc(), tsc_khz) / 1_000_000;
+        WALL_MS.store((seconds * 1000).saturating_sub(since_ms), Ordering::Relaxed);
+    }
+}
+
+/// What `console_timestamps=` wants before each line. As long as there is no date, the time since boot.
+fn line_start(now_ns: u64) -> LineStart {
+    let wall_ms = WALL_MS.load(Ordering::Relaxed);
+    let date = |fine| match wall_ms {
+        0 => Stamp::Boot { ns: now_ns },
+        _ => Stamp::Date { unix_ms: wall_ms + now_ns / 1_000_000, fine },
+    };
+    let stamp = match options::current().console_timestamps {
+        Timestamps::None => Stamp::None,
+        Timestamps::Date => date(false),
+        Timestamps::DateMilliseconds => date(true),
+        Timestamps::Boot => Stamp::Boot { ns: now_ns },
+        Timestamps::Raw => Stamp::Raw { ticks: clock::tsc() },
+    };
+    LineStart::new(PREFIX, stamp)
 }
 
 /// Moves the log to the ring in `memory` ([`memory_for`] a power of two bytes; all-zero, or left by an earlier life)
@@ -167,11 +192,18 @@ pub(crate) unsafe fn adopt(memory: Range) {
 pub(crate) fn print(level: Level, args: fmt::Arguments<'_>) {
     let mut log = LOG.lock();
     let now_ns = clock::nanoseconds(clock::tsc(), TSC_KHZ.load(Ordering::Relaxed));
+    let start = line_start(now_ns);
     if DEFERRED.load(Ordering::Relaxed) {
-        log.print(Origin::Hypervisor, level, now_ns, &mut |_: &[u8]| {}, args);
+        log.print(start.as_str(), (Origin::Hypervisor, level), now_ns, &mut |_: &[u8]| {}, args);
     } else {
         let port = port();
-        log.print(Origin::Hypervisor, level, now_ns, &mut |bytes: &[u8]| send(port, bytes), args);
+        log.print(
+            start.as_str(),
+            (Origin::Hypervisor, level),
+            now_ns,
+            &mut |bytes: &[u8]| send(port, bytes),
+            args,
+        );
         log.ring().set_drained();
     }
 }
