@@ -14,9 +14,9 @@ pub(crate) struct BootEntry {
     /// The hypervisor and its options; none for bare Linux.
     pub(crate) hypervisor: Option<(PathBuf, String)>,
     /// The kernel (Dom0's, under a hypervisor) and its command line.
-    pub(crate) kernel: (PathBuf, String),
+    pub(crate) kernel: Option<(PathBuf, String)>,
     /// The kernel's initramfs.
-    pub(crate) initrd: PathBuf,
+    pub(crate) initrd: Option<PathBuf>,
 }
 
 impl BootEntry {
@@ -24,13 +24,20 @@ impl BootEntry {
     fn configuration(&self) -> String {
         let head = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\n\
                     terminal_input serial console\nterminal_output serial console\nmenuentry lab {\n";
-        let command = &self.kernel.1;
-        let body = match &self.hypervisor {
-            Some((_, options)) => format!(
-                "  multiboot2 /boot/hypervisor {options}\n  module2 /boot/vmlinuz {command}\n  module2 --nounzip /boot/initrd\n"
-            ),
-            None => format!("  linux /boot/vmlinuz {command}\n  initrd /boot/initrd\n"),
+        let (load_kernel, load_initrd) = match &self.hypervisor {
+            Some(_) => ("module2", "module2 --nounzip"),
+            None => ("linux", "initrd"),
         };
+        let mut body = String::new();
+        if let Some((_, options)) = &self.hypervisor {
+            body += &format!("  multiboot2 /boot/hypervisor {options}\n");
+        }
+        if let Some((_, command)) = &self.kernel {
+            body += &format!("  {load_kernel} /boot/vmlinuz {command}\n");
+        }
+        if self.initrd.is_some() {
+            body += &format!("  {load_initrd} /boot/initrd\n");
+        }
         format!("{head}{body}}}\n")
     }
 
@@ -43,8 +50,12 @@ impl BootEntry {
         if let Some((image, _)) = &self.hypervisor {
             place(image, &tree.join("boot/hypervisor"))?;
         }
-        place(&self.kernel.0, &tree.join("boot/vmlinuz"))?;
-        place(&self.initrd, &tree.join("boot/initrd"))?;
+        if let Some((kernel, _)) = &self.kernel {
+            place(kernel, &tree.join("boot/vmlinuz"))?;
+        }
+        if let Some(initrd) = &self.initrd {
+            place(initrd, &tree.join("boot/initrd"))?;
+        }
         let iso = folder.join("boot.iso");
         output(Command::new("grub-mkrescue").arg("-o").arg(&iso).arg(&tree))?;
         Ok(iso)
@@ -64,7 +75,8 @@ mod tests {
     use super::*;
 
     fn entry(hypervisor: Option<(PathBuf, String)>) -> BootEntry {
-        BootEntry { hypervisor, kernel: ("k".into(), "console=hvc0 x".into()), initrd: "i".into() }
+        let kernel = Some(("k".into(), "console=hvc0 x".into()));
+        BootEntry { hypervisor, kernel, initrd: Some("i".into()) }
     }
 
     #[test]
@@ -73,6 +85,13 @@ mod tests {
         assert!(text.contains("multiboot2 /boot/hypervisor com1=115200,8n1\n"));
         assert!(text.contains("module2 /boot/vmlinuz console=hvc0 x\n"));
         assert!(text.contains("module2 --nounzip /boot/initrd\n"));
+    }
+
+    #[test]
+    fn modules_can_be_left_out() {
+        let hypervisor = Some(("r".into(), "x".into()));
+        let text = BootEntry { hypervisor, kernel: None, initrd: None }.configuration();
+        assert!(text.contains("multiboot2 /boot/hypervisor x\n}") && !text.contains("module2"));
     }
 
     #[test]

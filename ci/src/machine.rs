@@ -18,6 +18,8 @@ pub(crate) struct Machine {
     pub(crate) uefi: bool,
     /// One instruction is one nanosecond of guest time (one processor, repeatable counts).
     pub(crate) icount: bool,
+    /// The lab's serial port is the second; the first goes nowhere.
+    pub(crate) second_port: bool,
     /// A gdb stub on this unix socket.
     pub(crate) gdb: Option<PathBuf>,
     /// The processors wait for gdb or QMP to start them.
@@ -36,6 +38,7 @@ impl Default for Machine {
             model: "EPYC-Milan".into(),
             uefi: false,
             icount: false,
+            second_port: false,
             gdb: None,
             frozen: false,
             qmp: None,
@@ -65,7 +68,8 @@ impl Machine {
             "-accel tcg,thread=multi"
         });
         add(&format!("-cpu {} -smp {} -m {}", self.model, self.cpus, self.memory));
-        add("-device isa-debug-exit,iobase=0xf4,iosize=0x04 -serial chardev:serial");
+        add("-device isa-debug-exit,iobase=0xf4,iosize=0x04");
+        add(if self.second_port { "-serial null -serial chardev:serial" } else { "-serial chardev:serial" });
         if serial == Serial::Terminal {
             add(&format!("-mon chardev=serial -echr {ESCAPE}"));
         }
@@ -112,6 +116,8 @@ mod tests {
         let text = line(&Machine::default(), Serial::Lab);
         assert!(text.contains("-accel tcg,thread=multi -cpu EPYC-Milan -smp 1 -m 1024"));
         assert!(text.contains("mux=off,logfile=/l,,g") && text.contains("-cdrom /i,s/o"));
+        let second = line(&Machine { second_port: true, ..Machine::default() }, Serial::Lab);
+        assert!(second.contains("-serial null -serial chardev:serial") && !text.contains("-serial null"));
         assert!(!text.contains("-mon") && !text.contains("-gdb") && !text.contains("-icount"));
     }
 

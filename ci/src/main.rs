@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_inputs;
 mod check;
 mod command;
 mod cpio;
@@ -45,7 +46,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   laws                  the house laws alone
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
-  --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives";
+  --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
+  --kernel FILE|none --initrd FILE|none";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);

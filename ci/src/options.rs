@@ -22,6 +22,33 @@ pub(crate) enum Below {
     Bare,
 }
 
+/// A file to boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Given {
+    /// The lab's.
+    #[default]
+    Usual,
+    /// This one, whatever it holds.
+    File(PathBuf),
+    /// None at all.
+    Nothing,
+}
+
+impl Given {
+    fn parse(value: &str) -> Given {
+        if value == "none" { Given::Nothing } else { Given::File(value.into()) }
+    }
+
+    /// The file, if any; `usual` makes the lab's.
+    pub(crate) fn or_usual(&self, usual: impl FnOnce() -> Result<PathBuf>) -> Result<Option<PathBuf>> {
+        match self {
+            Given::Usual => usual().map(Some),
+            Given::File(file) => Ok(Some(file.clone())),
+            Given::Nothing => Ok(None),
+        }
+    }
+}
+
 /// What a run is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
@@ -29,6 +56,10 @@ pub(crate) struct Options {
     pub(crate) below: Below,
     /// The kernel's suite.
     pub(crate) kernel: Suite,
+    /// The kernel's file, if it is not the suite's.
+    pub(crate) kernel_file: Given,
+    /// The initramfs, if it is not the lab's.
+    pub(crate) initrd: Given,
     /// The machine.
     pub(crate) machine: Machine,
     /// Debian's Xen toolstack is in the initramfs.
@@ -66,6 +97,8 @@ impl Default for Options {
         Options {
             below: Below::Revenant,
             kernel: Suite::Bookworm,
+            kernel_file: Given::Usual,
+            initrd: Given::Usual,
             machine: Machine::default(),
             toolstack: false,
             dom0_memory: 512,
@@ -113,6 +146,9 @@ impl Options {
             "toolstack" => self.toolstack = true,
             "uefi" => self.machine.uefi = true,
             "icount" => self.machine.icount = true,
+            "com2" => self.machine.second_port = true,
+            "kernel" => self.kernel_file = Given::parse(&value()?),
+            "initrd" => self.initrd = Given::parse(&value()?),
             "frozen" => self.machine.frozen = true,
             "gdb" => self.machine.gdb = Some(value()?.into()),
             "qmp" => self.machine.qmp = Some(value()?.into()),
@@ -183,6 +219,13 @@ mod tests {
         let see = |text: &str| Step::See(text.into());
         assert_eq!(options.steps, [see("#"), Step::Send("ls\n".into()), see("done")]);
         assert_eq!((options.timeout.as_secs(), options.words), (9, vec!["boots".to_string()]));
+    }
+
+    #[test]
+    fn modules_can_be_chosen() {
+        let options = parse("--kernel /bad --initrd none --com2").unwrap();
+        assert_eq!((options.kernel_file, options.initrd), (Given::File("/bad".into()), Given::Nothing));
+        assert!(options.machine.second_port);
     }
 
     #[test]

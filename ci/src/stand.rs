@@ -47,14 +47,14 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         (Below::Revenant, None) => Some(image::build(workspace, toolchain, &options.features)?),
     };
     let kernel = Kernel::get(workspace, options.kernel)?;
-    let initrd = if options.toolstack {
-        initramfs::with_toolstack(workspace, &kernel)?
-    } else {
-        initramfs::make(workspace, &kernel)?
-    };
+    let initrd = options.initrd.or_usual(|| match options.toolstack {
+        true => initramfs::with_toolstack(workspace, &kernel),
+        false => initramfs::make(workspace, &kernel),
+    })?;
+    let kernel = options.kernel_file.or_usual(|| Ok(kernel.image))?;
     let entry = BootEntry {
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
-        kernel: (kernel.image, kernel_options(options)),
+        kernel: kernel.map(|image| (image, kernel_options(options))),
         initrd,
     };
     entry.write(&workspace.build(&format!("iso/{}", options.name)))

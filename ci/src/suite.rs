@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::bad_inputs;
 use crate::check::{self, Tally};
 use crate::command::{progress, seconds};
 use crate::expect::Step;
@@ -45,6 +46,8 @@ struct Test {
     features: &'static [&'static str],
     /// More QEMU arguments.
     qemu: &'static str,
+    /// The console is the second serial port.
+    second_port: bool,
     /// Wall-time limit in seconds, generous: a shared machine may be three times as slow.
     limit: u64,
 }
@@ -63,10 +66,11 @@ const USUAL: Test = Test {
     xen: "",
     features: &[],
     qemu: "",
+    second_port: false,
     limit: 120,
 };
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 10] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -82,6 +86,25 @@ const TESTS: [Test; 9] = [
         init: false,
         expect: &["Self-test: image A -> B -> A switched", "Boot complete"],
         xen: "boot-selftest",
+        ..USUAL
+    },
+    Test {
+        name: "the second serial port is the console, and options limit CPUs and memory",
+        cpus: 2,
+        init: false,
+        expect: &[
+            "(XEN) command line: unknown option 'colour=red' ignored",
+            "(XEN) command line: 'com1=fast' ignored: expected ",
+            "(XEN) command line: watchdog is not supported yet",
+            "mem=786432 KiB: RAM above is ignored",
+            "1 of 2 CPUs are used",
+            "(XEN) 767 MiB of RAM, 1 CPUs",
+            "Boot complete",
+            "Linux version",
+        ],
+        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog colour=red com1=fast conring_size=64k \
+              boot-selftest",
+        second_port: true,
         ..USUAL
     },
     Test {
@@ -195,6 +218,7 @@ impl Test {
             ..Options::default()
         };
         options.machine.cpus = self.cpus;
+        options.machine.second_port = self.second_port;
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
         if !self.guest_tests.is_empty() {
             options.append = format!("lab.test={}", self.guest_tests.join(","));
@@ -213,13 +237,17 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
     scratch(workspace)?;
     // Built once for all tests without features of their own.
-    let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty());
+    let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty())
+        || bad_inputs::any(|name| matches(name, filter));
     let image = if plain { build(workspace, toolchain, &mut tally) } else { None };
     progress(&format!("{} QEMU tests", chosen.len()));
     for test in chosen {
         let mut options = test.options();
         options.image = image.clone().filter(|_| test.features.is_empty());
         tally.add(run_one(workspace, toolchain, test, &options));
+    }
+    if let Some(image) = &image {
+        tally.add(bad_inputs::run(workspace, toolchain, image, |name| matches(name, filter))?);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)

@@ -169,6 +169,11 @@ impl BootFacts {
         cpus.first().is_some_and(|cpu| cpu.enabled && cpu.apic_id == boot_apic_id)
     }
 
+    /// Gives up all usable CPUs but the first `most`; call after [`Self::order_cpus`].
+    pub fn limit_cpus(&mut self, most: usize) {
+        self.acpi.madt.cpus.iter_mut().skip(most).for_each(|cpu| cpu.enabled = false);
+    }
+
     /// The hypervisor's command line, without the image's name.
     pub fn command_line(&self) -> &str {
         self.text_at(self.command_line)
@@ -241,6 +246,8 @@ mod tests {
         let order: Vec<_> = facts.cpus().iter().map(|cpu| cpu.apic_id).collect();
         assert_eq!(order, [4, 0, 2]);
         assert_eq!(facts.acpi.madt.cpus[3].apic_id, 1);
+        facts.limit_cpus(2);
+        assert_eq!(facts.cpus().len(), 2);
         assert!(!facts.order_cpus(1) && !facts.order_cpus(9));
     }
 }

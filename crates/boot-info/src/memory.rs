@@ -77,6 +77,14 @@ impl MemoryMap {
         self.entries.iter()
     }
 
+    /// Forgets RAM from `end` on.
+    pub fn limit_ram(&mut self, end: u64) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.kind == E820Kind::RAM) {
+            entry.len = entry.len.min(end.saturating_sub(entry.start.0));
+        }
+        self.entries.retain(|entry| entry.len > 0);
+    }
+
     /// All whole frames of RAM; where ranges overlap, RAM loses. `limit` cuts off what the direct map cannot show.
     pub fn ram(&self, limit: u64) -> Result<FreeRanges, Full> {
         let mut ram = FreeRanges::new();
@@ -96,6 +104,22 @@ mod tests {
     extern crate std;
     use super::*;
     use std::vec::Vec;
+
+    #[test]
+    fn a_limit_cuts_ram_alone() {
+        let mut map = MemoryMap::EMPTY;
+        for (start, kind) in [
+            (0, E820Kind::RAM),
+            (0x1000, E820Kind::RAM),
+            (0x2000, E820Kind::RESERVED),
+            (0x3000, E820Kind::RAM),
+        ] {
+            map.insert(E820Entry { start: Maddr(start), len: 0x1000, kind }).unwrap();
+        }
+        map.limit_ram(0x1800);
+        let left: Vec<_> = map.iter().map(|e| (e.start.0, e.len)).collect();
+        assert_eq!(left, [(0, 0x1000), (0x1000, 0x800), (0x2000, 0x1000)]);
+    }
 
     #[test]
     fn overlaps_are_not_ram_and_frames_are_whole() {

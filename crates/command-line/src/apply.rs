@@ -79,7 +79,10 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"watchdog_timeout" => {
             integer(value).map(|seconds| options.watchdog_timeout = seconds).ok_or(INTEGER)
         }
-        b"x2apic" => flag(&mut options.x2apic, value),
+        b"x2apic" => {
+            let mut on = true;
+            flag(&mut on, value).map(|()| options.x2apic = Some(on))
+        }
         b"xen-version" => xen_version(value).map(|version| options.xen_version = version),
         b"xpti" => xpti(&mut options.xpti, value),
         _ if known::is_known(name) => Ok(()),

@@ -89,6 +89,14 @@ impl Dom0Memory {
         Dom0Pages { initial, max }
     }
 
+    /// The pages of an exact amount, no part of which is subtracted from anything, that is more than `available`:
+    /// what [`Self::pages`] would silently cut down.
+    pub fn exact_beyond(&self, total: u64, available: u64) -> Option<u64> {
+        let asked = self.exact.filter(|amount| !amount.negative)?.pages(total, available);
+        let asked = asked.min(self.max.map_or(u64::MAX, |max| max.pages(total, available)));
+        (asked > available).then_some(asked)
+    }
+
     /// Returns this changed by `text`.
     pub(crate) fn changed_by(mut self, text: &[u8]) -> Result<Self, Expected> {
         const EXPECTED: Expected = "a list of min:<sz>, max:<sz> or <sz>, where <sz> is [-]<size>, \

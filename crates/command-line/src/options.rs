@@ -202,7 +202,8 @@ pub struct Options {
     pub watchdog: Watchdog,
     /// Seconds; 0 turns the watchdog off.
     pub watchdog_timeout: u32,
-    pub x2apic: bool,
+    /// `None` goes by the machine.
+    pub x2apic: Option<bool>,
     pub xen_version: XenVersion,
     pub xpti: PageTableIsolation,
 }
@@ -253,7 +254,7 @@ impl Default for Options {
             },
             watchdog: Watchdog::Off,
             watchdog_timeout: 5,
-            x2apic: true,
+            x2apic: None,
             xen_version: XenVersion::V4_17,
             xpti: PageTableIsolation::default(),
         }

@@ -35,7 +35,7 @@ fn an_empty_line_gives_the_defaults_of_the_manual() {
     assert_eq!(options.watchdog_timeout, 5);
     assert_eq!(options.loglvl.always, LogLevel::Warning);
     assert_eq!(options.guest_loglvl, LogLevels { always: LogLevel::None, rate_limited: LogLevel::Warning });
-    assert!(options.x2apic && options.pv_32 && !options.reboot.never);
+    assert!(options.x2apic.is_none() && options.pv_32 && !options.reboot.never);
     assert_eq!((options.smep, options.sched), (GuestUse::On, Scheduler::Credit2));
 }
 
@@ -68,7 +68,7 @@ fn booleans_have_all_their_forms() {
         assert!(sound(on).sync_console, "{on}");
     }
     for off in ["no-x2apic", "x2apic=no", "x2apic=off", "x2apic=false", "x2apic=disable", "x2apic=0"] {
-        assert!(!sound(off).x2apic, "{off}");
+        assert_eq!(sound(off).x2apic, Some(false), "{off}");
     }
     assert!(refused("x2apic=maybe").contains("yes|on|true"));
     assert!(refused("no-x2apic=off").contains("no- prefix"));
@@ -137,6 +137,17 @@ fn dom0_mem_has_all_its_forms() {
         "dom0_mem=99999999999T",
     ] {
         assert!(refused(bad).contains("<size>"));
+    }
+}
+
+#[test]
+fn an_exact_amount_beyond_the_machine_is_told() {
+    let beyond = |line: &'static str| sound(line).dom0_mem.exact_beyond(1000, 900);
+    assert_eq!(beyond("dom0_mem=3600k"), None);
+    assert_eq!(beyond("dom0_mem=3604k"), Some(901));
+    assert_eq!(beyond("dom0_mem=3604k,max:3600k"), None);
+    for within in ["", "dom0_mem=max:1g", "dom0_mem=min:1g", "dom0_mem=-1g", "dom0_mem=50%"] {
+        assert_eq!(beyond(within), None, "{within}");
     }
 }
 

@@ -9,12 +9,14 @@
 mod level;
 mod lines;
 pub mod ring;
+mod stamp;
 
 use core::fmt::{self, Write};
 
 pub use level::{Filter, Level, RateLimit, Thresholds, Verdict};
 pub use lines::Lines;
 pub use ring::Ring;
+pub use stamp::{LineStart, Stamp};
 
 /// Where log bytes go besides the ring.
 pub trait Sink {
@@ -81,12 +83,12 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Prints a message if its level lets it, prefixed at each line's start, to the ring and to `sink`. `now_ns` is any
-    /// monotonic time. True if it was printed.
+    /// Prints a message if its level lets it, with `start` at each line's start, to the ring and to `sink`. `now_ns` is
+    /// any monotonic time. True if it was printed.
     pub fn print(
         &mut self,
-        origin: Origin,
-        level: Level,
+        start: &str,
+        (origin, level): (Origin, Level),
         now_ns: u64,
         sink: &mut impl Sink,
         message: fmt::Arguments<'_>,
@@ -100,9 +102,9 @@ impl<'a> Console<'a> {
             Verdict::Print { lost } => lost,
         };
         if lost > 0 {
-            self.write(PREFIX, sink, format_args!("printk: {lost} messages suppressed.\n"));
+            self.write(start, sink, format_args!("printk: {lost} messages suppressed.\n"));
         }
-        self.write(PREFIX, sink, message);
+        self.write(start, sink, message);
         true
     }
 
@@ -146,8 +148,9 @@ mod tests {
         let mut console = Console::new(Ring::attach(&cells, &state));
         let mut seen = String::new();
         let mut sink = |bytes: &[u8]| seen.push_str(core::str::from_utf8(bytes).unwrap());
-        let mut say =
-            |level, text| console.print(Origin::Hypervisor, level, 0, &mut sink, format_args!("{text}\n"));
+        let mut say = |level, text| {
+            console.print(PREFIX, (Origin::Hypervisor, level), 0, &mut sink, format_args!("{text}\n"))
+        };
         assert!(say(Level::Error, "one\ntwo"));
         assert!(!say(Level::Debug, "quiet"));
         console.write("(d1) ", &mut sink, format_args!("hello"));
@@ -166,9 +169,15 @@ mod tests {
         let mut seen = String::new();
         let mut sink = |bytes: &[u8]| seen.push_str(core::str::from_utf8(bytes).unwrap());
         for _ in 0..13 {
-            console.print(Origin::Guest, Level::Warning, 0, &mut sink, format_args!("guest\n"));
+            console.print(PREFIX, (Origin::Guest, Level::Warning), 0, &mut sink, format_args!("guest\n"));
         }
-        console.print(Origin::Guest, Level::Warning, 5_000_000_000, &mut sink, format_args!("later\n"));
+        console.print(
+            PREFIX,
+            (Origin::Guest, Level::Warning),
+            5_000_000_000,
+            &mut sink,
+            format_args!("later\n"),
+        );
         assert_eq!(seen.matches("guest\n").count(), 10);
         assert!(seen.ends_with("(XEN) printk: 3 messages suppressed.\n(XEN) later\n"), "{seen}");
     }

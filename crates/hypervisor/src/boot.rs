@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "owns the machine")]
 
 use boot_info::{BootFacts, Display, Firmware, FreeRanges, Range};
+use command_line::Options;
 use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
@@ -16,8 +17,9 @@ use spin::Mutex;
 
 use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
+use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, faults, heap, start};
+use crate::{console, devices, faults, heap, options, requirements, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -37,26 +39,37 @@ unsafe extern "C" {
 /// Entered from the boot section on the boot stack, with the boot tables in use.
 pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     console::init();
-    log!("Revenant {}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(magic, multiboot2::MAGIC, "not started by a Multiboot2 boot loader");
+    if magic != multiboot2::MAGIC {
+        refuse!(
+            "boot loader: its magic number is {magic:#x}: start the image with GRUB's multiboot2 command"
+        );
+    }
     let mut facts = BootFacts::EMPTY;
-    let info_range = read_facts(&mut facts, Maddr(u64::from(info)));
+    let info_range = read_boot_loader(&mut facts, Maddr(u64::from(info)));
+    let options = options::read(&facts);
+    console::configure(&options);
+    log!("Revenant {}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
+    log!("Command line: {}", facts.command_line());
+    options::report(&facts);
+    requirements::check_cpu();
+    read_firmware(&mut facts);
     log_memory(&facts);
+    limit(&mut facts, &options);
     log_cpus(&facts);
-    let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).expect("memory map");
+    let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).unwrap_or_else(|_| too_many_ranges());
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
+    requirements::check_placement(&ram, &facts, image);
     let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
 
     // SAFETY: boot owns this CPU.
     let features = unsafe { control::enable_features() };
     log!("CPU features in use: {features:?}");
-    assert!(features.nx, "the CPU has no NX pages");
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
-    let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END };
+    let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes() };
     let tables = new_tables(&mut memory, &ram, largest);
     let image = second_image(&mut memory, tables, sections, Maddr(image.start));
-    let cpus = u32::try_from(facts.cpus().len()).unwrap_or(u32::MAX).min(percpu::MAX_CPUS);
+    let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     devices::map(&mut memory, tables, &facts);
     let page = trampoline_page(&ram, &facts, info_range);
@@ -70,7 +83,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     devices::start(&mut facts);
     console::set_clock(facts.timing.tsc_khz);
     memory.below = u64::MAX;
-    let log = memory.log_ring(cpus);
+    let log = memory.log_ring(&options, cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
     let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
     let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
@@ -81,7 +94,22 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let root = tables.root();
     memory.seal(
         tables,
-        Sealed { facts, facts_seal, image, root, per_cpu, cpus, trampoline, vault, m2p, log, heap, ram },
+        Sealed {
+            facts,
+            facts_seal,
+            options,
+            console: console::port(),
+            image,
+            root,
+            per_cpu,
+            cpus,
+            trampoline,
+            vault,
+            m2p,
+            log,
+            heap,
+            ram,
+        },
     );
 
     *FREE.lock() = Some(free);
@@ -92,25 +120,49 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
 }
 
 /// Copies what the boot loader says; nothing of its memory is referenced afterwards.
-fn read_facts(facts: &mut BootFacts, info: Maddr) -> Range {
+fn read_boot_loader(facts: &mut BootFacts, info: Maddr) -> Range {
     let header = direct::pointer::<multiboot2::BootInformationHeader>(info);
     // SAFETY: the boot loader passed this address with the right magic; nobody writes there.
     let info = unsafe { BootInformation::load(header) }
-        .unwrap_or_else(|error| panic!("the boot loader's information is corrupt: {error:?}"));
+        .unwrap_or_else(|error| refuse!("boot loader: its information is corrupt ({error:?}): update it"));
     if let Err(error) = facts.read_multiboot(&info) {
-        panic!("{error}");
+        refuse!("boot loader: {error}");
     }
+    let start = header.addr() as u64 - layout::DIRECT_MAP;
+    Range::new(Maddr(start), info.total_size() as u64)
+}
+
+/// Reads the firmware's tables, and what the boot CPU says of itself.
+fn read_firmware(facts: &mut BootFacts) {
     // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
     let firmware = unsafe { BootMap::new() };
     if let Err(error) = facts.acpi.read(&firmware, facts.root_pointer, facts.efi_system_table) {
-        panic!("{error}");
+        refuse!("firmware: {error}: switch ACPI on in the machine's settings, or update the firmware");
     }
     complete_display(facts, &firmware);
     facts.cpu = devices::cpu_facts();
     let boot_cpu = devices::boot_apic_id();
-    assert!(facts.order_cpus(boot_cpu), "ACPI does not list the boot CPU (APIC {boot_cpu})");
-    let start = header.addr() as u64 - layout::DIRECT_MAP;
-    Range::new(Maddr(start), info.total_size() as u64)
+    if !facts.order_cpus(boot_cpu) {
+        refuse!("firmware: ACPI does not list the boot CPU (APIC {boot_cpu}) as usable: update the firmware");
+    }
+}
+
+/// What `mem=`, `maxcpus=` and `nosmp` take away.
+fn limit(facts: &mut BootFacts, options: &Options) {
+    if let Some(end) = options.mem {
+        facts.memory.limit_ram(end);
+        log!("mem={} KiB: RAM above is ignored", end >> 10);
+    }
+    let listed = facts.cpus().len();
+    let most = if options.nosmp { 1 } else { options.maxcpus.filter(|&cpus| cpus > 0).unwrap_or(u32::MAX) };
+    facts.limit_cpus(most.min(percpu::MAX_CPUS) as usize);
+    if facts.cpus().len() < listed {
+        log!("{} of {listed} CPUs are used", facts.cpus().len());
+    }
+}
+
+fn too_many_ranges() -> ! {
+    refuse!("firmware: its memory map is too fragmented: update the firmware")
 }
 
 /// On BIOS machines without a frame buffer the screen is in text mode, and the BIOS knows the cursor (data area 0x40).
@@ -160,11 +212,12 @@ fn log_cpus(facts: &BootFacts) {
 /// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.
 fn trampoline_page(ram: &FreeRanges, facts: &BootFacts, info: Range) -> Maddr {
     let mut low = unreserved(ram, facts, [Range { start: 0, end: 0x1000 }, info, Range::default()]);
-    low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).expect("no free page below 640 KiB")
+    low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).unwrap_or_else(|| {
+        refuse!("memory: no free page below 640 KiB to start CPUs with: update the firmware")
+    })
 }
 
 fn log_memory(facts: &BootFacts) {
-    log!("Command line: {}", facts.command_line());
     log!("Memory map:");
     for entry in facts.memory.iter() {
         let end = entry.start.0.wrapping_add(entry.len).wrapping_sub(1);
@@ -180,7 +233,7 @@ fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRan
     let mut free = ram.clone();
     for range in facts.modules().iter().map(|module| module.range()).chain(taken) {
         let frames = Range { start: range.start & !0xfff, end: (range.end + 0xfff) & !0xfff };
-        free.remove(frames).expect("memory map");
+        free.remove(frames).unwrap_or_else(|_| too_many_ranges());
     }
     free
 }
@@ -243,6 +296,8 @@ fn per_cpu_blocks(memory: &mut BootFrames<'_>, tables: PageTables, cpus: u32) ->
 struct BootFrames<'a> {
     free: &'a mut FreeRanges,
     below: u64,
+    /// Bytes of RAM, for the refusal.
+    total: u64,
 }
 
 impl BootFrames<'_> {
@@ -250,7 +305,15 @@ impl BootFrames<'_> {
     fn take(&mut self, len: u64, align: u64) -> Range {
         let len = len.next_multiple_of(ids::FRAME_SIZE);
         let start = self.free.take(len, align, self.below);
-        Range::new(start.unwrap_or_else(|| panic!("no {len:#x} bytes of memory left")), len)
+        Range::new(start.unwrap_or_else(|| self.too_little(len)), len)
+    }
+
+    fn too_little(&self, len: u64) -> ! {
+        let (total, left, need) = (self.total >> 20, self.free.bytes() >> 10, len.div_ceil(1024));
+        refuse!(
+            "memory: {need} KiB in one piece are needed, {left} KiB of the {total} MiB of RAM are left: \
+             give the machine more memory, or a larger mem="
+        )
     }
 
     /// Takes `len` bytes in whole large pages, fills them with `fill` and maps them at `va`.
@@ -263,8 +326,16 @@ impl BootFrames<'_> {
     }
 
     /// Sets the log's ring aside and moves the log there.
-    fn log_ring(&mut self, cpus: u32) -> Range {
-        let bytes = console::memory_for(::console::ring::bytes_for(None, cpus, 2));
+    fn log_ring(&mut self, options: &Options, cpus: u32) -> Range {
+        /// Most of the RAM that the log may have.
+        const SHARE: u64 = 16;
+        let asked = options.conring_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+        let mut ring = ::console::ring::bytes_for(asked, cpus, options.loglvl.always as u8);
+        if u64::from(ring) > self.total / SHARE {
+            ring = ::console::ring::bytes_for(Some(1), cpus, 0);
+            log!("conring_size= is more than 1/{SHARE} of the RAM: {} KiB are used", ring >> 10);
+        }
+        let bytes = console::memory_for(ring);
         let range = self.take(bytes, ids::FRAME_SIZE);
         // SAFETY: just taken.
         unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
@@ -313,7 +384,9 @@ impl TableMemory for BootFrames<'_> {
     }
 
     fn allocate(&mut self) -> Option<Maddr> {
-        let frame = self.free.take(ids::FRAME_SIZE, ids::FRAME_SIZE, self.below)?;
+        let Some(frame) = self.free.take(ids::FRAME_SIZE, ids::FRAME_SIZE, self.below) else {
+            self.too_little(ids::FRAME_SIZE)
+        };
         // SAFETY: just taken.
         unsafe { direct::zero(frame, ids::FRAME_SIZE as usize) };
         Some(frame)

@@ -9,12 +9,16 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use ::console::ring::{Request, State};
-use ::console::{Console, Level, Origin, PREFIX, Ring};
+use ::console::{Console, Level, LineStart, Origin, PREFIX, Ring, Stamp, Thresholds};
 use boot_info::Range;
+use command_line::{Baud, Irq, LogLevels, Options, Parity, Serial, Timestamps};
 use ids::Maddr;
-use machine::serial::{COM1, Format, Uart};
-use machine::{clock, direct};
+use machine::serial::{Format, Uart};
+use machine::{clock, direct, rtc};
 use spin::Mutex;
+
+use crate::options;
+use crate::sealed::{self, sealed};
 
 /// Bytes at the start of the ring's memory that hold its [`State`].
 const STATE_BYTES: u64 = 4096;
@@ -23,15 +27,102 @@ const EARLY_BYTES: usize = 16 << 10;
 static EARLY_CELLS: [AtomicU8; EARLY_BYTES] = [const { AtomicU8::new(0) }; EARLY_BYTES];
 static EARLY_STATE: State = State::new();
 static LOG: Mutex<Console<'static>> = Mutex::new(Console::new(Ring::empty(&EARLY_CELLS, &EARLY_STATE)));
-// SAFETY: nothing else in the image touches COM1, and guests get at it only through the console.
-static UART: Mutex<Uart> = Mutex::new(unsafe { Uart::at(COM1) });
+/// Boot's choice, until there is the sealed record.
+static EARLY_PORT: Mutex<Option<Port>> = Mutex::new(None);
 static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// For the rate limit; 0: time stands.
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+/// Milliseconds since 1970 when the time stamp counter was 0; 0: not known.
+static WALL_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Programs the port: 115200 baud, 8n1.
+/// The serial console.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port {
+    base: u16,
+    /// Its ISA interrupt; none: nothing can be typed.
+    pub(crate) line: Option<u8>,
+}
+
+impl Port {
+    const fn uart(self) -> Uart {
+        // SAFETY: nothing else in the image touches this port, and guests get at it only through the console.
+        unsafe { Uart::at(self.base) }
+    }
+
+    /// Programs the port as `com1=` or `com2=` says.
+    fn program(serial: &Serial) -> Result<Self, &'static str> {
+        let base = serial.io_base.and_then(|base| u16::try_from(base).ok()).filter(|&base| base <= 0xfff8);
+        let base = base.ok_or("only UARTs at I/O ports are supported")?;
+        if serial.reg_shift != 0 || serial.reg_width != 1 {
+            return Err("only byte registers side by side are supported");
+        }
+        let line = match serial.irq {
+            Irq::Line(line @ 1..16) => u8::try_from(line).ok(),
+            Irq::Line(_) | Irq::Msi => None,
+        };
+        let port = Self { base, line };
+        let answers = port.uart().init(rate(serial), format(serial).ok_or("no such format")?);
+        answers.then_some(port).ok_or("nobody answers there")
+    }
+}
+
+/// The rate to program, for a UART whose clock is as usual; none keeps the firmware's.
+fn rate(serial: &Serial) -> Option<u32> {
+    const USUAL_BASE: u64 = 115_200;
+    let Some(Baud::Rate(rate)) = serial.baud else { return None };
+    u32::try_from(u64::from(rate) * USUAL_BASE / u64::from(serial.base_baud.max(1))).ok()
+}
+
+fn format(serial: &Serial) -> Option<Format> {
+    let parity = match serial.parity {
+        Parity::None => b'n',
+        Parity::Odd => b'o',
+        Parity::Even => b'e',
+        Parity::Mark => b'm',
+        Parity::Space => b's',
+    };
+    Format::new(serial.data_bits, parity, serial.stop_bits)
+}
+
+/// Until the command line is known: the first port, at the firmware's speed.
 pub(crate) fn init() {
-    UART.lock().init(Some(115_200), Format::EIGHT_N_1);
+    *EARLY_PORT.lock() = Port::program(&Serial::COM1).ok();
+}
+
+/// Uses the port and the thresholds that the options name. A port that cannot be used is replaced by the first.
+pub(crate) fn configure(options: &Options) {
+    set_thresholds(options);
+    let consoles = options.console;
+    let chosen = match (consoles.com1, consoles.com2) {
+        (Some(_), _) => Some(("com1", &options.com1)),
+        (None, Some(_)) => Some(("com2", &options.com2)),
+        (None, None) => None,
+    };
+    let Some((name, serial)) = chosen else {
+        *EARLY_PORT.lock() = None;
+        return;
+    };
+    match Port::program(serial) {
+        Ok(port) => *EARLY_PORT.lock() = Some(port),
+        Err(why) => {
+            init();
+            let base = serial.io_base.unwrap_or(0);
+            log!("command line: {name} at {base:#x} cannot be the console: {why}; using the port at 0x3f8");
+        }
+    }
+}
+
+fn set_thresholds(options: &Options) {
+    let thresholds =
+        |levels: LogLevels| Thresholds { always: levels.always as u8, limited: levels.rate_limited as u8 };
+    let mut log = LOG.lock();
+    log.set_thresholds(Origin::Hypervisor, thresholds(options.loglvl));
+    log.set_thresholds(Origin::Guest, thresholds(options.guest_loglvl));
+}
+
+/// The console in use.
+pub(crate) fn port() -> Option<Port> {
+    if sealed::is_mapped() { sealed().console } else { *EARLY_PORT.lock() }
 }
 
 /// Memory to set aside for a ring of `ring_bytes`.
@@ -42,6 +133,29 @@ pub(crate) const fn memory_for(ring_bytes: u32) -> u64 {
 /// Lets the rate limit's time run.
 pub(crate) fn set_clock(tsc_khz: u64) {
     TSC_KHZ.store(tsc_khz, Ordering::Relaxed);
+    let wants_date =
+        matches!(options::current().console_timestamps, Timestamps::Date | Timestamps::DateMilliseconds);
+    if wants_date && let Some(seconds) = rtc::now(0) {
+        let since_ms = clock::nanoseconds(clock::tsc(), tsc_khz) / 1_000_000;
+        WALL_MS.store((seconds * 1000).saturating_sub(since_ms), Ordering::Relaxed);
+    }
+}
+
+/// What `console_timestamps=` wants before each line. As long as there is no date, the time since boot.
+fn line_start(now_ns: u64) -> LineStart {
+    let wall_ms = WALL_MS.load(Ordering::Relaxed);
+    let date = |fine| match wall_ms {
+        0 => Stamp::Boot { ns: now_ns },
+        _ => Stamp::Date { unix_ms: wall_ms + now_ns / 1_000_000, fine },
+    };
+    let stamp = match options::current().console_timestamps {
+        Timestamps::None => Stamp::None,
+        Timestamps::Date => date(false),
+        Timestamps::DateMilliseconds => date(true),
+        Timestamps::Boot => Stamp::Boot { ns: now_ns },
+        Timestamps::Raw => Stamp::Raw { ticks: clock::tsc() },
+    };
+    LineStart::new(PREFIX, stamp)
 }
 
 /// Moves the log to the ring in `memory` ([`memory_for`] a power of two bytes; all-zero, or left by an earlier life)
@@ -69,44 +183,56 @@ pub(crate) unsafe fn adopt(memory: Range) {
         index = answer.index;
     }
     ring.set_drained();
-    let levels = [Origin::Hypervisor, Origin::Guest].map(|origin| (origin, log.thresholds(origin)));
     *log = Console::new(ring);
-    levels.into_iter().for_each(|(origin, thresholds)| log.set_thresholds(origin, thresholds));
+    drop(log);
+    set_thresholds(&options::current());
 }
 
 /// Writes to the log what `level` lets through, and to the port unless output is deferred.
 pub(crate) fn print(level: Level, args: fmt::Arguments<'_>) {
     let mut log = LOG.lock();
     let now_ns = clock::nanoseconds(clock::tsc(), TSC_KHZ.load(Ordering::Relaxed));
+    let start = line_start(now_ns);
     if DEFERRED.load(Ordering::Relaxed) {
-        log.print(Origin::Hypervisor, level, now_ns, &mut |_: &[u8]| {}, args);
+        log.print(start.as_str(), (Origin::Hypervisor, level), now_ns, &mut |_: &[u8]| {}, args);
     } else {
-        let uart = *UART.lock();
-        log.print(Origin::Hypervisor, level, now_ns, &mut |bytes: &[u8]| send(uart, bytes), args);
+        let port = port();
+        log.print(
+            start.as_str(),
+            (Origin::Hypervisor, level),
+            now_ns,
+            &mut |bytes: &[u8]| send(port, bytes),
+            args,
+        );
         log.ring().set_drained();
     }
 }
 
+/// Writes to log and port, whatever the thresholds.
+pub(crate) fn announce(args: fmt::Arguments<'_>) {
+    let port = port();
+    LOG.lock().write(PREFIX, &mut |bytes: &[u8]| send(port, bytes), args);
+}
+
 /// Writes although another CPU may hold log or port: for the last words.
 pub(crate) fn print_unlocked(args: fmt::Arguments<'_>) {
-    // SAFETY: as for `UART`; garbled output is the worst that happens.
-    let uart = unsafe { Uart::at(COM1) };
+    let port = port();
     match LOG.try_lock() {
-        Some(mut log) => log.write(PREFIX, &mut |bytes: &[u8]| send(uart, bytes), args),
+        Some(mut log) => log.write(PREFIX, &mut |bytes: &[u8]| send(port, bytes), args),
         None => {
-            let _ = fmt::Write::write_fmt(&mut Raw(uart), args);
+            let _ = fmt::Write::write_fmt(&mut Raw(port), args);
         }
     }
 }
 
 /// Whether `port` belongs to the console.
-pub(crate) fn owns_port(port: u16) -> bool {
-    (COM1..COM1 + 8).contains(&port)
+pub(crate) fn owns_port(number: u16) -> bool {
+    port().is_some_and(|port| (port.base..=port.base + 7).contains(&number))
 }
 
 /// Takes what the port received; returns how many bytes.
 pub(crate) fn receive(out: &mut [u8]) -> usize {
-    let uart = *UART.lock();
+    let Some(uart) = port().map(Port::uart) else { return 0 };
     let mut count = 0;
     for slot in out.iter_mut() {
         let Some(byte) = uart.receive() else { break };
@@ -118,7 +244,9 @@ pub(crate) fn receive(out: &mut [u8]) -> usize {
 
 /// Lets the port interrupt when something is typed.
 pub(crate) fn set_receive_interrupt() {
-    UART.lock().set_receive_interrupt(true);
+    if let Some(port) = port() {
+        port.uart().set_receive_interrupt(port.line.is_some());
+    }
 }
 
 /// Dom0's console output: to the ring and the port as it is.
@@ -126,14 +254,14 @@ pub(crate) fn guest_output(bytes: &[u8]) {
     let log = LOG.lock();
     log.ring().push(bytes);
     if !DEFERRED.load(Ordering::Relaxed) {
-        send(*UART.lock(), bytes);
+        send(port(), bytes);
         log.ring().set_drained();
     }
 }
 
 /// Defers the port's output, or ends that and sends what is due.
 pub(crate) fn set_deferred(deferred: bool) {
-    DEFERRED.store(deferred, Ordering::Relaxed);
+    DEFERRED.store(deferred && !options::current().sync_console, Ordering::Relaxed);
     while !deferred && drain(256) {}
 }
 
@@ -142,12 +270,13 @@ pub(crate) fn drain(bytes: usize) -> bool {
     let mut piece = [0; 256];
     let log = LOG.lock();
     let count = log.ring().drain(&mut piece[..bytes.min(256)]);
-    send(*UART.lock(), &piece[..count]);
+    send(port(), &piece[..count]);
     log.ring().undrained() > 0
 }
 
 /// Newlines as CR LF.
-fn send(uart: Uart, bytes: &[u8]) {
+fn send(port: Option<Port>, bytes: &[u8]) {
+    let Some(uart) = port.map(Port::uart) else { return };
     for &byte in bytes {
         if byte == b'\n' {
             uart.send(b'\r');
@@ -156,7 +285,7 @@ fn send(uart: Uart, bytes: &[u8]) {
     }
 }
 
-struct Raw(Uart);
+struct Raw(Option<Port>);
 
 impl fmt::Write for Raw {
     fn write_str(&mut self, text: &str) -> fmt::Result {

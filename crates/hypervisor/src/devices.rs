@@ -11,10 +11,9 @@ use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::pm_timer::PmTimer;
 use machine::{cpuid, fpu, layout, pic, rtc};
 
-use crate::console::log;
-
-/// ISA interrupt of the first serial port.
-const CONSOLE_IRQ: u8 = 4;
+use crate::console::{self, log};
+use crate::options;
+use crate::refusal::refuse;
 
 /// Where the 8259 pair's interrupts would come, were they not masked.
 const PIC_VECTORS: u8 = 0xe0;
@@ -57,10 +56,9 @@ pub(crate) fn apic_mode(facts: &BootFacts) -> ApicMode {
     let features = cpuid::CpuId::new().get_feature_info();
     let capable = features.as_ref().is_some_and(|info| info.has_x2apic());
     let virtual_machine = features.as_ref().is_some_and(|info| info.has_hypervisor());
-    let asked = |word| facts.command_line().split_ascii_whitespace().any(|given| given == word);
-    let refused = ["x2apic=0", "x2apic=no", "x2apic=off", "x2apic=false", "no-x2apic"].into_iter().any(asked);
+    let asked = options::current().x2apic;
     let needed = facts.cpus().iter().any(|cpu| cpu.apic_id > 0xfe);
-    let wanted = needed || (!refused && (virtual_machine || ["x2apic", "x2apic=1"].into_iter().any(asked)));
+    let wanted = needed || asked.unwrap_or(virtual_machine);
     if LocalApic::firmware_mode() == Mode::X2Apic || (capable && wanted) {
         ApicMode::X2Apic
     } else {
@@ -139,7 +137,11 @@ fn measure(facts: &BootFacts) -> Timing {
     let apic = local_apic(facts);
     let measured = clock::calibrate(choice.1, apic).map(|rates| (choice.0, rates));
     let fallback = || clock::calibrate(None, apic).map(|rates| (TimeReference::Pit, rates));
-    let (reference, rates) = measured.or_else(fallback).expect("no clock counts: cannot measure the TSC");
+    let (reference, rates) = measured.or_else(fallback).unwrap_or_else(|| {
+        refuse!(
+            "clock: neither HPET, ACPI timer nor PIT counts: the TSC cannot be measured; enable one of them"
+        )
+    });
     Timing {
         tsc_khz: rates.tsc_khz,
         apic_timer_khz: rates.apic_khz,
@@ -150,8 +152,9 @@ fn measure(facts: &BootFacts) -> Timing {
 
 /// Routes the console's interrupt to CPU 0.
 pub(crate) fn route_console(facts: &BootFacts, vector: u8) {
-    let change = facts.acpi.madt.overrides.iter().find(|change| change.source == CONSOLE_IRQ);
-    let gsi = change.map_or(u32::from(CONSOLE_IRQ), |change| change.gsi);
+    let Some(line) = console::port().and_then(|port| port.line) else { return };
+    let change = facts.acpi.madt.overrides.iter().find(|change| change.source == line);
+    let gsi = change.map_or(u32::from(line), |change| change.gsi);
     let found = facts
         .acpi
         .madt

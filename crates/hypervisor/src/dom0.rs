@@ -4,7 +4,8 @@
 use crate::console::log;
 use crate::guest::hardware::Hardware;
 use crate::sealed::{Sealed, sealed};
-use crate::{boot, heap};
+use crate::{boot, console, heap};
+use alloc::string::String;
 use boot_info::{Display, FreeRanges, Module, Range};
 use domain::dom0::{self, Dom0Inputs};
 use guest_loader::bzimage::{self, Kernel};
@@ -27,8 +28,10 @@ pub(crate) enum NoDom0 {
     NoKernel,
     /// The kernel or its plan.
     Load(LoadError),
-    /// No room to unpack it.
-    NoRoom(u64),
+    /// No room to unpack it (bytes).
+    NoRoom { needed: u64, free: u64 },
+    /// `dom0_mem` is more than can be given (4 KiB pages).
+    TooMuchMemory { asked: u64, available: u64 },
     /// Building it.
     Build(dom0::BuildError),
 }
@@ -40,9 +43,18 @@ impl core::fmt::Display for NoDom0 {
                 "no Dom0 kernel: the boot loader passed no module; add a line `module2 /boot/vmlinuz ...`",
             ),
             Self::Load(error) => error.fmt(f),
-            Self::NoRoom(bytes) => {
-                write!(f, "kernel: needs {} MiB of free memory to unpack; give the machine more", bytes >> 20)
-            }
+            Self::NoRoom { needed, free } => write!(
+                f,
+                "kernel: unpacking it needs {} MiB in one piece, {} MiB are free: give the machine more memory",
+                needed >> 20,
+                free >> 20
+            ),
+            Self::TooMuchMemory { asked, available } => write!(
+                f,
+                "dom0_mem: {} MiB asked for, {} MiB can be given: lower dom0_mem or give the machine more memory",
+                asked >> 8,
+                available >> 8
+            ),
             Self::Build(error) => error.fmt(f),
         }
     }
@@ -110,7 +122,8 @@ fn take(bytes: u64) -> Result<Range, NoDom0> {
     let bytes = bytes.next_multiple_of(ids::FRAME_SIZE);
     let mut free = boot::FREE.lock();
     let start = free.as_mut().and_then(|free| free.take(bytes, ids::FRAME_SIZE, u64::MAX));
-    start.map(|start| Range::new(start, bytes)).ok_or(NoDom0::NoRoom(bytes))
+    let free = free.as_ref().map_or(0, |free| free.bytes());
+    start.map(|start| Range::new(start, bytes)).ok_or(NoDom0::NoRoom { needed: bytes, free })
 }
 
 fn give_back(range: Range) {
@@ -182,29 +195,42 @@ fn build(
     let elf = ElfKernel::parse(image)?;
     let notes = elf.notes()?;
     notes.check_dom0()?;
-    let parsed = command_line::parse(facts.command_line().as_bytes());
-    for diagnostic in parsed.diagnostics.iter() {
-        log!("{diagnostic}");
-    }
+    let options = &sealed().options;
     let heap = system.state.frames.heap();
     let initrd = rest.first().filter(|module| module.len > 0);
     let initrd_frames = initrd.map_or(0, |module| module.len.div_ceil(ids::FRAME_SIZE));
     let available = heap.free_frames() + initrd_frames;
     let total = sealed().ram.bytes() / ids::FRAME_SIZE;
     let console = console_info(&facts.display);
-    let command_line = facts.module_command_line(kernel);
+    let command_line = dom0_command_line(facts.module_command_line(kernel), facts.command_line());
+    let asked = options.dom0_mem;
+    if let Some(pages) = asked.exact_beyond(total, available) {
+        return Err(NoDom0::TooMuchMemory { asked: pages, available });
+    }
     let inputs = Dom0Inputs {
         kernel: &elf,
         notes: &notes,
         initrd: initrd.map(|module| dom0::Module { first: module.start.mfn(), len: module.len }),
         command_line: command_line.as_bytes(),
-        pages: parsed.options.dom0_mem.pages(total, available),
-        vcpus: parsed.options.dom0_max_vcpus.count(sealed().cpus),
+        pages: asked.pages(total, available),
+        vcpus: options.dom0_max_vcpus.count(sealed().cpus),
+        console_line: console::port().and_then(|port| port.line),
         console_info: console.as_ref().map_or(&[], |info| &info[..]),
     };
     dom0::build(system.state, system.platform, journal, &inputs, &mut |line| log!("{line}"))
         .map(|_| ())
         .map_err(NoDom0::Build)
+}
+
+/// What follows " -- " on the hypervisor's own line goes to Dom0's.
+fn dom0_command_line(module: &str, own: &str) -> String {
+    let mut line = String::from(module);
+    let extra = command_line::parse(own.as_bytes()).dom0_extra;
+    if let Some(extra) = core::str::from_utf8(extra).ok().filter(|extra| !extra.is_empty()) {
+        line.push(' ');
+        line.push_str(extra);
+    }
+    line
 }
 
 /// `dom0_vga_console_info` (public/xen.h) for a text screen; a graphic one is not handed over yet.

@@ -51,13 +51,13 @@ boot_here:
     subl $(boot_here - multiboot_header), %ebp        # EBP = machine address of the image
 
     cmpl $0x36d76289, %esi
-    jne boot_refused
+    jne boot_refuse_loader
     movl $0x80000001, %eax
     movl %ebx, %edi
     cpuid
     movl %edi, %ebx
     testl $(1 << 29), %edx          # long mode
-    jz boot_refused
+    jz boot_refuse_cpu
 
     leal boot_tables_offset(%ebp), %edi
     leal 0x1003(%edi), %eax
@@ -113,10 +113,39 @@ boot_fill_image:
     pushl %eax
     lretl
 
-boot_refused:                       # not Multiboot2, or no long mode: say so on the screen's first line
-    movl $0x4f214f21, 0xb8000
+boot_refuse_loader:
+    leal boot_not_multiboot2 - multiboot_header(%ebp), %esi
+    jmp boot_refuse
+boot_refuse_cpu:
+    leal boot_no_long_mode - multiboot_header(%ebp), %esi
+boot_refuse:                        # print the text at ESI on COM1 and on a text screen, and stop
+    movl $0xb8000, %edi
+boot_refuse_next:
+    lodsb
+    testb %al, %al
+    jz boot_stop
+    movb %al, %bl
+    movb %al, (%edi)
+    movb $0x4f, 1(%edi)
+    addl $2, %edi
+    movl $0x10000, %ecx
+    movw $0x3fd, %dx
+boot_refuse_wait:                   # until the port takes a byte, but not for ever
+    inb %dx, %al
+    testb $0x20, %al
+    loopz boot_refuse_wait
+    movb %bl, %al
+    movw $0x3f8, %dx
+    outb %al, %dx
+    jmp boot_refuse_next
+boot_stop:
     hlt
-    jmp boot_refused
+    jmp boot_stop
+
+boot_not_multiboot2:
+    .asciz "(XEN) Cannot boot: boot loader: not Multiboot2: start the image with GRUB's multiboot2 command\r\n"
+boot_no_long_mode:
+    .asciz "(XEN) Cannot boot: CPU: it lacks long mode (lm): use an x86-64 CPU\r\n"
 
     .code64
 boot_long:

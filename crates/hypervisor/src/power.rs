@@ -2,7 +2,12 @@
 #![expect(unsafe_code, reason = "ends the machine")]
 
 use crate::console::{self, log};
-use crate::sealed::sealed;
+use crate::options;
+use crate::sealed::{self, sealed};
+use boot_info::{BootFacts, E820Entry, E820Kind};
+use command_line::RebootMethod;
+use ids::Maddr;
+use machine::direct;
 use machine::reset::{self, Method, Register};
 use system::Power;
 
@@ -28,13 +33,37 @@ fn sleep(pm1a: u16, pm1b: u16) {
     unsafe { reset::enter_sleep((a.port, pm1a), b) };
 }
 
-/// Resets by what `reboot=` says, else by the firmware's register.
+/// Resets by what `reboot=` says, else by the firmware's register; what does not work falls through to the others.
 pub(crate) fn restart() -> ! {
-    let reset = sealed().facts.acpi.fadt.and_then(|fadt| fadt.reset);
+    let asked = options::current().reboot;
+    let method = match asked.method {
+        Some(RebootMethod::TripleFault) => Method::TripleFault,
+        Some(RebootMethod::Keyboard) => Method::Keyboard,
+        Some(RebootMethod::Pci) => Method::Pci,
+        Some(RebootMethod::PciPower) => Method::PowerCycle,
+        Some(RebootMethod::Acpi | RebootMethod::Efi | RebootMethod::Xen) | None => Method::Acpi,
+    };
+    log!("Restarting the machine: {method:?} first");
+    let facts = sealed::is_mapped().then(|| sealed().facts);
+    if let Some(facts) = facts.filter(|facts| asked.warm && facts.efi_system_table.is_none()) {
+        skip_memory_test(facts);
+    }
+    let reset = facts.and_then(|facts| facts.acpi.fadt).and_then(|fadt| fadt.reset);
     let port = |(address, value): (boot_info::GenericAddress, u8)| {
         (address.space == 1).then_some((Register::Port(address.address as u16), value))
     };
     let register = reset.and_then(port);
     // SAFETY: nothing is to survive.
-    unsafe { reset::restart(Method::Acpi, register) }
+    unsafe { reset::restart(method, register) }
+}
+
+/// Tells the BIOS that this is a warm start (data area, word at 0x472).
+fn skip_memory_test(facts: &BootFacts) {
+    const RESET_FLAG: u64 = 0x472;
+    const WARM: u16 = 0x1234;
+    let holds = |entry: &E820Entry| entry.start.0 <= RESET_FLAG && entry.start.0 + entry.len > RESET_FLAG + 1;
+    if facts.memory.iter().any(|entry| entry.kind == E820Kind::RAM && holds(entry)) {
+        // SAFETY: RAM, so in the direct map, that is the firmware's; nothing runs after this.
+        unsafe { direct::pointer::<u16>(Maddr(RESET_FLAG)).write_volatile(WARM) };
+    }
 }

@@ -5,10 +5,13 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use boot_info::{BootFacts, Range};
+use command_line::Options;
 use ids::Maddr;
 use machine::image::ImageCopies;
 use machine::layout;
 use machine::smp::Trampoline;
+
+use crate::console::Port;
 
 /// Everything that stays as boot left it.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ pub(crate) struct Sealed {
     pub(crate) facts: &'static BootFacts,
     /// The checksum of the facts.
     pub(crate) facts_seal: u64,
+    /// The command line's options.
+    pub(crate) options: Options,
+    /// The serial console.
+    pub(crate) console: Option<Port>,
     /// The two copies of the image.
     pub(crate) image: ImageCopies,
     /// The hypervisor's own L4 table: slots 256 to 271 of every address space equal its.

@@ -6,8 +6,9 @@ use system::own_vector;
 
 use crate::console::log;
 use crate::guest::run;
+use crate::refusal::refuse;
 use crate::sealed::sealed;
-use crate::{boot, composition, console, devices, dom0, panic, power, selftest, smp};
+use crate::{boot, composition, console, devices, dom0, selftest, smp};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
@@ -53,11 +54,7 @@ pub(crate) extern "C" fn first_boot() -> ! {
     let system = composition::compose();
     composition::load_entry_points();
     if let Err(error) = dom0::create(system) {
-        log!("{error}");
-        if panic::no_reboot() {
-            control::halt();
-        }
-        power::restart();
+        refuse!("{error}");
     }
     composition::report(system);
     devices::route_console(record.facts, own_vector::CONSOLE);

@@ -59,6 +59,8 @@ pub struct Dom0Inputs<'a> {
     pub pages: Dom0Pages,
     /// Its vCPUs.
     pub vcpus: u32,
+    /// The ISA interrupt of the hypervisor's serial console, if it has one.
+    pub console_line: Option<u8>,
     /// A `dom0_vga_console_info`, or nothing.
     pub console_info: &'a [u8],
 }

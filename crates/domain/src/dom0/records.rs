@@ -11,9 +11,6 @@ use vault::{Apply, Effect, kind};
 use xen_abi::vcpu::RUNSTATE_OFFLINE;
 use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 
-/// The ISA interrupt of the hypervisor's console, COM1.
-const CONSOLE_LINE: u8 = 4;
-
 /// The pin of an ISA interrupt, and how it signals: edge and active high unless the firmware says else.
 fn isa_line(facts: &boot_info::BootFacts, line: u8) -> (u32, Trigger, Polarity) {
     let overrides = &facts.acpi.madt.overrides;
@@ -85,12 +82,13 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
     /// Its names for interrupts; the console's own pin is nobody's.
     fn create_interrupts(&mut self) -> Result<(), BuildError> {
         let (state, irqs) = (self.state, self.state.irqs());
-        let console = isa_line(state.facts, CONSOLE_LINE);
+        let console = self.inputs.console_line.map(|line| isa_line(state.facts, line));
         let dest = state.facts.cpus().first().map_or(0, |cpu| cpu.apic_id);
         self.j
             .transaction(|tx| {
                 irqs.create_domain(tx, SLOT, state.dom0_pirqs())?;
-                match irqs.reserve_gsi(tx, console.0, console.1, console.2, dest) {
+                let Some((pin, trigger, polarity)) = console else { return Ok(()) };
+                match irqs.reserve_gsi(tx, pin, trigger, polarity, dest) {
                     // A machine without that pin has nothing to keep it from.
                     Ok(()) | Err(irqs::Error::Invalid) => Ok(()),
                     Err(e) => Err(e),

@@ -50,6 +50,7 @@ fn with_dom0(
         command_line: b"console=hvc0 root=/dev/xvda",
         pages: NO_LIMIT,
         vcpus: 2,
+        console_line: Some(4),
         console_info: &[],
     };
     change(&mut inputs);
@@ -311,6 +312,7 @@ fn too_small_a_budget_is_an_error_and_no_loop() {
         command_line: &[b'x'; 2000],
         pages: NO_LIMIT,
         vcpus: 1,
+        console_line: Some(4),
         console_info: &[],
     };
     assert!(matches!(machine.build(&inputs), Err(BuildError::Defect(_))));
@@ -338,6 +340,7 @@ fn a_real_kernel() {
         command_line: b"console=hvc0",
         pages: Dom0Pages { initial: 220 << 8, max: None },
         vcpus: 4,
+        console_line: Some(4),
         console_info: &[3; 40],
     };
     machine.build(&inputs).unwrap();

@@ -1,0 +1,62 @@
+//! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
+
+use boot_info::BootFacts;
+use command_line::{Consoles, Options, RebootMethod, Sharing, Watchdog};
+use spin::Mutex;
+
+use crate::console::log;
+use crate::sealed::{self, sealed};
+
+/// Boot's copy, until there is the sealed record.
+static EARLY: Mutex<Option<Options>> = Mutex::new(None);
+
+/// The options; Xen's defaults as long as nobody has seen a command line.
+pub(crate) fn current() -> Options {
+    if sealed::is_mapped() { sealed().options } else { EARLY.lock().unwrap_or_default() }
+}
+
+/// Takes the options from the facts, for [`current`].
+pub(crate) fn read(facts: &BootFacts) -> Options {
+    let options = command_line::parse(facts.command_line().as_bytes()).options;
+    *EARLY.lock() = Some(options);
+    options
+}
+
+/// Logs what of the command line is wrong, and what of it has no effect here though it has one in Xen.
+pub(crate) fn report(facts: &BootFacts) {
+    let parsed = command_line::parse(facts.command_line().as_bytes());
+    // An option of the self-test, which is ours alone.
+    let ours = |token: &[u8]| token.starts_with(b"boot-selftest");
+    for diagnostic in parsed.diagnostics.iter().filter(|found| !ours(found.token)) {
+        log!("{diagnostic}");
+    }
+    let dropped = parsed.diagnostics.dropped();
+    if dropped > 0 {
+        log!("command line: {dropped} more options ignored");
+    }
+    report_unsupported(&parsed.options);
+}
+
+fn report_unsupported(options: &Options) {
+    let Consoles { vga, com1, com2, other } = options.console;
+    let shared = [com1, com2].into_iter().flatten().any(|sharing| sharing != Sharing::None);
+    let lines = [
+        (vga, "console=vga is not supported: messages go to the serial console alone"),
+        (other, "console=pv, dbgp, ehci and xhci are not supported"),
+        (shared, "console=com1H, com1L, com2H and com2L are not supported: the line is not shared"),
+        (
+            com1.is_some() && com2.is_some(),
+            "console=com1,com2: one serial console is supported, com1 is taken",
+        ),
+        (options.watchdog != Watchdog::Off, "watchdog is not supported yet: hangs are not detected"),
+        (options.dom0_vcpus_pin, "dom0_vcpus_pin is noted: Dom0's vCPUs do not move"),
+        (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
+        (
+            matches!(options.reboot.method, Some(RebootMethod::Efi | RebootMethod::Xen)),
+            "reboot=efi and reboot=xen are not supported: the ACPI register is used",
+        ),
+    ];
+    for (_, line) in lines.into_iter().filter(|(asked, _)| *asked) {
+        log!("command line: {line}");
+    }
+}
