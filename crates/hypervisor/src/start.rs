@@ -57,7 +57,7 @@ pub(crate) extern "C" fn first_boot() -> ! {
         refuse!("{error}");
     }
     composition::report(system);
-    devices::route_console(&record.facts, own_vector::CONSOLE);
+    devices::route_console(record.facts, own_vector::CONSOLE);
     console::set_receive_interrupt();
     system.write_wall_clock();
     log!("Boot complete");
