@@ -190,7 +190,9 @@ impl BadInput {
             },
             name: "bad-input".into(),
             steps: vec![Step::See(format!("(XEN) Cannot boot: {}", self.says)), Step::See("\n".into())],
-            refuse: vec!["Boot complete".into()],
+            // Its last words are what is waited for; a panic is not.
+            survives: true,
+            refuse: vec!["Panic on CPU".into(), "panicked at".into(), "Boot complete".into()],
             xen: format!("noreboot {}", self.xen).trim_end().into(),
             image: Some(image.into()),
             timeout: Duration::from_secs(LIMIT),

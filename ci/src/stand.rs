@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 const KERNEL_LAST_WORDS: [&str; 1] = ["Kernel panic - not syncing"];
 
 /// The same from a hypervisor: Xen's and ours. A run that is to survive a panic goes on.
-const HYPERVISOR_LAST_WORDS: [&str; 2] = ["Panic on CPU", "(XEN) panicked at"];
+const HYPERVISOR_LAST_WORDS: [&str; 3] = ["Panic on CPU", "(XEN) panicked at", "(XEN) Cannot boot"];
 
 /// Debian's Xen 4.17 for `multiboot2`.
 fn peer(workspace: &Workspace) -> Result<PathBuf> {

@@ -50,8 +50,8 @@ pub(crate) fn check_placement(ram: &FreeRanges, facts: &BootFacts, image: Range)
     let within =
         |range: Range| range.is_empty() || ram.iter().any(|r| r.start <= range.start && range.end <= r.end);
     let modules = facts.modules().iter().enumerate();
-    let placed = modules.map(|(number, module)| (Some(number), module.range())).chain([(None, image)]);
-    for (module, range) in placed.filter(|(_, range)| !within(*range)) {
+    let mut placed = modules.map(|(number, module)| (Some(number), module.range())).chain([(None, image)]);
+    if let Some((module, range)) = placed.find(|(_, range)| !within(*range)) {
         let end = range.end.div_ceil(1 << 20);
         match module {
             Some(number) => {
