@@ -156,6 +156,7 @@ impl World {
             command_line: b"simulated",
             pages: Dom0Pages { initial: PAGES, max: Some(PAGES + 100) },
             vcpus: self.size.vcpus,
+            console_line: Some(4),
             console_info: &[],
         };
         dom0::build(system.state, self.machine, &mut journal, &inputs, &mut |_| ())
