@@ -13,6 +13,16 @@ use vault::Phase;
 /// Runs of one hypercall that is run again and again.
 const MOST_RUNS: u32 = 10_000;
 
+/// What the CPUs say of themselves that hold these vCPUs' registers.
+fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
+    let stopped = |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped {
+        cpu: CpuId(cpu),
+        loaded: *loaded,
+        unfinished_head: None,
+    };
+    (0..).zip(loaded).map(stopped).collect()
+}
+
 impl World {
     /// The vCPU whose registers a CPU holds.
     pub fn vcpu_on(&self, cpu: u32) -> Option<VcpuSlot> {
@@ -123,6 +133,11 @@ impl World {
         }
     }
 
+    /// A CPU has failed: charges it to the entry that was in progress there. Before [`recover`](Self::recover).
+    pub fn charge(&self, cpu: u32) -> Option<u8> {
+        self.system.charge(&stopped_with(&self.loaded())[cpu as usize])
+    }
+
     /// The life after a failure: everything derived is new, all CPUs are repaired, the failed CPU goes on.
     /// Fails itself at step `at` (0: never).
     pub fn recover(&mut self, cpu: u32, at: u64) -> (Ran<VcpuSlot>, Vec<Repaired>) {
@@ -135,12 +150,9 @@ impl World {
         }
         let (system, machine) = (self.system, self.machine);
         let mut repaired = Vec::new();
+        let stopped = stopped_with(&loaded);
         let ran = run(at, || {
             machine.current.set(cpu as usize);
-            let stopped: Vec<Stopped> = (0..)
-                .zip(&loaded)
-                .map(|(cpu, loaded)| Stopped { cpu: CpuId(cpu), loaded: *loaded, unfinished_head: None })
-                .collect();
             system.repair(stopped.iter().copied(), |_, what| repaired.push(what));
             system.restore_routes();
             for (number, vcpu) in loaded.iter().enumerate() {

@@ -13,11 +13,11 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::run;
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, panic, power, stop};
+use crate::{devices, heap, inject, panic, power, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
-use system::{Repaired, own_vector};
+use system::{MOST_FAILURES, Repaired, own_vector};
 use vault::{GuestOwned, record};
 
 /// Why the hypervisor failed.
@@ -41,7 +41,7 @@ record! {
         vector: GuestOwned<u32>,
         /// Failures since boot.
         generation: GuestOwned<u32>,
-        /// Failures that came one right after the other.
+        /// Failures that came one right after the other, in no guest's entry.
         in_a_row: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
         rip: GuestOwned<u64>,
@@ -84,7 +84,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
     let epitaph = epitaph();
-    stop::lead(frame);
+    let failures = stop::lead(frame);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
@@ -98,7 +98,8 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     let now = clock::tsc();
     let since = now.wrapping_sub(epitaph.at.get());
     let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
-    epitaph.in_a_row.set(in_a_row + 1);
+    // What an entry does again and again ends its domain.
+    epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
     note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
@@ -110,6 +111,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     }
     if epitaph.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
+    }
+    if failures.is_some_and(|failures| failures > MOST_FAILURES + 1) {
+        give_up("the domain of an entry that fails cannot be ended");
     }
     microreboot()
 }
@@ -191,8 +195,10 @@ extern "C" fn second_life() -> ! {
     unsafe { console::adopt(record.log) };
     console::set_deferred(true);
     console::set_clock(record.facts.timing.tsc_khz);
+    inject::recovery_begins();
     let system = composition::compose();
     composition::load_entry_points();
+    inject::point();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
     for cpu in stop::stopped() {
@@ -205,16 +211,20 @@ extern "C" fn second_life() -> ! {
             repaired = what;
         }
     });
+    inject::point();
     for chained in [true, false] {
         for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {
             repaired = Repaired::Finished(system.state.logs[cpu.cpu.0 as usize].head().effects());
             stop::finish_on(&cpu);
+            inject::point();
         }
     }
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
+    inject::point();
     report(repaired, instructions);
+    inject::point();
     stop::release_others();
     console::set_deferred(false);
     go_on()

@@ -41,9 +41,16 @@ pub(crate) struct StopRecord {
     leader: AtomicU32,
     /// In CPU 0's record: failures that are dealt with.
     round: AtomicU32,
-    /// In CPU 0's record: the CPU plus one that is to finish its outbox now.
+    /// In CPU 0's record: the CPU plus one that is to finish its outbox now; [`FAILED`] if it cannot.
     turn: AtomicU32,
+    /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
+    points: AtomicU32,
+    /// It finishes its outbox: a failure is its entry's.
+    finishing: AtomicU32,
 }
+
+/// What `turn` says when a CPU failed in its turn.
+const FAILED: u32 = u32::MAX;
 
 fn record(cpu: CpuId) -> &'static StopRecord {
     let at: *const StopRecord = core::ptr::with_exposed_provenance((percpu::block(cpu) + RECORD) as usize);
@@ -53,6 +60,12 @@ fn record(cpu: CpuId) -> &'static StopRecord {
 
 fn shared() -> &'static StopRecord {
     record(CpuId(0))
+}
+
+/// Points after which the next recovery fails.
+#[cfg(feature = "inject")]
+pub(crate) fn points_in_recovery() -> &'static AtomicU32 {
+    &shared().points
 }
 
 /// This CPU will run guests from now on.
@@ -65,18 +78,28 @@ pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is.
-pub(crate) fn lead(frame: Option<&HostFrame>) {
-    let own = this_cpu().0 + 1;
-    let leads = match shared().leader.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => true,
+/// Makes this CPU the leader, or stops it if another is. Returns how often the entry in progress here has
+/// failed; `None` if the failure is no entry's, but of the recovery itself, or with nothing in progress.
+pub(crate) fn lead(frame: Option<&HostFrame>) -> Option<u8> {
+    let number = this_cpu().0 + 1;
+    let own = record(this_cpu());
+    let (leads, first) = match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => (true, true),
         // A failure of the recovery itself: the others still wait.
-        Err(leader) => leader == own,
+        Err(leader) if leader == number => (true, false),
+        Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
     };
     note(frame);
+    let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
+    let entrys = first || finishing;
+    let failures = run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
     if !leads {
+        if finishing {
+            shared().turn.store(FAILED, Ordering::Release);
+        }
         wait()
     }
+    failures
 }
 
 /// Stops every other CPU. False: one does not answer.
@@ -121,24 +144,32 @@ fn stopped_at(cpu: CpuId) -> Stopped {
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
 ///
 /// # Panics
-/// Panics if it takes too long: the recovery is begun again.
+/// Panics if it fails or takes too long: the recovery is begun again.
 pub(crate) fn finish_on(cpu: &Stopped) {
     if cpu.cpu == this_cpu() {
-        run::system().finish(cpu);
+        finish_own();
         return;
     }
     let turn = &shared().turn;
     turn.store(cpu.cpu.0 + 1, Ordering::Release);
     let khz = sealed().facts.timing.tsc_khz;
-    let done = clock::wait_until(PATIENCE * 1_000_000, khz, || turn.load(Ordering::Acquire) == 0);
-    assert!(done, "CPU {} does not finish its outbox", cpu.cpu.0);
+    let answered = || [0, FAILED].contains(&turn.load(Ordering::Acquire));
+    clock::wait_until(PATIENCE * 1_000_000, khz, answered);
+    assert!(turn.load(Ordering::Acquire) == 0, "CPU {} does not finish its outbox", cpu.cpu.0);
+}
+
+fn finish_own() {
+    let finishing = &record(this_cpu()).finishing;
+    finishing.store(1, Ordering::Relaxed);
+    run::system().finish(&stopped_at(this_cpu()));
+    finishing.store(0, Ordering::Relaxed);
 }
 
 /// This CPU's turn: finishes its outbox in the new life, and waits for the others.
 extern "C" fn own_turn() -> ! {
     stack::unblock_nmi();
     recovery::take_over();
-    run::system().finish(&stopped_at(this_cpu()));
+    finish_own();
     shared().turn.store(0, Ordering::Release);
     wait()
 }
@@ -225,3 +256,7 @@ fn wait() -> ! {
     // SAFETY: as above.
     unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
 }
+
+/// Nothing is known of the NMI whose handler runs.
+#[cfg(feature = "inject")]
+pub(crate) fn forget_nmi() {}

@@ -61,6 +61,8 @@ record! {
         pub fpu_saved: GuestOwned<u8>,
         /// What of the entry in progress could not be written to the guest: bits of [`fault`].
         pub copy_fault: GuestOwned<u8>,
+        /// Failures of the hypervisor in the entry in progress; 0 once it is complete.
+        pub failures: GuestOwned<u8>,
         mode: Durable<u8>,
         /// CR0.TS as the guest set it.
         pub task_switched: Durable<bool>,

@@ -10,6 +10,9 @@ pub mod vector {
     pub const BAD_RETURN: u32 = 257;
     /// A bounce could not write its frame on the kernel's stack.
     pub const BAD_STACK: u32 = 258;
+    /// The hypervisor's own: an event upcall is under way. Dispatched again it is nothing; it says whose work a
+    /// failure hits.
+    pub const UPCALL: u32 = 259;
     /// No entry: the last one is complete.
     pub const NONE: u32 = 512;
 }

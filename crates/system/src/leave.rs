@@ -4,7 +4,7 @@ use crate::System;
 use crate::entry::stack_is_good;
 use crate::platform::Platform;
 use ids::VcpuSlot;
-use pv_cpu::event_callback;
+use pv_cpu::{event_callback, vector};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
 
 impl<P: Platform> System<P> {
@@ -43,9 +43,12 @@ impl<P: Platform> System<P> {
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_EVENT)];
         let Some(to) = event_callback(context, callback, true) else { return true };
         let mut journal = self.journal(vcpu);
+        // A failure from here on is this vCPU's; the outbox takes the vector back.
+        context.registers.vector.set(vector::UPCALL);
         journal.log().begin();
         let done = self.bounce_to(&mut journal, vcpu, context, to);
         journal.log().end();
+        context.failures.set(0);
         if let Err(why) = done.and_then(|()| stack_is_good(context)) {
             self.crash_domain(vcpu, why);
             return false;

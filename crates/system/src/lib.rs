@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod applier;
+mod charge;
 mod crash;
 mod entry;
 mod faults;
@@ -32,6 +33,7 @@ mod synchronise;
 mod time;
 
 pub use applier::Applier;
+pub use charge::MOST_FAILURES;
 pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};

@@ -1,6 +1,7 @@
 //! Recovery's part of the composition: what a CPU was doing is undone or finished.
 
 use crate::System;
+use crate::charge::MOST_FAILURES;
 use crate::platform::Platform;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
@@ -86,6 +87,10 @@ impl<P: Platform> System<P> {
     pub fn finish(&'static self, stopped: &Stopped) -> Repaired {
         let head = self.log(stopped).head();
         let mut journal = self.journal_of(stopped.cpu, stopped.loaded.unwrap_or(VcpuSlot(0)), true);
+        if journal.apply.context.failures.get() >= MOST_FAILURES {
+            self.log(stopped).abandon(&mut journal.apply);
+            return Repaired::Finished(0);
+        }
         self.log(stopped).drain(&mut journal.apply);
         Repaired::Finished(head.effects() - head.applied())
     }
@@ -96,19 +101,29 @@ impl<P: Platform> System<P> {
 
     /// Runs the rest of an entry that was cut: its registers are those of the entry, its log is open or was
     /// about to be.
-    /// Called on the CPU itself, after every CPU is repaired.
+    /// Called on the CPU itself, after every CPU is repaired. An entry that has failed too often is not run
+    /// again: its domain ends.
     pub fn resume(&'static self, vcpu: VcpuSlot) {
         let mut journal = self.journal(vcpu);
-        let registers = &journal.apply.context.registers;
-        if journal.log().head().phase() == Phase::Idle {
-            if registers.vector.get() == vector::NONE {
-                return;
-            }
-            // The CPU failed between the entry stub and the opening of the log.
-            self.begin(&journal);
+        let context = journal.apply.context;
+        let registers = &context.registers;
+        if context.failures.get() >= MOST_FAILURES {
+            return self.end_failing(vcpu);
         }
-        self.dispatch(&mut journal, vcpu);
-        registers.vector.set(vector::NONE);
-        journal.log().end();
+        if registers.vector.get() == vector::UPCALL {
+            // Tried again by `leave`, which says when it is complete.
+            registers.vector.set(vector::NONE);
+            return journal.log().end();
+        }
+        if journal.log().head().phase() != Phase::Idle || registers.vector.get() != vector::NONE {
+            if journal.log().head().phase() == Phase::Idle {
+                // The CPU failed between the entry stub and the opening of the log.
+                self.begin(&journal);
+            }
+            self.dispatch(&mut journal, vcpu);
+            registers.vector.set(vector::NONE);
+            journal.log().end();
+        }
+        context.failures.set(0);
     }
 }

@@ -126,6 +126,20 @@ impl Log {
         self.drain_holding(apply, Held::default()).release_all();
     }
 
+    /// Gives up an outbox that cannot be applied: what its effects were to free stays in use, what they were to
+    /// tell is not told. Consequences that are outstanding are applied, for they only store. The log is open
+    /// afterwards; its entry must not be dispatched again.
+    pub fn abandon(&self, apply: &mut impl Apply) {
+        let head = self.head();
+        if head.phase() != Phase::Outbox {
+            return;
+        }
+        let mut held = Held::default();
+        let head = self.drain_chained(apply, head, &mut held);
+        self.set_head(head.emptied());
+        held.release_all();
+    }
+
     fn drain_holding<'l>(&'l self, apply: &mut impl Apply, mut held: Held<'l>) -> Held<'l> {
         let mut head = self.head();
         if head.phase() != Phase::Outbox {

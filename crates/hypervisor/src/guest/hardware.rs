@@ -98,6 +98,7 @@ impl Hardware {
 impl Platform for Hardware {
     #[inline(always)]
     fn now(&self) -> u64 {
+        crate::inject::dispatched();
         self.scale.nanoseconds(clock::tsc().wrapping_sub(self.tsc_base))
     }
     #[inline(always)]
