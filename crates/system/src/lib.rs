@@ -30,6 +30,7 @@ mod recover;
 mod schedule;
 mod synchronise;
 mod time;
+mod transfer;
 
 pub use applier::Applier;
 pub use interrupt::own_vector;
