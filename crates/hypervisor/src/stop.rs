@@ -213,9 +213,9 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
 
 /// Rust reached from a guest: stops if a leader wants it. The entry is not begun, its registers are complete.
 #[inline]
-pub(crate) fn check() {
+pub(crate) fn check(cpu: CpuId) {
     let leader = shared().leader.load(Ordering::Acquire);
-    if leader != 0 && leader != this_cpu().0 + 1 {
+    if leader != 0 && leader != cpu.0 + 1 {
         note(None);
         wait()
     }

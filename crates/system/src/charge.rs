@@ -26,7 +26,13 @@ impl<P: Platform> System<P> {
         let vcpu = failed.loaded?;
         let context = self.state.contexts.context(vcpu);
         match context.registers.vector.get() {
-            0..32 | 0x80 | vector::SYSCALL | vector::BAD_RETURN | vector::BAD_STACK | vector::UPCALL => {}
+            0..32
+            | 0x80
+            | vector::SYSCALL
+            | vector::BAD_RETURN
+            | vector::TRANSFER
+            | vector::KEPT_PAGE_FAULT
+            | vector::UPCALL => {}
             _ => return None,
         }
         let domain = self.state.domains.domain(self.state.domains.vcpu(vcpu).domain.get());

@@ -30,7 +30,7 @@ impl<P: Platform> System<P> {
     pub fn interrupt(&'static self, vector: u8) {
         match vector {
             own_vector::SPURIOUS => return,
-            own_vector::TIMER | own_vector::KICK => {}
+            own_vector::TIMER | own_vector::KICK => self.schedule.look_around(self.platform.cpu()),
             own_vector::CONSOLE => self.console_input(),
             device => self.device_interrupt(device),
         }

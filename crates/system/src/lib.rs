@@ -31,6 +31,7 @@ mod recover;
 mod schedule;
 mod synchronise;
 mod time;
+mod transfer;
 
 pub use applier::Applier;
 pub use charge::MOST_FAILURES;

@@ -161,7 +161,7 @@ impl World {
                 if id == 0 {
                     tx.set(&vcpu.initialised, true);
                     vcpu.set_state(tx, VcpuState::Runnable);
-                    context.set_mode(tx, Mode::Kernel);
+                    context.set_mode(Mode::Kernel);
                 }
             });
         }

@@ -21,7 +21,15 @@ static IN_GUEST: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 /// Whether a CPU has asked others and not waited for them yet.
 static ASKED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 
+#[inline]
 fn serve(cpu: usize) {
+    if WANTED[cpu].load(Ordering::SeqCst) {
+        serve_wanted(cpu);
+    }
+}
+
+#[cold]
+fn serve_wanted(cpu: usize) {
     if WANTED[cpu].swap(false, Ordering::SeqCst) {
         control::flush_tlb();
     }
@@ -29,8 +37,8 @@ fn serve(cpu: usize) {
 
 /// This CPU entered the hypervisor from a guest.
 #[inline]
-pub(crate) fn entered() {
-    let cpu = this_cpu().0 as usize;
+pub(crate) fn entered(cpu: CpuId) {
+    let cpu = cpu.0 as usize;
     IN_GUEST[cpu].store(false, Ordering::SeqCst);
     serve(cpu);
 }
@@ -38,8 +46,8 @@ pub(crate) fn entered() {
 /// This CPU is about to run a guest. The order is that of `wait`: each side writes its word before it reads
 /// the other's.
 #[inline]
-pub(crate) fn leaving() {
-    let cpu = this_cpu().0 as usize;
+pub(crate) fn leaving(cpu: CpuId) {
+    let cpu = cpu.0 as usize;
     loop {
         IN_GUEST[cpu].store(true, Ordering::SeqCst);
         if !WANTED[cpu].load(Ordering::SeqCst) {
