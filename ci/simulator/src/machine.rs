@@ -127,8 +127,10 @@ impl Platform for Machine {
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);
     }
-    fn swap_gs(&self) {
-        self.change(|cpu| cpu.bases.swap(1, 2));
+    fn swap_gs(&self, context: &Context, mode: u8) {
+        // One step: the machine tells from the processor's registers whether both happened.
+        context.gs_mode.set(mode);
+        self.here(|cpu| cpu.bases.swap(1, 2));
     }
     fn base(&self, which: Base) -> u64 {
         self.here(|cpu| cpu.bases[index(which)])

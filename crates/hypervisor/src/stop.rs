@@ -9,7 +9,7 @@
 
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::{run, stubs};
+use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
 use crate::{devices, recovery};
 use core::hint::spin_loop;
@@ -221,13 +221,17 @@ pub(crate) fn check(cpu: CpuId) {
     }
 }
 
-/// Notes whose registers this CPU holds, and completes its log if it was stopped between a shared word and
-/// the log's head: the registers that tell are gone afterwards.
+/// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
+/// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
+/// afterwards.
 fn note(frame: Option<&HostFrame>) {
     let Some(system) = run::installed() else { return };
     // A life that failed before it took over leaves what the one before it noted.
     if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
         record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
+    }
+    if let Some(frame) = frame {
+        gs::complete(frame);
     }
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));

@@ -50,8 +50,9 @@ pub trait Platform: GuestMemory + 'static {
     fn now(&self) -> u64;
     /// Loads a page-table root.
     fn load_root(&self, root: Mfn);
-    /// Exchanges the active GS base and the other one.
-    fn swap_gs(&self);
+    /// Exchanges the active GS base and the other one and notes in the context that it is `mode`'s now, as one
+    /// step for recovery.
+    fn swap_gs(&self, context: &Context, mode: u8);
     /// Reads a segment base.
     fn base(&self, which: Base) -> u64;
     /// Sets a segment base.

@@ -104,7 +104,7 @@ impl Platform for Machine {
         0
     }
     fn load_root(&self, _: Mfn) {}
-    fn swap_gs(&self) {}
+    fn swap_gs(&self, _: &Context, _: u8) {}
     fn base(&self, _: Base) -> u64 {
         0
     }

@@ -1,7 +1,7 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, shootdown, stubs};
+use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas};
@@ -107,9 +107,8 @@ impl Platform for Hardware {
         unsafe { control::set_root(root.maddr()) };
     }
     #[inline(always)]
-    fn swap_gs(&self) {
-        // SAFETY: the hypervisor does not use GS.
-        unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
+    fn swap_gs(&self, context: &Context, mode: u8) {
+        gs::swap(&context.gs_mode, mode);
     }
     fn base(&self, which: Base) -> u64 {
         // SAFETY: part of x86-64.
@@ -240,7 +239,7 @@ impl Platform for Hardware {
             || timer.is_some_and(|block| (block.port..block.port.saturating_add(4)).contains(&number))
     }
     fn load_user_gs(&self, selector: u16) {
-        access::load_user_gs(selector);
+        gs::load_other(selector);
     }
     fn save(&self, vcpu: VcpuSlot, context: &Context) {
         fpu_areas::save(vcpu);
