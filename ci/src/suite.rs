@@ -95,14 +95,15 @@ const TESTS: [Test; 10] = [
         expect: &[
             "(XEN) command line: unknown option 'colour=red' ignored",
             "(XEN) command line: 'com1=fast' ignored: expected ",
-            "(XEN) command line: watchdog is not supported yet",
+            "(XEN) command line: dom0_vcpus_pin is noted",
             "mem=786432 KiB: RAM above is ignored",
             "1 of 2 CPUs are used",
             "(XEN) 767 MiB of RAM, 1 CPUs",
+            "(XEN) Watchdog: CPUs may stay in the hypervisor for 5 s",
             "Boot complete",
             "Linux version",
         ],
-        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog colour=red com1=fast conring_size=64k \
+        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog dom0_vcpus_pin colour=red com1=fast conring_size=64k \
               boot-selftest",
         second_port: true,
         ..USUAL

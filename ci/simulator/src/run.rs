@@ -18,6 +18,7 @@ fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
     let stopped = |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped {
         cpu: CpuId(cpu),
         loaded: *loaded,
+        lost: false,
         unfinished_head: None,
     };
     (0..).zip(loaded).map(stopped).collect()

@@ -13,7 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::run;
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, inject, panic, power, stop};
+use crate::{devices, heap, inject, panic, power, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Panic = 1,
     /// An exception in hypervisor mode.
     Exception = 2,
+    /// A CPU did not leave the hypervisor: this one, if its registers are known, else another.
+    Hang = 3,
 }
 
 record! {
@@ -84,7 +86,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
     let epitaph = epitaph();
-    let failures = stop::lead(frame);
+    // The hang of another CPU is not what this one's entry did.
+    let is_own = cause != Cause::Hang || frame.is_some();
+    let failures = stop::lead(frame, is_own);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
@@ -163,6 +167,7 @@ fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
 fn give_up(why: &str) -> ! {
     console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
     show(true);
+    watchdog::end();
     if panic::no_reboot() { control::halt() } else { power::restart() }
 }
 
@@ -186,6 +191,8 @@ fn microreboot() -> ! {
 
 /// The start after a failure, on an empty stack, with variables as at first boot.
 extern "C" fn second_life() -> ! {
+    // The failure may have come in an NMI's handler.
+    stack::unblock_nmi();
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
     let record = sealed();
@@ -221,6 +228,7 @@ extern "C" fn second_life() -> ! {
     }
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
+    watchdog::start();
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
     inject::point();
     report(repaired, instructions);
@@ -246,12 +254,21 @@ pub(crate) fn take_over() {
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
-    if let Some(vcpu) = stop::held() {
+    let taken = stop::was_taken();
+    let vcpu = stop::held();
+    if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));
-        system.recover_interrupts(apic.in_service().iter());
-        system.resume(vcpu);
+    }
+    if taken.is_some() {
+        // INIT forgot what was in service.
+        system.recover_interrupts(system.device_vectors());
     } else {
         system.recover_interrupts(apic.in_service().iter());
+    }
+    match (vcpu, taken) {
+        (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
+        (Some(vcpu), _) => system.resume(vcpu),
+        (None, _) => {}
     }
     run::run_guests()
 }
@@ -286,6 +303,8 @@ fn show(unlocked: bool) {
     let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
     match epitaph.cause.get() {
         1 => print(format_args!("panic: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 if end > 0 => print(format_args!("hang: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 => print(format_args!("hang at {:016x}, rsp {:016x}", epitaph.rip.get(), epitaph.rsp.get())),
         _ => print(format_args!(
             "exception {} at {:016x}, rsp {:016x}, rflags {:x}",
             epitaph.vector.get(),

@@ -10,11 +10,12 @@
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
 use crate::guest::{gs, run, stubs};
+use crate::{inject, smp, watchdog};
 use crate::sealed::sealed;
 use crate::{devices, recovery};
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU32, Ordering};
-use ids::{CpuId, VcpuSlot};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use ids::{CpuId, Maddr, VcpuSlot};
 use machine::apic::Ipi;
 use machine::{clock, control, percpu, stack};
 use system::Stopped;
@@ -45,8 +46,23 @@ pub(crate) struct StopRecord {
     turn: AtomicU32,
     /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
     points: AtomicU32,
+    /// It was taken over by INIT: a [`Taken`].
+    taken: AtomicU32,
+    /// Where the frame of the NMI lies whose handler runs; 0: none does.
+    nmi: AtomicU64,
+    /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
+    bases: [AtomicU64; 4],
     /// It finishes its outbox: a failure is its entry's.
     finishing: AtomicU32,
+}
+
+/// What became of a CPU that was taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was in an NMI's handler, which knows what it did before: nothing is lost.
+    Known = 1,
+    /// What it did is not known, and its registers are lost.
+    Lost = 2,
 }
 
 /// What `turn` says when a CPU failed in its turn.
@@ -73,14 +89,19 @@ pub(crate) fn now_online() {
     record(this_cpu()).online.store(1, Ordering::Release);
 }
 
+/// Whether a CPU runs guests.
+pub(crate) fn is_online(cpu: CpuId) -> bool {
+    record(cpu).online.load(Ordering::Acquire) != 0
+}
+
 /// Whether guests run: a failure is then survived.
 pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is. Returns how often the entry in progress here has
+/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does. Returns how often the entry in progress here has
 /// failed; `None` if the failure is no entry's, but of the recovery itself, or with nothing in progress.
-pub(crate) fn lead(frame: Option<&HostFrame>) -> Option<u8> {
+pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
     let (leads, first) = match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
@@ -91,7 +112,7 @@ pub(crate) fn lead(frame: Option<&HostFrame>) -> Option<u8> {
     };
     note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
-    let entrys = first || finishing;
+    let entrys = first && is_own || finishing;
     let failures = run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
     if !leads {
         if finishing {
@@ -102,19 +123,40 @@ pub(crate) fn lead(frame: Option<&HostFrame>) -> Option<u8> {
     failures
 }
 
-/// Stops every other CPU. False: one does not answer.
+/// Stops every other CPU: by NMIs; one that ignores them is taken over. False: one does not answer that either.
 pub(crate) fn stop_others() -> bool {
+    if ask_others() {
+        return true;
+    }
+    for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
+        let own = record(cpu);
+        let arrived =
+            || own.waits.load(Ordering::Acquire) != 0 || own.taken.load(Ordering::Acquire) != 0;
+        // An NMI in real mode would be the firmware's.
+        watchdog::pause();
+        // SAFETY: what it had in hand is repaired from its log and context.
+        let came = unsafe { smp::take_over(cpu, arrived) };
+        watchdog::go_on();
+        if !came {
+            return false;
+        }
+    }
+    ask_others()
+}
+
+/// Whether another CPU has to be stopped.
+fn is_running(cpu: CpuId) -> bool {
+    cpu != this_cpu() && is_online(cpu) && record(cpu).waits.load(Ordering::Acquire) == 0
+}
+
+/// Sends NMIs to every other CPU until it waits. False: one does not.
+fn ask_others() -> bool {
     let facts = sealed().facts;
     let apic = devices::local_apic(facts);
     let khz = facts.timing.tsc_khz;
-    let is_running = |cpu: &CpuId| {
-        *cpu != this_cpu()
-            && record(*cpu).online.load(Ordering::Acquire) != 0
-            && record(*cpu).waits.load(Ordering::Acquire) == 0
-    };
     for _ in 0..PATIENCE * PER_MS {
         let mut left = 0;
-        for cpu in (0..sealed().cpus).map(CpuId).filter(is_running) {
+        for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
             left += 1;
             if let Some(target) = facts.cpus().get(cpu.0 as usize) {
                 // SAFETY: every CPU's NMI gate leads to `on_nmi`.
@@ -138,7 +180,8 @@ pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
 /// What one CPU says.
 fn stopped_at(cpu: CpuId) -> Stopped {
     let loaded = record(cpu).loaded.load(Ordering::Relaxed);
-    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), unfinished_head: None }
+    let lost = record(cpu).taken.load(Ordering::Relaxed) == Taken::Lost as u32;
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost, unfinished_head: None }
 }
 
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
@@ -180,6 +223,15 @@ pub(crate) fn held() -> Option<VcpuSlot> {
     (loaded != 0).then(|| VcpuSlot(loaded - 1))
 }
 
+/// Whether this CPU was taken over since it was last asked.
+pub(crate) fn was_taken() -> Option<Taken> {
+    match record(this_cpu()).taken.swap(0, Ordering::Relaxed) {
+        0 => None,
+        1 => Some(Taken::Known),
+        _ => Some(Taken::Lost),
+    }
+}
+
 /// Lets the others go on: they start their second life.
 pub(crate) fn release_others() {
     for cpu in (0..sealed().cpus).map(CpuId) {
@@ -194,20 +246,99 @@ pub(crate) fn release_others() {
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader == 0 || leader == this_cpu().0 + 1 {
-        return;
+    keep(frame);
+    inject::nmi();
+    let own = this_cpu().0 + 1;
+    match shared().leader.load(Ordering::Acquire) {
+        0 => watchdog::on_nmi(frame),
+        leader if leader == own || record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
+        _ if stubs::holds_registers(frame.rip) => {}
+        _ => {
+            at(frame);
+            wait()
+        }
     }
-    if frame.cs & 3 != 0 {
-        let Some(context) = attached() else { return };
-        put_guest_frame(context, frame);
-        context.registers.vector.set(pv_cpu::vector::NONE);
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
+}
+
+/// Keeps what INIT would destroy, in case that this handler does not come to its end.
+fn keep(frame: &HostFrame) {
+    let own = record(this_cpu());
+    let now = BASES.map(|register| {
+        // SAFETY: part of x86-64.
+        unsafe { control::read_msr(register) }
+    });
+    for (word, value) in own.bases.iter().zip(now.into_iter().chain([control::root().0])) {
+        word.store(value, Ordering::Relaxed);
+    }
+    // Release: the rest is there when this is.
+    own.nmi.store(core::ptr::from_ref(frame) as u64, Ordering::Release);
+}
+
+/// FS base, GS base and the other GS base.
+const BASES: [u32; 3] = [0xc000_0100, 0xc000_0101, 0xc000_0102];
+
+/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
+pub(crate) fn at(frame: &HostFrame) {
+    match attached() {
+        Some(context) if frame.cs & 3 != 0 => {
+            put_guest_frame(context, frame);
+            context.registers.vector.set(pv_cpu::vector::NONE);
+            note(None);
+        }
+        _ => note(Some(frame)),
+    }
+}
+
+/// What an NMI's handler kept of a CPU: where it was, three segment bases, the root of its page tables.
+#[repr(C)]
+pub(crate) struct Kept {
+    /// For [`stubs::revenant_retake`]: a context begins with a stack, which is not used there.
+    _stack: u64,
+    frame: HostFrame,
+    bases: [u64; 3],
+    root: Maddr,
+}
+
+/// What is known of a CPU that was just taken over, copied from its NMI stack.
+pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
+    let own = record(cpu);
+    let at = own.nmi.swap(0, Ordering::Acquire);
+    if at == 0 {
+        return None;
+    }
+    let frame: *const HostFrame = core::ptr::with_exposed_provenance(at as usize);
+    let [fs, gs, other, root] = own.bases.each_ref().map(|word| word.load(Ordering::Relaxed));
+    // SAFETY: the handler's frame, on the stack that nobody uses since the CPU was taken away from it.
+    let frame = unsafe { frame.read() };
+    Some(Kept { _stack: 0, frame, bases: [fs, gs, other], root: Maddr(root) })
+}
+
+/// A CPU that was taken over, with its own tables loaded: stops where it was, or goes on to where it can.
+pub(crate) fn taken(kept: Option<Kept>) -> ! {
+    let own = record(this_cpu());
+    let Some(kept) = kept else {
         note(None);
-    } else if stubs::holds_registers(frame.rip) {
-        return;
-    } else {
-        note(Some(frame));
+        own.taken.store(Taken::Lost as u32, Ordering::Release);
+        wait()
+    };
+    for (register, value) in BASES.into_iter().zip(kept.bases) {
+        // SAFETY: part of x86-64; the values were there.
+        unsafe { control::write_msr(register, value) };
     }
+    if stubs::holds_registers(kept.frame.rip) {
+        if let (Some(system), Some(context)) = (run::installed(), attached()) {
+            system.load_context(context);
+        }
+        // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
+        unsafe { control::set_root(kept.root) };
+        // SAFETY: back to where the NMI hit it, with the registers it had; the main stack is as it was.
+        unsafe { stubs::revenant_retake(core::ptr::from_ref(&kept).cast(), own.taken.as_ptr()) }
+    }
+    // SAFETY: as above.
+    unsafe { control::set_root(kept.root) };
+    at(&kept.frame);
+    own.taken.store(Taken::Known as u32, Ordering::Release);
     wait()
 }
 
@@ -233,6 +364,7 @@ fn note(frame: Option<&HostFrame>) {
     if let Some(frame) = frame {
         gs::complete(frame);
     }
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
     if let Some(head) = unfinished {
@@ -263,4 +395,6 @@ fn wait() -> ! {
 
 /// Nothing is known of the NMI whose handler runs.
 #[cfg(feature = "inject")]
-pub(crate) fn forget_nmi() {}
+pub(crate) fn forget_nmi() {
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
+}

@@ -42,6 +42,11 @@ impl<P: Platform> System<P> {
         Some(failures)
     }
 
+    /// Ends the domain of a vCPU whose registers are lost with the CPU that had them.
+    pub fn end_lost(&'static self, vcpu: VcpuSlot) {
+        self.crash_domain(vcpu, Crash::RegistersLost);
+    }
+
     /// Ends the domain of an entry that fails whenever it is dispatched. What the failure spoilt may be what
     /// showing the vCPU needs: it is shown at the first try only.
     pub(crate) fn end_failing(&'static self, vcpu: VcpuSlot) {

@@ -14,6 +14,8 @@ pub struct Stopped {
     pub cpu: CpuId,
     /// Whose registers it holds.
     pub loaded: Option<VcpuSlot>,
+    /// It was taken over with its registers lost: where it was in its log's next step is not known.
+    pub lost: bool,
     /// The log head to store because the CPU was stopped between a shared word and its log.
     pub unfinished_head: Option<u64>,
 }
@@ -87,7 +89,8 @@ impl<P: Platform> System<P> {
     pub fn finish(&'static self, stopped: &Stopped) -> Repaired {
         let head = self.log(stopped).head();
         let mut journal = self.journal_of(stopped.cpu, stopped.loaded.unwrap_or(VcpuSlot(0)), true);
-        if journal.apply.context.failures.get() >= MOST_FAILURES {
+        if stopped.lost || journal.apply.context.failures.get() >= MOST_FAILURES {
+            // Of one that is lost the next effect may or may not be applied: rather never than twice.
             self.log(stopped).abandon(&mut journal.apply);
             return Repaired::Finished(0);
         }

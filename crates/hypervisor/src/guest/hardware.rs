@@ -4,7 +4,7 @@
 use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas};
+use crate::{devices, fpu_areas, watchdog};
 use core::arch::asm;
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::paging::{PageTables, TableMemory};
@@ -199,6 +199,7 @@ impl Platform for Hardware {
     }
     fn arm_timer(&self, deadline: u64) {
         let apic = devices::local_apic(sealed().facts);
+        let deadline = if watchdog::is_on() { deadline.min(self.now() + watchdog::LOOK_EVERY) } else { deadline };
         if deadline == u64::MAX {
             apic.stop_timer();
             return;
@@ -207,11 +208,14 @@ impl Platform for Hardware {
         apic.start_timer(clock::ticks_for(left, sealed().facts.timing.apic_timer_khz).max(1));
     }
     fn idle(&self) {
+        watchdog::waits();
         // SAFETY: nothing is in progress; handlers run on this stack and come back.
         unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+        watchdog::waits_no_more();
     }
     fn end_of_interrupt(&self) {
         devices::local_apic(sealed().facts).end_of_interrupt();
+        watchdog::on_interrupt();
     }
     fn port_in(&self, number: u16, width: u32) -> u32 {
         match width {

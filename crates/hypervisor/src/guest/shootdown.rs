@@ -7,7 +7,7 @@
 use crate::guest::hardware::this_cpu;
 use crate::guest::run;
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{control, percpu};
 use system::Platform;
@@ -16,8 +16,8 @@ const CPUS: usize = percpu::MAX_CPUS as usize;
 
 /// Whether a CPU must flush before it runs a guest again.
 static WANTED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
-/// Whether a CPU runs a guest, or is about to.
-static IN_GUEST: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
+/// Crossings of the border between hypervisor and guests; odd: the CPU runs a guest, or is about to.
+static CROSSINGS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 /// Whether a CPU has asked others and not waited for them yet.
 static ASKED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 
@@ -39,8 +39,21 @@ fn serve_wanted(cpu: usize) {
 #[inline]
 pub(crate) fn entered(cpu: CpuId) {
     let cpu = cpu.0 as usize;
-    IN_GUEST[cpu].store(false, Ordering::SeqCst);
+    cross(cpu, false);
     serve(cpu);
+}
+
+/// How often a CPU went to guests and came back; odd: it runs one, or is about to.
+pub(crate) fn crossings(cpu: CpuId) -> u64 {
+    CROSSINGS[cpu.0 as usize].load(Ordering::SeqCst)
+}
+
+/// Only the CPU itself writes its word.
+#[inline(always)]
+fn cross(cpu: usize, to_guest: bool) {
+    let crossings = CROSSINGS[cpu].load(Ordering::Relaxed);
+    let next = if to_guest { crossings | 1 } else { (crossings | 1).wrapping_add(1) };
+    CROSSINGS[cpu].store(next, Ordering::SeqCst);
 }
 
 /// This CPU is about to run a guest. The order is that of `wait`: each side writes its word before it reads
@@ -49,11 +62,11 @@ pub(crate) fn entered(cpu: CpuId) {
 pub(crate) fn leaving(cpu: CpuId) {
     let cpu = cpu.0 as usize;
     loop {
-        IN_GUEST[cpu].store(true, Ordering::SeqCst);
+        cross(cpu, true);
         if !WANTED[cpu].load(Ordering::SeqCst) {
             return;
         }
-        IN_GUEST[cpu].store(false, Ordering::SeqCst);
+        cross(cpu, false);
         serve(cpu);
     }
 }
@@ -76,7 +89,7 @@ pub(crate) fn wait(cpus: u32) {
     }
     for cpu in (0..cpus).filter(|cpu| *cpu != own) {
         let stale =
-            || IN_GUEST[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst);
+            || crossings(CpuId(cpu)) & 1 != 0 && WANTED[cpu as usize].load(Ordering::SeqCst);
         if stale() {
             run::system().platform.kick(CpuId(cpu));
         }
