@@ -127,9 +127,9 @@ impl Platform for Machine {
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);
     }
-    fn swap_gs(&self, context: &Context, mode: u8) {
-        // One step: the machine tells from the processor's registers whether both happened.
-        context.gs_mode.set(mode);
+    fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
+        // One step: the word has it, the CPU follows without another.
+        active.set(mode);
         self.here(|cpu| cpu.bases.swap(1, 2));
     }
     fn base(&self, which: Base) -> u64 {

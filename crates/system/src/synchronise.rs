@@ -24,7 +24,7 @@ impl<P: Platform> System<P> {
     pub(crate) fn follow_mode(&self, context: &Context) {
         let mode = context.mode() as u8;
         if context.gs_mode.get() != mode {
-            self.platform.swap_gs(context, mode);
+            self.platform.swap_gs(&context.gs_mode, mode);
         }
     }
 

@@ -11,6 +11,7 @@ use machine::paging::{PageTables, TableMemory};
 use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
 use system::{Base, Flush, Platform, Power, TimeScale, own_vector};
+use vault::GuestOwned;
 
 /// The machine. Derived: what it holds is set by every start.
 #[derive(Debug)]
@@ -107,8 +108,8 @@ impl Platform for Hardware {
         unsafe { control::set_root(root.maddr()) };
     }
     #[inline(always)]
-    fn swap_gs(&self, context: &Context, mode: u8) {
-        gs::swap(&context.gs_mode, mode);
+    fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8) {
+        gs::swap(active, mode);
     }
     fn base(&self, which: Base) -> u64 {
         // SAFETY: part of x86-64.
