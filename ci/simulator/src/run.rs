@@ -42,6 +42,10 @@ impl World {
     /// Puts an entry's registers into the context and guest memory, as guest, processor and stub do.
     pub fn present(&self, entry: &Entry) {
         self.machine.current.set(entry.cpu as usize);
+        if let Some(vcpu) = self.vcpu_on(entry.cpu) {
+            // Between two entries the word means nothing; whether the next one resets it depends on its way.
+            self.system.state.contexts.context(vcpu).copy_fault.set(0);
+        }
         entry.prepare(self);
     }
 
