@@ -155,6 +155,7 @@ impl Options {
             "qemu" => self.machine.more.extend(value()?.split_whitespace().map(str::to_string)),
             "expect" => self.steps.push(Step::See(unescape(&value()?))),
             "send" => self.steps.push(Step::Send(unescape(&value()?))),
+            "nmis" => self.steps.push(Step::Nmis(number("nmis", &value()?)?)),
             "refuse" => self.refuse.push(unescape(&value()?)),
             "timeout" => self.timeout = Duration::from_secs(number("timeout", &value()?)?.into()),
             "name" => self.name = value()?,

@@ -10,9 +10,9 @@
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
 use crate::guest::{gs, run, stubs};
-use crate::{inject, smp, watchdog};
 use crate::sealed::sealed;
 use crate::{devices, recovery};
+use crate::{inject, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ids::{CpuId, Maddr, VcpuSlot};
@@ -104,16 +104,18 @@ pub(crate) fn is_guarded() -> bool {
 pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
-    let (leads, first) = match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => (true, true),
-        // A failure of the recovery itself: the others still wait.
-        Err(leader) if leader == number => (true, false),
-        Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
-    };
+    let (leads, first) =
+        match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => (true, true),
+            // A failure of the recovery itself: the others still wait.
+            Err(leader) if leader == number => (true, false),
+            Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
+        };
     note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
     let entrys = first && is_own || finishing;
-    let failures = run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
+    let failures =
+        run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
     if !leads {
         if finishing {
             shared().turn.store(FAILED, Ordering::Release);
@@ -130,8 +132,7 @@ pub(crate) fn stop_others() -> bool {
     }
     for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
         let own = record(cpu);
-        let arrived =
-            || own.waits.load(Ordering::Acquire) != 0 || own.taken.load(Ordering::Acquire) != 0;
+        let arrived = || own.waits.load(Ordering::Acquire) != 0 || own.taken.load(Ordering::Acquire) != 0;
         // An NMI in real mode would be the firmware's.
         watchdog::pause();
         // SAFETY: what it had in hand is repaired from its log and context.

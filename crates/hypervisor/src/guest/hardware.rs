@@ -200,7 +200,8 @@ impl Platform for Hardware {
     }
     fn arm_timer(&self, deadline: u64) {
         let apic = devices::local_apic(sealed().facts);
-        let deadline = if watchdog::is_on() { deadline.min(self.now() + watchdog::LOOK_EVERY) } else { deadline };
+        let deadline =
+            if watchdog::is_on() { deadline.min(self.now() + watchdog::LOOK_EVERY) } else { deadline };
         if deadline == u64::MAX {
             apic.stop_timer();
             return;

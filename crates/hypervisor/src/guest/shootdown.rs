@@ -88,8 +88,7 @@ pub(crate) fn wait(cpus: u32) {
         return;
     }
     for cpu in (0..cpus).filter(|cpu| *cpu != own) {
-        let stale =
-            || crossings(CpuId(cpu)) & 1 != 0 && WANTED[cpu as usize].load(Ordering::SeqCst);
+        let stale = || crossings(CpuId(cpu)) & 1 != 0 && WANTED[cpu as usize].load(Ordering::SeqCst);
         if stale() {
             run::system().platform.kick(CpuId(cpu));
         }
