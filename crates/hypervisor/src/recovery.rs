@@ -282,10 +282,11 @@ fn report(repaired: Repaired, ticks: u64) {
     };
     let khz = sealed().facts.timing.tsc_khz.max(1);
     log!(
-        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us",
+        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us, {} NMIs so far",
         generation(),
         this_cpu().0,
-        ticks * 1000 / khz
+        ticks * 1000 / khz,
+        stop::nmis()
     );
     show(false);
 }

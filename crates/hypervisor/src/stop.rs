@@ -52,6 +52,8 @@ pub(crate) struct StopRecord {
     nmi: AtomicU64,
     /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
     bases: [AtomicU64; 4],
+    /// NMIs it took since boot.
+    nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
     finishing: AtomicU32,
 }
@@ -76,6 +78,11 @@ fn record(cpu: CpuId) -> &'static StopRecord {
 
 fn shared() -> &'static StopRecord {
     record(CpuId(0))
+}
+
+/// NMIs that all CPUs took since boot.
+pub(crate) fn nmis() -> u32 {
+    (0..sealed().cpus).map(|cpu| record(CpuId(cpu)).nmis.load(Ordering::Relaxed)).fold(0, u32::wrapping_add)
 }
 
 /// Points after which the next recovery fails.
@@ -265,6 +272,7 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
 /// Keeps what INIT would destroy, in case that this handler does not come to its end.
 fn keep(frame: &HostFrame) {
     let own = record(this_cpu());
+    own.nmis.fetch_add(1, Ordering::Relaxed);
     let now = BASES.map(|register| {
         // SAFETY: part of x86-64.
         unsafe { control::read_msr(register) }
