@@ -23,10 +23,10 @@ use vault::step;
 
 /// Where a CPU's record lies in its block.
 const RECORD: u64 = percpu::DATA + 0x2000;
-/// How long a stop may take before the machine is given up, in ms.
+/// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
-/// How often the NMI is sent again, per ms.
-const PER_MS: u64 = 10;
+/// The NMI is sent again after so long, ns.
+const PAUSE_NS: u64 = 100_000;
 
 /// What a CPU says of itself when it stops.
 #[repr(C)]
@@ -162,7 +162,8 @@ fn ask_others() -> bool {
     let facts = sealed().facts;
     let apic = devices::local_apic(facts);
     let khz = facts.timing.tsc_khz;
-    for _ in 0..PATIENCE * PER_MS {
+    let began = clock::tsc();
+    loop {
         let mut left = 0;
         for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
             left += 1;
@@ -174,9 +175,11 @@ fn ask_others() -> bool {
         if left == 0 {
             return true;
         }
-        clock::delay(1_000_000 / PER_MS, khz);
+        if clock::tsc().saturating_sub(began) > PATIENCE * khz {
+            return false;
+        }
+        clock::delay(PAUSE_NS, khz);
     }
-    false
 }
 
 /// What every CPU that runs guests says of itself, for recovery.
