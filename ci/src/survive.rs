@@ -121,7 +121,7 @@ impl Recoveries {
         let mut places: BTreeMap<&str, u32> = BTreeMap::new();
         for trace in &self.traces {
             let of_panicking =
-                |name: &&str| ["panic", "inject", "::fail"].iter().any(|word| name.contains(word));
+                |name: &&str| ["panic", "inject", "::fail", "unwind"].iter().any(|word| name.contains(word));
             let name = trace.iter().filter_map(|address| names.get(address)).find(|name| !of_panicking(name));
             *places.entry(name.copied().unwrap_or("an unknown place")).or_default() += 1;
         }
