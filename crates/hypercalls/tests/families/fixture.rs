@@ -277,7 +277,7 @@ impl World {
         // A restart: the same memory, new locks.
         self.state = carve(self.ground, self.facts);
         let log = &self.state.logs[0];
-        log.roll_back();
+        log.roll_back(&mut self.journal().apply);
         log.drain(&mut self.journal().apply);
         let registers = &self.state.contexts.context(self.vcpu()).registers;
         match (log.head().phase(), registers.get(Reg::Rip)) {
