@@ -10,7 +10,7 @@ use machine::{DOMAINS, Effects, Machine, carve};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::rc::Rc;
-use vault::{Log, Phase};
+use vault::Phase;
 
 const D: DomainSlot = DomainSlot(1);
 
