@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_inputs;
+mod bench;
 mod check;
 mod command;
 mod cpio;
@@ -46,6 +47,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
+  bench [WORD...]       instructions of operations on bare Linux, Debian's Xen and the image; words name columns
+                        (bare, xen, revenant) and processor models to measure, the others are as measured before
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
@@ -76,6 +79,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "test" => suite::run(&workspace, &toolchain, &options.words),
         "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
+        "bench" => bench::run(&workspace, &toolchain, &options.words),
         "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
         _ => bail!("{USAGE}"),
     }

@@ -197,6 +197,7 @@ impl Options {
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),
             "FILTER" => self.words.push(value.into()),
+            "ONLY" => self.words.extend(value.split_whitespace().map(str::to_string)),
             _ => bail!("cannot understand {key}={value}"),
         }
         Ok(())

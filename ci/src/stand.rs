@@ -23,7 +23,7 @@ const KERNEL_LAST_WORDS: [&str; 1] = ["Kernel panic - not syncing"];
 const HYPERVISOR_LAST_WORDS: [&str; 3] = ["Panic on CPU", "(XEN) panicked at", "(XEN) Cannot boot"];
 
 /// Debian's Xen 4.17 for `multiboot2`.
-fn peer(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn peer(workspace: &Workspace) -> Result<PathBuf> {
     Ok(unpacked(workspace, Suite::Bookworm, "xen-hypervisor-4.17-amd64")?.join("boot/xen-4.17-amd64.gz"))
 }
 

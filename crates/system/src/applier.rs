@@ -4,7 +4,7 @@ use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
-use pv_mmu::{AdBits, apply_pte};
+use pv_mmu::{AdBits, apply_pte, restore_pte};
 use vault::{Apply, Effect, Once, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
@@ -62,6 +62,10 @@ impl<P: Platform> Apply for Applier<P> {
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
+    }
+
+    fn restore_entry(&mut self, maddr: u64, old: u64) {
+        restore_pte(self.system.platform, Maddr(maddr), old);
     }
 
     #[inline(always)]

@@ -140,7 +140,7 @@ impl<P: Platform> System<P> {
         let result = mmu.update_leaf(
             j,
             at,
-            AdBits::Replace,
+            if operation.is_store() { AdBits::Replace } else { AdBits::Exact },
             subject,
             &mut |old| operation.evaluate(old, &registers).write.map(|w| w.new),
             &mut |tx, old| {

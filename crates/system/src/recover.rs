@@ -67,7 +67,8 @@ impl<P: Platform> System<P> {
             match head.phase() {
                 Phase::Idle => each(cpu.cpu, Repaired::Nothing),
                 Phase::Undo => {
-                    self.log(&cpu).roll_back();
+                    let mut journal = self.journal_of(cpu.cpu, cpu.loaded.unwrap_or(VcpuSlot(0)), true);
+                    self.log(&cpu).roll_back(&mut journal.apply);
                     each(cpu.cpu, Repaired::Undone(head.undo()));
                 }
                 Phase::Outbox => {}

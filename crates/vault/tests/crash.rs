@@ -88,7 +88,7 @@ fn run(first: u64, second: u64, fail: bool) -> bool {
     let crashed = catch_unwind(AssertUnwindSafe(|| change(log, s, lock, fail))).is_err();
     crash_after(second);
     let recover = || {
-        log.roll_back();
+        log.roll_back(&mut Effects(s));
         log.drain(&mut Effects(s));
     };
     let again = catch_unwind(AssertUnwindSafe(recover)).is_err();

@@ -184,7 +184,7 @@ impl World {
         let committed = match j.log().head().phase() {
             Phase::Idle => true,
             Phase::Undo => {
-                j.log().roll_back();
+                j.log().roll_back(&mut j.apply);
                 false
             }
             Phase::Outbox => {
