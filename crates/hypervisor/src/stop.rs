@@ -102,9 +102,17 @@ pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does. Returns how often the entry in progress here has
-/// failed; `None` if the failure is no entry's, but of the recovery itself, or with nothing in progress.
-pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
+/// What a failure hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// How often the entry in progress here has failed; `None`: it was no entry's failure.
+    pub(crate) failures: Option<u8>,
+    /// The recovery from another failure.
+    pub(crate) recovery: bool,
+}
+
+/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does.
+pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
     let (leads, first) =
@@ -123,7 +131,7 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
         }
         wait()
     }
-    failures
+    Hit { failures, recovery: !first }
 }
 
 /// Charges a failure to the entry in progress here.
@@ -257,7 +265,8 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     let own = this_cpu().0 + 1;
     match shared().leader.load(Ordering::Acquire) {
         0 => watchdog::on_nmi(frame),
-        leader if leader == own || record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
+        leader if leader == own => recovery::on_nmi(frame),
+        _ if record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
         _ if stubs::holds_registers(frame.rip) => {}
         _ => {
             at(frame);
