@@ -133,6 +133,10 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
 
 /// An NMI on the leader: it fails if the recovery does not come to its end.
 pub(crate) fn on_nmi(frame: &HostFrame) {
+    if !sealed::is_mapped() {
+        // The first moments of the new life.
+        return;
+    }
     let patience = watchdog::timeout() + RECOVERY_MS * sealed().facts.timing.tsc_khz;
     let begun = epitaph().at.get();
     if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {

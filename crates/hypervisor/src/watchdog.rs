@@ -125,6 +125,7 @@ pub(crate) fn check() {
 /// No NMIs of the timer until [`go_on`].
 pub(crate) fn pause() {
     if is_on() {
+        mask(true);
         pit::stop();
     }
 }
@@ -132,7 +133,15 @@ pub(crate) fn pause() {
 /// NMIs again.
 pub(crate) fn go_on() {
     if is_on() {
+        mask(false);
         pit::start_periodic(0);
+    }
+}
+
+/// The timer may raise its line once more after it was stopped: the pin decides.
+fn mask(masked: bool) {
+    if let Some((io_apic, pin, _)) = pin() {
+        io_apic.set_masked(pin, masked);
     }
 }
 
