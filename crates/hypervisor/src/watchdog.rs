@@ -1,10 +1,10 @@
 //! The watchdog: a CPU that does not leave the hypervisor is noticed and led into a microreboot.
 //!
 //! The interval timer's channel 0, which no guest owns, raises an NMI on CPU 0 eighteen times a second. Its
-//! handler watches CPU 0 itself and all others; one that is in the hypervisor without having left it for the
-//! timeout gets an NMI, whose handler leads. If that does not help, CPU 0 leads and takes the other over. The
-//! others look, whenever they get an interrupt, whether CPU 0 still has its NMIs, and get one at least every
-//! second.
+//! handler watches CPU 0 itself and all others. Every CPU that is not idle gets an interrupt four times a
+//! second; one that has ended none for the timeout gets an NMI, whose handler leads if it hit the hypervisor. If
+//! that does not help, CPU 0 leads and takes the other over. With each interrupt the others look whether CPU 0
+//! still has its NMIs.
 //!
 //! A CPU that runs a guest or waits in the idle loop is not hung. State class: derived; every start begins to
 //! watch anew. The option's value is in the sealed record.
@@ -21,7 +21,7 @@ use machine::{clock, percpu, pit};
 use crate::console::log;
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::{shootdown, stubs};
+use crate::guest::stubs;
 use crate::recovery::{self, Cause};
 use crate::sealed::sealed;
 use crate::{devices, stop};
@@ -30,7 +30,7 @@ const CPUS: usize = percpu::MAX_CPUS as usize;
 /// How long a CPU may take to answer the NMI that tells it that it hangs, ms.
 const GRACE_MS: u64 = 1000;
 /// A CPU with the watchdog gets an interrupt at least this often, ns.
-pub(crate) const LOOK_EVERY: u64 = 1_000_000_000;
+pub(crate) const LOOK_EVERY: u64 = 250_000_000;
 /// How long the first NMI may take to come, ns.
 const FIRST_NS: u64 = 500_000_000;
 /// ISA interrupt of the interval timer.
@@ -46,6 +46,8 @@ static SEEN: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 static SINCE: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 /// The CPU is said to hang: its next NMI leads.
 static HUNG: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
+/// Interrupts that each CPU ended.
+static BEATS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 /// Waits of each CPU in the idle loop; odd: it waits.
 static WAITS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 
@@ -147,14 +149,15 @@ pub(crate) fn waits_no_more() {
     word.store(word.load(Ordering::Relaxed) & !1, Ordering::Relaxed);
 }
 
-/// What changes when a CPU makes progress, and whether it is in the hypervisor with something to do.
+/// What changes when a CPU makes progress, and whether it has something to do. Interrupts are off in the
+/// hypervisor: a CPU that ends one has left it since the last.
 fn state(cpu: CpuId) -> (u64, bool) {
-    let crossings = shootdown::crossings(cpu);
+    let beats = BEATS[cpu.0 as usize].load(Ordering::Relaxed);
     let waits = WAITS[cpu.0 as usize].load(Ordering::Relaxed);
-    (crossings.wrapping_add(waits), crossings & 1 == 0 && waits & 1 == 0 && stop::is_online(cpu))
+    (beats.wrapping_add(waits), waits & 1 == 0 && stop::is_online(cpu))
 }
 
-/// How long a CPU has been in the hypervisor, in TSC ticks, as far as CPU 0 saw.
+/// How long a CPU that is not idle has ended no interrupt, in TSC ticks, as far as CPU 0 saw.
 fn stays(cpu: CpuId, now: u64) -> u64 {
     let (word, busy) = state(cpu);
     let (seen, since) = (&SEEN[cpu.0 as usize], &SINCE[cpu.0 as usize]);
@@ -206,11 +209,16 @@ fn tell(cpu: CpuId) {
     }
 }
 
-/// An interrupt, on any CPU: looks whether CPU 0 still watches.
+/// An interrupt was ended, on any CPU: looks whether CPU 0 still watches.
 #[inline]
 pub(crate) fn on_interrupt() {
-    if is_on() && this_cpu() != CpuId(0) {
-        look_after_the_first();
+    if is_on() {
+        let cpu = this_cpu();
+        let beats = &BEATS[cpu.0 as usize];
+        beats.store(beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if cpu != CpuId(0) {
+            look_after_the_first();
+        }
     }
 }
 

@@ -211,12 +211,15 @@ impl Platform for Hardware {
     }
     fn idle(&self) {
         watchdog::waits();
+        shootdown::set_active(false);
         // SAFETY: nothing is in progress; handlers run on this stack and come back.
         unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+        shootdown::set_active(true);
         watchdog::waits_no_more();
     }
     fn end_of_interrupt(&self) {
         devices::local_apic(sealed().facts).end_of_interrupt();
+        shootdown::serve(this_cpu());
         watchdog::on_interrupt();
     }
     fn port_in(&self, number: u16, width: u32) -> u32 {

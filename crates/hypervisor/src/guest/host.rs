@@ -3,7 +3,7 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, stubs};
+use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
 use crate::{stop, watchdog};
 use machine::percpu;
@@ -55,6 +55,7 @@ pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
     if frame.vector >= FIRST_INTERRUPT {
         // Only the idle loop has interrupts on.
         watchdog::waits_no_more();
+        shootdown::set_active(true);
         system().interrupt(frame.vector as u8);
         return core::ptr::null();
     }
