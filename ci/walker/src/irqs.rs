@@ -14,8 +14,9 @@ pub(crate) fn check(machine: &Machine<'_>, report: &mut Report) -> Result<(), St
     let (table, owner) = (domains.column("table", 4)?, tables.column("owner", 4)?);
     let (named, of_vector) = (tables.column("irq", 4)?, vectors.column("irq", 4)?);
     for (number, irq) in of_vector.all(0).enumerate().filter(|(_, irq)| *irq != 0) {
-        if vector.at(irq as usize - 1, 0) != number as u64 {
-            report.wrong(format!("irqs: vector {number:#x} names irq {}, which has another", irq - 1));
+        let named = irq as usize - 1;
+        if vector.at(named, 0) != number as u64 || kind.at(named, 0) == 0 {
+            report.wrong(format!("irqs: vector {number:#x} names irq {named}, which is not its own"));
         }
     }
     for irq in 0..irqs.count {
