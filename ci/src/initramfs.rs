@@ -123,7 +123,7 @@ fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
                     .arg(&path),
             )?;
             tree.file(&format!("bin/{program}"), 0o755, &fs::read(&built)?);
-        } else {
+        } else if !name.ends_with(".h") {
             let executable = fs::metadata(&path)?.permissions().mode() & 0o111 != 0;
             tree.file(&name, if executable { 0o755 } else { 0o644 }, &fs::read(&path)?);
         }

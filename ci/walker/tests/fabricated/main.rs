@@ -30,12 +30,12 @@ fn a_sound_machine_passes() {
 fn a_writable_mapping_of_a_page_table_is_found() {
     for table in [ROOT, L3, L2, L1] {
         let mut world = World::new();
-        world.set_entry(L1, 1, table * FRAME | PRESENT | WRITABLE | USER);
+        world.set_entry(L1, 1, (table * FRAME) | PRESENT | WRITABLE | USER);
         finds(&world, &["writable", &format!("{table:#x}"), "in use as a page table"]);
     }
     // Read-only is the guest's right.
     let mut world = World::new();
-    world.set_entry(L1, 5, L2 * FRAME | PRESENT | USER);
+    world.set_entry(L1, 5, (L2 * FRAME) | PRESENT | USER);
     world.change_usage(L2, 1);
     assert_eq!(violations(&world), Vec::<String>::new());
 }
@@ -44,9 +44,9 @@ fn a_writable_mapping_of_a_page_table_is_found() {
 fn rights_are_those_of_all_levels() {
     let mut world = World::new();
     // Not writable above: the page table below cannot be written through it, but counts as if it could.
-    world.set_entry(L2, 0, L1 * FRAME | PRESENT | USER);
+    world.set_entry(L2, 0, (L1 * FRAME) | PRESENT | USER);
     assert_eq!(violations(&world), Vec::<String>::new());
-    world.set_entry(L1, 1, L1 * FRAME | PRESENT | WRITABLE | USER);
+    world.set_entry(L1, 1, (L1 * FRAME) | PRESENT | WRITABLE | USER);
     assert!(!violations(&world).iter().any(|line| line.contains("in use as a page table")));
     finds(&world, &["writable and something else"]);
 }
@@ -66,8 +66,8 @@ fn a_count_off_by_one_is_found() {
 fn tables_in_work_hold_what_their_cursor_says() {
     let mut world = World::new();
     let spare = world.own_table(1);
-    world.set_entry(spare, 0, DATA * FRAME | PRESENT | WRITABLE | USER);
-    world.set_entry(spare, 1, DATA * FRAME | PRESENT | WRITABLE | USER);
+    world.set_entry(spare, 0, (DATA * FRAME) | PRESENT | WRITABLE | USER);
+    world.set_entry(spare, 1, (DATA * FRAME) | PRESENT | WRITABLE | USER);
     world.set_in_work(spare, 1);
     finds(&world, &[&format!("frame {DATA:#x}"), "2 writable"]);
     world.change_usage(DATA, 1 << 24);
@@ -81,12 +81,12 @@ fn foreign_and_hypervisor_memory_is_found() {
         [(vault, "the hypervisor's vault"), (World::FREE, "Free"), (0xfec00, "device memory")]
     {
         let mut world = World::new();
-        world.set_entry(L1, 3, target * FRAME | PRESENT | USER);
+        world.set_entry(L1, 3, (target * FRAME) | PRESENT | USER);
         finds(&world, &["readable", what]);
     }
     let mut world = World::new();
     // Other device memory is Dom0's right, and counted nowhere.
-    world.set_entry(L1, 3, 0xfed00 * FRAME | PRESENT | WRITABLE | USER);
+    world.set_entry(L1, 3, (0xfed00 * FRAME) | PRESENT | WRITABLE | USER);
     assert_eq!(violations(&world), Vec::<String>::new());
 }
 

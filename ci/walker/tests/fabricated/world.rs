@@ -164,11 +164,11 @@ impl World {
     /// Maps frames at `va` with tables from `tables` on.
     fn map(&mut self, va: u64, first: u64, count: u64, tables: u64) {
         let index = |level: u64| (va >> (12 + 9 * (level - 1)) & 511) as usize;
-        self.set_entry(HYPERVISOR_ROOT, index(4), tables * FRAME | ALL);
-        self.set_entry(tables, index(3), (tables + 1) * FRAME | ALL);
-        self.set_entry(tables + 1, index(2), (tables + 2) * FRAME | ALL);
+        self.set_entry(HYPERVISOR_ROOT, index(4), (tables * FRAME) | ALL);
+        self.set_entry(tables, index(3), ((tables + 1) * FRAME) | ALL);
+        self.set_entry(tables + 1, index(2), ((tables + 2) * FRAME) | ALL);
         for page in 0..count {
-            self.set_entry(tables + 2, index(1) + page as usize, (first + page) * FRAME | ALL | 1 << 63);
+            self.set_entry(tables + 2, index(1) + page as usize, ((first + page) * FRAME) | ALL | 1 << 63);
         }
     }
 
@@ -208,11 +208,11 @@ impl World {
             self.set_entry(ROOT, slot, entry);
         }
         for (table, index, below) in [(ROOT, 0, L3), (L3, 0, L2), (L2, 0, L1)] {
-            self.set_entry(table, index, below * FRAME | ALL | USER);
+            self.set_entry(table, index, (below * FRAME) | ALL | USER);
         }
-        self.set_entry(L1, 0, DATA * FRAME | ALL | USER);
-        self.set_entry(L1, 1, (DATA + 1) * FRAME | ALL | USER);
-        self.set_entry(L1, 2, (DATA + 2) * FRAME | PRESENT | USER);
+        self.set_entry(L1, 0, (DATA * FRAME) | ALL | USER);
+        self.set_entry(L1, 1, ((DATA + 1) * FRAME) | ALL | USER);
+        self.set_entry(L1, 2, ((DATA + 2) * FRAME) | PRESENT | USER);
         self.set_entry(GDT, 1, 0x00af_fb00_0000_ffff);
         self.set("domains::Domain", 0, "life", 0, 1, 1);
         self.set("domains::Domain", 0, "privileged", 0, 1, 1);
