@@ -202,6 +202,7 @@ pub(crate) fn mmu_restart(e: MmuError) -> Errno {
 pub(crate) fn mmu_errno(e: MmuError) -> Errno {
     match e {
         MmuError::Invalid => Errno::EINVAL,
+        MmuError::Busy => Errno::EBUSY,
         MmuError::NotPermitted => Errno::EPERM,
         MmuError::Preempted => Errno::EAGAIN,
     }

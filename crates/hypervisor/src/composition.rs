@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::hardware::Hardware;
 use crate::guest::{access, run, stubs};
 use crate::sealed::{Sealed, sealed};
-use crate::{devices, fpu_areas};
+use crate::{chart, devices, fpu_areas};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -47,6 +47,9 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
+    if !state.machine.booted.get() {
+        chart::write(record, &arena);
+    }
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::new(record.facts.timing.tsc_khz);
     let platform: &'static Hardware =
@@ -65,7 +68,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs and the interrupt message window.
+/// What Dom0 may not map: local and I/O APICs, the interrupt message window, and the page that starts CPUs,
+/// which lies in the firmware's memory.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
@@ -73,6 +77,7 @@ fn io_ranges(record: &Sealed) -> IoRanges {
         let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
         assert!(added, "room for the machine's own devices");
     };
+    forbid(record.trampoline.page().0, record.trampoline.page().0);
     forbid(0xfee0_0000, 0xfeef_ffff);
     forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
     for io_apic in &facts.acpi.madt.io_apics {
