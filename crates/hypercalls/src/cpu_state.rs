@@ -75,13 +75,17 @@ pub(crate) fn fpu_taskswitch<M: GuestMemory + 'static, A: Apply>(call: &mut Call
 
 /// `iret`: the frame is on the guest's kernel stack.
 pub(crate) fn iret<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (context, info) = (call.context, call.info);
+    let (context, info, vcpu) = (call.context, call.info, call.vcpu);
     let mut frame = [0; IRET_FRAME_BYTES];
     let at = context.registers.get(Reg::Rsp);
     if context.mode() != Mode::Kernel || call.memory.copy_in(Gva(at), &mut frame).is_err() {
         return Ok(Outcome::Crash(Crash::BadIret));
     }
     let done = call.j.transaction(|tx| {
+        if context.in_nmi.get() {
+            // Another one may wait for the end of this one.
+            tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
+        }
         pv_cpu::iret(tx, context, info, &frame)?;
         tx.last();
         Ok::<(), pv_cpu::BadFrame>(())

@@ -195,6 +195,7 @@ extern "C" fn second_life() -> ! {
     composition::load_entry_points();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
+    system.settle_homes(stop::is_online);
     for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
             system.schedule.keep(cpu.cpu, vcpu);

@@ -60,6 +60,11 @@ pub(crate) fn now_online() {
     record(this_cpu()).online.store(1, Ordering::Release);
 }
 
+/// Whether a CPU runs guests.
+pub(crate) fn is_online(cpu: CpuId) -> bool {
+    record(cpu).online.load(Ordering::Acquire) != 0
+}
+
 /// Whether guests run: a failure is then survived.
 pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0

@@ -46,10 +46,11 @@ impl<P: Platform> Apply for Applier<P> {
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),
             kind::EVENT => {
                 let system = self.system;
-                system.state.events(platform).apply(effect, |vcpu| system.wake(vcpu));
+                system.state.events(platform).apply(effect, |vcpu| system.alert(vcpu));
                 system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
             }
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
+            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
             kind::FLUSH => {
                 platform.flush(match effect.a {
                     u64::MAX => Flush::All,
@@ -103,7 +104,6 @@ impl<P: Platform> Applier<P> {
                 _ => Power::Reset,
             }),
             kind::IRQ_ROUTE => platform.program_route(effect.x),
-            kind::TIMER => {}
             kind::WALL_CLOCK => self.system.write_wall_clock(),
             unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
         }

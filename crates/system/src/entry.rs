@@ -6,7 +6,7 @@ use crate::platform::Platform;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
 use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, fault, trap_bounce, vector};
-use vault::Journal;
+use vault::{Journal, Tx};
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
@@ -136,7 +136,7 @@ impl<P: Platform> System<P> {
             // A repetition overwrites the same register with the same result.
             Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
             Outcome::Replied | Outcome::Again | Outcome::Block => {}
-            Outcome::Yield => self.end_slice(),
+            Outcome::Yield => self.end_turn(),
             Outcome::Shutdown => self.end_machine(),
             Outcome::Crash(why) => return Err(why),
         }
@@ -187,16 +187,26 @@ impl<P: Platform> System<P> {
         context: &'static Context,
         to: Bounce,
     ) -> Result<(), Crash> {
+        j.transaction(|tx| {
+            tx.last();
+            self.publish_bounce(tx, vcpu, context, to)
+        })
+    }
+
+    /// Publishes an entry into the guest's kernel.
+    #[inline]
+    pub(crate) fn publish_bounce(
+        &'static self,
+        tx: &mut Tx<'static>,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        to: Bounce,
+    ) -> Result<(), Crash> {
         let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else {
             return Err(Crash::BadKernelStack);
         };
         let masked = self.platform.load8(ids::Maddr(info.0 + 1)) != 0;
-        j.transaction(|tx| {
-            bounce(tx, context, info, masked, to)?;
-            tx.last();
-            Ok(())
-        })
-        .map_err(|pv_cpu::StackFault| Crash::BadKernelStack)
+        bounce(tx, context, info, masked, to).map_err(|pv_cpu::StackFault| Crash::BadKernelStack)
     }
 }
 
