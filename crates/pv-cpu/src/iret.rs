@@ -1,7 +1,7 @@
 //! The iret hypercall: back from a bounced entry.
 
 use crate::context::{Context, Mode};
-use crate::transfer::{Turn, commit};
+use crate::transfer::{Turn, prepare};
 use ids::{Maddr, Mfn};
 
 /// Words the guest pushed: rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (`iret_context`).
@@ -15,7 +15,7 @@ const EFLAGS_IF: u64 = 1 << 9;
 /// IOPL and VM never reach the processor's flags; bit 1 is always set.
 const EFLAGS_FORBIDDEN: u64 = 3 << 12 | 1 << 17;
 
-/// Commits the return that `frame` describes; `info` is the vcpu_info's machine address. Selectors or an address
+/// Prepares the return that `frame` describes; `info` is the vcpu_info's machine address. Selectors or an address
 /// that the processor refuses are a matter of the guest's failsafe callback: a process can ask for them.
 ///
 /// # Errors
@@ -39,8 +39,9 @@ pub fn iret(context: &Context, info: Maddr, frame: &[u64; IRET_FRAME_WORDS]) -> 
         rsp,
         ss: ss & 0xffff | 3,
         general: Some([rax, rcx, r11]),
+        is_nmi: false,
         mask: Some((Maddr(info.0 + 1), rflags & EFLAGS_IF == 0)),
     };
-    commit(context, &turn);
+    prepare(context, &turn);
     Ok(())
 }
