@@ -11,7 +11,7 @@ use crate::composition;
 use crate::console::{self, log};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::run;
+use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
 use crate::{devices, heap, inject, panic, power, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -230,6 +230,7 @@ extern "C" fn second_life() -> ! {
     inject::point();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
+    system.settle_homes(stop::is_online);
     for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
             system.schedule.keep(cpu.cpu, vcpu);
@@ -270,6 +271,7 @@ pub(crate) extern "C" fn another_cpus_life() -> ! {
 /// Makes a CPU that was stopped one of the new life.
 pub(crate) fn take_over() {
     composition::load_entry_points();
+    shootdown::set_active(true);
 }
 
 /// Takes up what this CPU was doing.

@@ -292,16 +292,6 @@ pub(crate) fn at(frame: &HostFrame) {
     }
 }
 
-/// Rust reached from a guest: stops if a leader wants it. The entry is not begun, its registers are complete.
-#[inline]
-pub(crate) fn check(cpu: CpuId) {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader != 0 && leader != cpu.0 + 1 {
-        note(None);
-        wait()
-    }
-}
-
 /// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
 /// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
 /// afterwards.
