@@ -315,9 +315,10 @@ impl Schedule {
         new
     }
 
-    /// This CPU's timer has fired: it is not set any more.
+    /// This CPU's timer has fired: whatever it is to be set to next is new, also never, for the platform may
+    /// fire earlier than asked (the watchdog wants an interrupt now and then).
     pub(crate) fn fired(&self, cpu: CpuId) {
-        self.cpu(cpu).armed.store(NEVER, Ordering::Relaxed);
+        self.cpu(cpu).armed.store(0, Ordering::Relaxed);
         self.disturb(cpu, look::TIMER);
     }
 
