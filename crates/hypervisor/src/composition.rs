@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
-use crate::guest::{access, run, stubs};
+use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, fpu_areas};
 use cpu_policy::cpuid::Leaf;
@@ -168,6 +168,9 @@ pub(crate) fn load_entry_points() {
         apic.set_timer_vector(own_vector::TIMER);
     }
     access::set_smap(control::detect().smap);
+    if let Some(system) = run::installed() {
+        swift::watch(system.schedule.look_word(cpu));
+    }
 }
 
 /// Says how the vault is used.

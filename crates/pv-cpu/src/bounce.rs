@@ -35,6 +35,8 @@ const EFLAGS_IF: u64 = 1 << 9;
 /// TF, NT, RF, VM and AC are clear in a handler (and DF after `syscall`, by the guest's wish).
 const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 const EFLAGS_IOPL: u64 = 3 << 12;
+/// Flags that a handler keeps, of those in the low half, as a signed mask.
+pub const HANDLER_FLAGS: i32 = !((EFLAGS_CLEARED | EFLAGS_IOPL) as i32);
 /// Bytes of `evtchn_upcall_mask` in `vcpu_info`.
 const UPCALL_MASK: u64 = 1;
 
