@@ -76,7 +76,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
         "check" => check(&workspace, &toolchain),
-        "bench" => bench::run(&workspace, &toolchain, &options.words),
+        "bench" => bench::run(&workspace, &toolchain, &options.words).map(|()| true),
         "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
         _ => bail!("{USAGE}"),
     }
