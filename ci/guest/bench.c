@@ -1,5 +1,5 @@
 // Long file: one program, the rows of one table.
-/* Measures what operations cost a program: bench [ROW...]. For each it prints
+/* Measures what operations cost a program: bench [ROW...], or names the rows: bench names. For each it prints
  * "LAB-BENCH NAME UNITS OPERATIONS BEST FIRST BATCHES": the units of one operation, the operations of a batch, the
  * number of the batch that this was measured in, that of the row's first, and how many batches the row has. The
  * numbers are those of the plugin (ci/plugin/count.c), which sees every batch.
@@ -552,6 +552,11 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "nothing") == 0)
         return 0;
+    if (argc == 2 && strcmp(argv[1], "names") == 0) {
+        for (size_t i = 0; i < ROWS; i++)
+            puts(rows[i].name);
+        return 0;
+    }
     /* Nothing is printed before the end: the console is no part of what is measured. */
     for (size_t i = 0; i < ROWS; i++) {
         costs[i].ticks = -1;
