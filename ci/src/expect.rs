@@ -9,6 +9,8 @@ pub(crate) enum Step {
     See(String),
     /// Type this text.
     Send(String),
+    /// From now on inject this many NMIs a second.
+    Nmis(u32),
 }
 
 /// What the conversation asks of the runner.
@@ -16,6 +18,8 @@ pub(crate) enum Step {
 pub(crate) enum Act {
     /// Type this text on the serial port.
     Send(String),
+    /// Inject this many NMIs a second.
+    Nmis(u32),
     /// A text that means failure was seen, with the line it stood in.
     Refused(String),
     /// All steps are done.
@@ -47,7 +51,7 @@ impl Conversation {
     pub(crate) fn waiting_for(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| match step {
             Step::See(text) => Some(text.as_str()),
-            Step::Send(_) => None,
+            Step::Send(_) | Step::Nmis(_) => None,
         })
     }
 
@@ -62,6 +66,7 @@ impl Conversation {
         while let Some(step) = self.steps.front() {
             match step {
                 Step::Send(text) => acts.push(Act::Send(text.clone())),
+                Step::Nmis(rate) => acts.push(Act::Nmis(*rate)),
                 Step::See(text) => match self.window.find(text.as_str()) {
                     Some(at) => {
                         self.window.drain(..at + text.len());

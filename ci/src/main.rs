@@ -22,6 +22,7 @@ mod qemu;
 mod qmp;
 mod stand;
 mod suite;
+mod survive;
 mod toolchain;
 mod toolstack;
 mod workspace;
@@ -42,6 +43,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   artefacts             download and make what runs need
   run                   boot to a shell on this terminal
   boot                  boot under a script: --expect TEXT, --send TEXT, --refuse TEXT (in order, any number)
+  survive               panics under load: PANICS=100 SEED=1 DEVICES=1, and what boot takes
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
@@ -75,6 +77,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
+        "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
         "bench" => bench::run(&workspace, &toolchain, &options.words).map(|()| true),
         "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),

@@ -88,6 +88,12 @@ pub(crate) struct Options {
     pub(crate) interactive: bool,
     /// Do not copy the console to standard output.
     pub(crate) quiet: bool,
+    /// Panics of a campaign.
+    pub(crate) panics: u32,
+    /// Its seed.
+    pub(crate) seed: u32,
+    /// Disks and network cards work meanwhile.
+    pub(crate) devices: bool,
     /// Other words: a test filter.
     pub(crate) words: Vec<String>,
 }
@@ -113,6 +119,9 @@ impl Default for Options {
             timeout: Duration::from_secs(180),
             interactive: false,
             quiet: false,
+            panics: 100,
+            seed: 1,
+            devices: false,
             words: Vec::new(),
         }
     }
@@ -155,6 +164,7 @@ impl Options {
             "qemu" => self.machine.more.extend(value()?.split_whitespace().map(str::to_string)),
             "expect" => self.steps.push(Step::See(unescape(&value()?))),
             "send" => self.steps.push(Step::Send(unescape(&value()?))),
+            "nmis" => self.steps.push(Step::Nmis(number("nmis", &value()?)?)),
             "refuse" => self.refuse.push(unescape(&value()?)),
             "timeout" => self.timeout = Duration::from_secs(number("timeout", &value()?)?.into()),
             "name" => self.name = value()?,
@@ -176,10 +186,13 @@ impl Options {
             "CPU" => self.machine.model = value.into(),
             "PEER" if value == "1" => self.below = Below::Peer,
             "BARE" if value == "1" => self.below = Below::Bare,
+            "PANICS" => self.panics = number(key, value)?,
+            "SEED" => self.seed = number(key, value)?,
+            "DEVICES" if value == "1" => self.devices = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
-            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" if value == "0" => {}
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" | "DEVICES" if value == "0" => {}
             "XEN" => self.xen = value.into(),
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),

@@ -114,7 +114,7 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
         .spawn()
         .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
     let listener = Listener::start(place.control.clone());
-    let result = follow(&mut child, run, &mut talk, start);
+    let result = follow(&mut child, run, &mut talk, start, &listener);
     if !matches!(result, Ok(None)) {
         // Still running, whether the conversation is over or failed.
         let _ = child.kill();
@@ -128,7 +128,13 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
 }
 
 /// Feeds the serial stream to the conversation; `None` when QEMU closed it.
-fn follow(child: &mut Child, run: &Run<'_>, talk: &mut Conversation, start: Instant) -> Result<Option<End>> {
+fn follow(
+    child: &mut Child,
+    run: &Run<'_>,
+    talk: &mut Conversation,
+    start: Instant,
+    listener: &Listener,
+) -> Result<Option<End>> {
     let mut input = child.stdin.take().context("QEMU has no input")?;
     let stream = read_serial(child)?;
     loop {
@@ -151,6 +157,7 @@ fn follow(child: &mut Child, run: &Run<'_>, talk: &mut Conversation, start: Inst
                     input.write_all(text.as_bytes())?;
                     input.flush()?;
                 }
+                Act::Nmis(rate) => listener.inject_nmis(rate)?,
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);

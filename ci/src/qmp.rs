@@ -1,4 +1,4 @@
-//! QEMU's control socket: only what the runner needs, the reason of a shutdown.
+//! QEMU's control socket: only what the runner needs, the reason of a shutdown, and NMIs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,20 +7,26 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, anyhow};
+
 /// Listens to a QEMU's events in a thread of its own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listener {
     reason: Arc<Mutex<Option<String>>>,
+    stream: Arc<Mutex<Option<UnixStream>>>,
 }
 
 impl Listener {
     /// Connects to the socket as soon as QEMU has made it.
     pub(crate) fn start(socket: PathBuf) -> Listener {
         let listener = Listener::default();
-        let reason = Arc::clone(&listener.reason);
+        let (reason, place) = (Arc::clone(&listener.reason), Arc::clone(&listener.stream));
         thread::spawn(move || {
             for _ in 0..100 {
                 if let Ok(stream) = UnixStream::connect(&socket) {
+                    if let (Ok(mut place), Ok(copy)) = (place.lock(), stream.try_clone()) {
+                        *place = Some(copy);
+                    }
                     // An error here is QEMU's end; what was learnt until then stays.
                     let _ = listen(&stream, &reason);
                     return;
@@ -29,6 +35,22 @@ impl Listener {
             }
         });
         listener
+    }
+
+    /// Injects so many NMIs a second into every CPU from now on, until QEMU ends.
+    ///
+    /// # Errors
+    /// QEMU's socket is not there.
+    pub(crate) fn inject_nmis(&self, rate: u32) -> Result<()> {
+        let place = self.stream.lock().map_err(|_| anyhow!("the listener is gone"))?;
+        let mut stream = place.as_ref().context("no control socket")?.try_clone()?;
+        let pause = Duration::from_secs(1) / rate.max(1);
+        thread::spawn(move || {
+            while stream.write_all(b"{\"execute\":\"inject-nmi\"}\n").is_ok() {
+                thread::sleep(pause);
+            }
+        });
+        Ok(())
     }
 
     /// Why the machine shut down, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...).

@@ -40,6 +40,10 @@ struct Test {
     expect: &'static [&'static str],
     /// The hypervisor panics and goes on.
     survives: bool,
+    /// NMIs a second injected into every CPU once the init runs.
+    nmis: u32,
+    /// More kernel options.
+    append: &'static str,
     /// More hypervisor options.
     xen: &'static str,
     /// Features of the image's build.
@@ -63,6 +67,8 @@ const USUAL: Test = Test {
     init: true,
     expect: &[],
     survives: false,
+    nmis: 0,
+    append: "",
     xen: "",
     features: &[],
     qemu: "",
@@ -70,7 +76,7 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 16] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -95,14 +101,15 @@ const TESTS: [Test; 10] = [
         expect: &[
             "(XEN) command line: unknown option 'colour=red' ignored",
             "(XEN) command line: 'com1=fast' ignored: expected ",
-            "(XEN) command line: watchdog is not supported yet",
+            "(XEN) command line: dom0_vcpus_pin is noted",
             "mem=786432 KiB: RAM above is ignored",
             "1 of 2 CPUs are used",
             "(XEN) 767 MiB of RAM, 1 CPUs",
+            "(XEN) Watchdog: CPUs may stay in the hypervisor for 5 s",
             "Boot complete",
             "Linux version",
         ],
-        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog colour=red com1=fast conring_size=64k \
+        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog dom0_vcpus_pin colour=red com1=fast conring_size=64k \
               boot-selftest",
         second_port: true,
         ..USUAL
@@ -158,10 +165,81 @@ const TESTS: [Test; 10] = [
         limit: 240,
         ..USUAL
     },
+    Test {
+        name: "panics, also inside recovery, lose nothing on 2 CPUs while NMIs rain",
+        cpus: 2,
+        expect: &["Recovered from failure 20 on CPU"],
+        guest_tests: &["survive-panics", "survive-recovery"],
+        features: &["inject"],
+        survives: true,
+        nmis: 1000,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel lives through panics on 4 CPUs while disks and network cards work",
+        kernel: Suite::Trixie,
+        cpus: 4,
+        expect: &["Recovered from failure 20 on CPU"],
+        guest_tests: &["survive-devices"],
+        features: &["inject"],
+        survives: true,
+        qemu: DEVICES,
+        limit: 600,
+        ..USUAL
+    },
+    Test {
+        name: "the watchdog ends hangs on 1 CPU",
+        expect: &["hang at ffff82d0"],
+        guest_tests: &["survive-hangs"],
+        features: &["inject"],
+        survives: true,
+        xen: WATCHDOG,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "the watchdog ends hangs on 2 CPUs",
+        cpus: 2,
+        expect: &["hang at ffff82d0"],
+        guest_tests: &["survive-hangs"],
+        features: &["inject"],
+        survives: true,
+        xen: WATCHDOG,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "a CPU that ignores NMIs is taken over and loses nothing",
+        cpus: 2,
+        expect: &["hangs and ignores NMIs"],
+        guest_tests: &["survive-deafness"],
+        features: &["inject"],
+        survives: true,
+        xen: WATCHDOG,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "an entry in which the hypervisor fails whenever it is dispatched ends its domain",
+        expect: &[
+            "The hypervisor failed 3 times in the same entry of d0v0",
+            "d0v0 crashed: TooManyFailures",
+            "RIP e033:",
+            "Hardware Dom0 crashed: rebooting machine",
+        ],
+        append: "lab.test=fail-repeatedly",
+        features: &["inject"],
+        survives: true,
+        ..USUAL
+    },
 ];
 
+/// The watchdog with a short timeout.
+const WATCHDOG: &str = "watchdog watchdog_timeout=2";
+
 /// Disks of three kinds over scratch files, and two cards that reach the files of `.build/scratch/tftp`.
-const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=raw,if=none,id=virtio \
+pub(crate) const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=raw,if=none,id=virtio \
     -device virtio-blk-pci,drive=virtio \
     -drive file=.build/scratch/sata.img,format=raw,if=none,id=sata -device ide-hd,drive=sata,bus=ide.3 \
     -drive file=.build/scratch/nvme.img,format=raw,if=none,id=nvme -device nvme,drive=nvme,serial=1 \
@@ -169,7 +247,7 @@ const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=raw,if=none,
     -netdev user,id=second,net=10.0.3.0/24,tftp=.build/scratch/tftp -device virtio-net-pci,netdev=second";
 
 /// Makes the files that [`DEVICES`] names.
-fn scratch(workspace: &Workspace) -> Result<()> {
+pub(crate) fn scratch(workspace: &Workspace) -> Result<()> {
     let folder = workspace.build("scratch");
     fs::create_dir_all(folder.join("tftp"))?;
     for disk in ["virtio.img", "sata.img", "nvme.img"] {
@@ -202,9 +280,14 @@ impl Test {
         if self.init {
             texts.push("LAB-INIT".to_string());
         }
+        let mut steps: Vec<Step> = texts.drain(..).map(Step::See).collect();
+        if self.nmis > 0 {
+            steps.push(Step::Nmis(self.nmis));
+        }
         texts.extend(self.expect.iter().map(ToString::to_string));
         texts.extend(self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} pass")));
-        texts.into_iter().map(Step::See).collect()
+        steps.extend(texts.into_iter().map(Step::See));
+        steps
     }
 
     fn options(&self) -> Options {
@@ -215,6 +298,7 @@ impl Test {
             name: self.log(),
             steps: self.steps(),
             xen: self.xen.into(),
+            append: self.append.into(),
             features: self.features.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_secs(self.limit),
             survives: self.survives,
@@ -308,6 +392,13 @@ mod tests {
         let logs: HashSet<String> = TESTS.iter().map(Test::log).collect();
         assert_eq!(logs.len(), TESTS.len());
         assert_eq!(Test { name: "A b, c!", ..USUAL }.log(), "a-b-c");
+    }
+
+    #[test]
+    fn nmis_begin_when_the_init_runs() {
+        let options = Test { name: "x", nmis: 5, guest_tests: &["g"], ..USUAL }.options();
+        let see = |text: &str| Step::See(text.into());
+        assert_eq!(options.steps, [see("LAB-INIT"), Step::Nmis(5), see("LAB-RESULT g pass")]);
     }
 
     #[test]

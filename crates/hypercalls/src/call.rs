@@ -72,6 +72,8 @@ pub enum Crash {
     Unhandled(u8),
     /// The hypervisor failed on its behalf too often.
     TooManyFailures,
+    /// A CPU had to be taken over that nothing is known of: its registers are lost.
+    RegistersLost,
 }
 
 /// Result of a handler.

@@ -1,10 +1,9 @@
-//! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU, `iret`.
+//! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU.
 
-use crate::call::{Call, CallResult, Crash, Outcome};
+use crate::call::{Call, CallResult, Outcome};
 use cpu_policy::control::is_canonical;
 use guest_memory::GuestMemory;
-use ids::Gva;
-use pv_cpu::{IRET_FRAME_BYTES, Mode, Reg, sync, synchronise};
+use pv_cpu::{sync, synchronise};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
@@ -70,24 +69,5 @@ pub(crate) fn fpu_taskswitch<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         tx.set(&context.task_switched, set);
         synchronise(tx, sync::CONTROL);
         Ok(())
-    })
-}
-
-/// `iret`: the frame is on the guest's kernel stack.
-pub(crate) fn iret<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (context, info) = (call.context, call.info);
-    let mut frame = [0; IRET_FRAME_BYTES];
-    let at = context.registers.get(Reg::Rsp);
-    if context.mode() != Mode::Kernel || call.memory.copy_in(Gva(at), &mut frame).is_err() {
-        return Ok(Outcome::Crash(Crash::BadIret));
-    }
-    let done = call.j.transaction(|tx| {
-        pv_cpu::iret(tx, context, info, &frame)?;
-        tx.last();
-        Ok::<(), pv_cpu::BadFrame>(())
-    });
-    Ok(match done {
-        Ok(()) => Outcome::Replied,
-        Err(pv_cpu::BadFrame) => Outcome::Crash(Crash::BadIret),
     })
 }

@@ -1,6 +1,7 @@
 //! `grant_table_op`: the table's frames. Mapping, copying and transfer are not there yet: each element
 //! gets `GNTST_general_error`.
 
+use crate::allocation::allocating;
 use crate::call::{Call, CallResult, Outcome, fault};
 use core::mem::offset_of;
 use grants::{MAX_FRAMES, VERSION};
@@ -110,15 +111,10 @@ fn setup_table<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at
     }
     let (state, memory) = (call.state, call.memory);
     loop {
-        let step = call.j.transaction(|tx| {
-            // A guest's words from before must not be taken for grants.
-            let clear = |mfn: ids::Mfn| memory.clear_frame(mfn.maddr());
-            let grown = state.grants.grow_by_one(tx, state.frames, slot, request.nr_frames, clear)?;
-            if grown {
-                crate::memory_reservation::forget_translations(tx);
-            }
-            Ok(grown)
-        });
+        // A guest's words from before must not be taken for grants.
+        let clear = |mfn: ids::Mfn| memory.clear_frame(mfn.maddr());
+        let step =
+            allocating(call, |tx| state.grants.grow_by_one(tx, state.frames, slot, request.nr_frames, clear));
         match step {
             Ok(true) => {}
             Ok(false) => break,

@@ -12,6 +12,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod allocation;
 mod assist;
 mod call;
 mod console_io;

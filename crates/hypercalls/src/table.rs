@@ -10,11 +10,11 @@ use guest_memory::GuestMemory;
 use vault::Apply;
 use xen_abi::hypercall as number;
 
-/// Runs the hypercall `op` to an outcome; an errno becomes its result.
+/// Runs the hypercall `op` to an outcome; an errno becomes its result. `iret` is none of these: it has no
+/// result, and the composition carries it out.
 pub fn dispatch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
         number::MULTICALL => multicall::multicall(call),
-        number::IRET => cpu_state::iret(call),
         _ => return run(call, op),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))

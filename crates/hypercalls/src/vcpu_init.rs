@@ -259,7 +259,7 @@ fn complete(
     let context = target.context;
     set_registers(context, &head.regs, tail);
     let mode = if head.flags & VGCF_IN_KERNEL != 0 { Mode::Kernel } else { Mode::User };
-    context.set_mode(tx, mode);
+    context.set_mode(mode);
     context.gs_mode.set(mode as u8);
     let masks = |flag| head.flags & flag != 0;
     for (kind, callback) in context.callbacks.iter().enumerate() {
@@ -276,7 +276,7 @@ fn complete(
     tx.set(&context.kernel_sp, tail.kernel_sp);
     tx.set(&context.task_switched, tail.control[0] & CR0_TS != 0);
     tx.set(&context.iopl, ((head.regs.rflags & EFLAGS_IOPL) >> 12) as u8);
-    tx.set(&context.in_nmi, false);
+    context.in_nmi.set(false);
     tx.set(&context.cr4, cr4);
     tx.set(&context.xcr0, XCR0_INITIAL);
     for (number, word) in context.debug.iter().enumerate() {

@@ -29,3 +29,4 @@ mod selftest;
 mod smp;
 mod start;
 mod stop;
+mod watchdog;

@@ -1,7 +1,7 @@
 //! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
 
 use boot_info::BootFacts;
-use command_line::{Consoles, Options, RebootMethod, Sharing, Watchdog};
+use command_line::{Consoles, Options, RebootMethod, Sharing};
 use spin::Mutex;
 
 use crate::console::log;
@@ -48,7 +48,6 @@ fn report_unsupported(options: &Options) {
             com1.is_some() && com2.is_some(),
             "console=com1,com2: one serial console is supported, com1 is taken",
         ),
-        (options.watchdog != Watchdog::Off, "watchdog is not supported yet: hangs are not detected"),
         (options.dom0_vcpus_pin, "dom0_vcpus_pin is noted: Dom0's vCPUs do not move"),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (

@@ -4,6 +4,7 @@
 use crate::console::{self, log};
 use crate::options;
 use crate::sealed::{self, sealed};
+use crate::watchdog;
 use boot_info::{BootFacts, E820Entry, E820Kind};
 use command_line::RebootMethod;
 use ids::Maddr;
@@ -14,8 +15,12 @@ use system::Power;
 /// Does it. Comes back only from a sleep state that the machine refused.
 pub(crate) fn change(what: Power) {
     console::set_deferred(false);
+    watchdog::pause();
     match what {
-        Power::Sleep { pm1a, pm1b } => sleep(pm1a, pm1b),
+        Power::Sleep { pm1a, pm1b } => {
+            sleep(pm1a, pm1b);
+            watchdog::go_on();
+        }
         Power::Off => {
             log!("Machine halted.");
             machine::control::halt()

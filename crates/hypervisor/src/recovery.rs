@@ -11,13 +11,13 @@ use crate::composition;
 use crate::console::{self, log};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::run;
+use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, panic, power, stop};
+use crate::{devices, heap, inject, panic, power, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
-use system::{Repaired, own_vector};
+use system::{MOST_FAILURES, Repaired, own_vector};
 use vault::{GuestOwned, record};
 
 /// Why the hypervisor failed.
@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Panic = 1,
     /// An exception in hypervisor mode.
     Exception = 2,
+    /// A CPU did not leave the hypervisor: this one, if its registers are known, else another.
+    Hang = 3,
 }
 
 record! {
@@ -41,7 +43,7 @@ record! {
         vector: GuestOwned<u32>,
         /// Failures since boot.
         generation: GuestOwned<u32>,
-        /// Failures that came one right after the other.
+        /// Failures that came one right after the other, in no guest's entry.
         in_a_row: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
         rip: GuestOwned<u64>,
@@ -84,7 +86,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
     let epitaph = epitaph();
-    stop::lead(frame);
+    // The hang of another CPU is not what this one's entry did.
+    let is_own = cause != Cause::Hang || frame.is_some();
+    let failures = stop::lead(frame, is_own);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
@@ -98,7 +102,8 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     let now = clock::tsc();
     let since = now.wrapping_sub(epitaph.at.get());
     let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
-    epitaph.in_a_row.set(in_a_row + 1);
+    // What an entry does again and again ends its domain.
+    epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
     note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
@@ -110,6 +115,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     }
     if epitaph.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
+    }
+    if failures.is_some_and(|failures| failures > MOST_FAILURES + 1) {
+        give_up("the domain of an entry that fails cannot be ended");
     }
     microreboot()
 }
@@ -159,6 +167,7 @@ fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
 fn give_up(why: &str) -> ! {
     console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
     show(true);
+    watchdog::end();
     if panic::no_reboot() { control::halt() } else { power::restart() }
 }
 
@@ -182,6 +191,8 @@ fn microreboot() -> ! {
 
 /// The start after a failure, on an empty stack, with variables as at first boot.
 extern "C" fn second_life() -> ! {
+    // The failure may have come in an NMI's handler.
+    stack::unblock_nmi();
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
     let record = sealed();
@@ -191,8 +202,10 @@ extern "C" fn second_life() -> ! {
     unsafe { console::adopt(record.log) };
     console::set_deferred(true);
     console::set_clock(record.facts.timing.tsc_khz);
+    inject::recovery_begins();
     let system = composition::compose();
     composition::load_entry_points();
+    inject::point();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
     for cpu in stop::stopped() {
@@ -205,16 +218,21 @@ extern "C" fn second_life() -> ! {
             repaired = what;
         }
     });
+    inject::point();
     for chained in [true, false] {
         for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {
             repaired = Repaired::Finished(system.state.logs[cpu.cpu.0 as usize].head().effects());
             stop::finish_on(&cpu);
+            inject::point();
         }
     }
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
+    watchdog::start();
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
+    inject::point();
     report(repaired, instructions);
+    inject::point();
     stop::release_others();
     console::set_deferred(false);
     go_on()
@@ -230,18 +248,28 @@ pub(crate) extern "C" fn another_cpus_life() -> ! {
 /// Makes a CPU that was stopped one of the new life.
 pub(crate) fn take_over() {
     composition::load_entry_points();
+    shootdown::set_active(true);
 }
 
 /// Takes up what this CPU was doing.
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
-    if let Some(vcpu) = stop::held() {
+    let taken = stop::was_taken();
+    let vcpu = stop::held();
+    if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));
-        system.recover_interrupts(apic.in_service().iter());
-        system.resume(vcpu);
+    }
+    if taken.is_some() {
+        // INIT forgot what was in service.
+        system.recover_interrupts(system.device_vectors());
     } else {
         system.recover_interrupts(apic.in_service().iter());
+    }
+    match (vcpu, taken) {
+        (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
+        (Some(vcpu), _) => system.resume(vcpu),
+        (None, _) => {}
     }
     run::run_guests()
 }
@@ -255,10 +283,11 @@ fn report(repaired: Repaired, ticks: u64) {
     };
     let khz = sealed().facts.timing.tsc_khz.max(1);
     log!(
-        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us",
+        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us, {} NMIs so far",
         generation(),
         this_cpu().0,
-        ticks * 1000 / khz
+        ticks * 1000 / khz,
+        stop::nmis()
     );
     show(false);
 }
@@ -276,6 +305,8 @@ fn show(unlocked: bool) {
     let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
     match epitaph.cause.get() {
         1 => print(format_args!("panic: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 if end > 0 => print(format_args!("hang: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 => print(format_args!("hang at {:016x}, rsp {:016x}", epitaph.rip.get(), epitaph.rsp.get())),
         _ => print(format_args!(
             "exception {} at {:016x}, rsp {:016x}, rflags {:x}",
             epitaph.vector.get(),

@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::run;
 use crate::refusal::refuse;
 use crate::sealed::sealed;
-use crate::{boot, composition, console, devices, dom0, selftest, smp};
+use crate::{boot, composition, console, devices, dom0, selftest, smp, watchdog};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
@@ -63,6 +63,8 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if !test {
         smp::start_others();
     }
+    watchdog::start();
+    watchdog::check();
     log!("Boot complete");
     run::run_guests()
 }

@@ -9,12 +9,13 @@
 
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::{run, stubs};
+use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
 use crate::{devices, recovery};
+use crate::{inject, smp, watchdog};
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU32, Ordering};
-use ids::{CpuId, VcpuSlot};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use ids::{CpuId, Maddr, VcpuSlot};
 use machine::apic::Ipi;
 use machine::{clock, control, percpu, stack};
 use system::Stopped;
@@ -22,10 +23,10 @@ use vault::step;
 
 /// Where a CPU's record lies in its block.
 const RECORD: u64 = percpu::DATA + 0x2000;
-/// How long a stop may take before the machine is given up, in ms.
+/// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
-/// How often the NMI is sent again, per ms.
-const PER_MS: u64 = 10;
+/// The NMI is sent again after so long, ns.
+const PAUSE_NS: u64 = 100_000;
 
 /// What a CPU says of itself when it stops.
 #[repr(C)]
@@ -41,9 +42,33 @@ pub(crate) struct StopRecord {
     leader: AtomicU32,
     /// In CPU 0's record: failures that are dealt with.
     round: AtomicU32,
-    /// In CPU 0's record: the CPU plus one that is to finish its outbox now.
+    /// In CPU 0's record: the CPU plus one that is to finish its outbox now; [`FAILED`] if it cannot.
     turn: AtomicU32,
+    /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
+    points: AtomicU32,
+    /// It was taken over by INIT: a [`Taken`].
+    taken: AtomicU32,
+    /// Where the frame of the NMI lies whose handler runs; 0: none does.
+    nmi: AtomicU64,
+    /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
+    bases: [AtomicU64; 4],
+    /// NMIs it took since boot.
+    nmis: AtomicU32,
+    /// It finishes its outbox: a failure is its entry's.
+    finishing: AtomicU32,
 }
+
+/// What became of a CPU that was taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was in an NMI's handler, which knows what it did before: nothing is lost.
+    Known = 1,
+    /// What it did is not known, and its registers are lost.
+    Lost = 2,
+}
+
+/// What `turn` says when a CPU failed in its turn.
+const FAILED: u32 = u32::MAX;
 
 fn record(cpu: CpuId) -> &'static StopRecord {
     let at: *const StopRecord = core::ptr::with_exposed_provenance((percpu::block(cpu) + RECORD) as usize);
@@ -55,9 +80,25 @@ fn shared() -> &'static StopRecord {
     record(CpuId(0))
 }
 
+/// NMIs that all CPUs took since boot.
+pub(crate) fn nmis() -> u32 {
+    (0..sealed().cpus).map(|cpu| record(CpuId(cpu)).nmis.load(Ordering::Relaxed)).fold(0, u32::wrapping_add)
+}
+
+/// Points after which the next recovery fails.
+#[cfg(feature = "inject")]
+pub(crate) fn points_in_recovery() -> &'static AtomicU32 {
+    &shared().points
+}
+
 /// This CPU will run guests from now on.
 pub(crate) fn now_online() {
     record(this_cpu()).online.store(1, Ordering::Release);
+}
+
+/// Whether a CPU runs guests.
+pub(crate) fn is_online(cpu: CpuId) -> bool {
+    record(cpu).online.load(Ordering::Acquire) != 0
 }
 
 /// Whether guests run: a failure is then survived.
@@ -65,33 +106,66 @@ pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is.
-pub(crate) fn lead(frame: Option<&HostFrame>) {
-    let own = this_cpu().0 + 1;
-    let leads = match shared().leader.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => true,
-        // A failure of the recovery itself: the others still wait.
-        Err(leader) => leader == own,
-    };
+/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does. Returns how often the entry in progress here has
+/// failed; `None` if the failure is no entry's, but of the recovery itself, or with nothing in progress.
+pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
+    let number = this_cpu().0 + 1;
+    let own = record(this_cpu());
+    let (leads, first) =
+        match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => (true, true),
+            // A failure of the recovery itself: the others still wait.
+            Err(leader) if leader == number => (true, false),
+            Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
+        };
     note(frame);
+    let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
+    let entrys = first && is_own || finishing;
+    let failures =
+        run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
     if !leads {
+        if finishing {
+            shared().turn.store(FAILED, Ordering::Release);
+        }
         wait()
     }
+    failures
 }
 
-/// Stops every other CPU. False: one does not answer.
+/// Stops every other CPU: by NMIs; one that ignores them is taken over. False: one does not answer that either.
 pub(crate) fn stop_others() -> bool {
+    if ask_others() {
+        return true;
+    }
+    for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
+        let own = record(cpu);
+        let arrived = || own.waits.load(Ordering::Acquire) != 0 || own.taken.load(Ordering::Acquire) != 0;
+        // An NMI in real mode would be the firmware's.
+        watchdog::pause();
+        // SAFETY: what it had in hand is repaired from its log and context.
+        let came = unsafe { smp::take_over(cpu, arrived) };
+        watchdog::go_on();
+        if !came {
+            return false;
+        }
+    }
+    ask_others()
+}
+
+/// Whether another CPU has to be stopped.
+fn is_running(cpu: CpuId) -> bool {
+    cpu != this_cpu() && is_online(cpu) && record(cpu).waits.load(Ordering::Acquire) == 0
+}
+
+/// Sends NMIs to every other CPU until it waits. False: one does not.
+fn ask_others() -> bool {
     let facts = sealed().facts;
     let apic = devices::local_apic(facts);
     let khz = facts.timing.tsc_khz;
-    let is_running = |cpu: &CpuId| {
-        *cpu != this_cpu()
-            && record(*cpu).online.load(Ordering::Acquire) != 0
-            && record(*cpu).waits.load(Ordering::Acquire) == 0
-    };
-    for _ in 0..PATIENCE * PER_MS {
+    let began = clock::tsc();
+    loop {
         let mut left = 0;
-        for cpu in (0..sealed().cpus).map(CpuId).filter(is_running) {
+        for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
             left += 1;
             if let Some(target) = facts.cpus().get(cpu.0 as usize) {
                 // SAFETY: every CPU's NMI gate leads to `on_nmi`.
@@ -101,9 +175,11 @@ pub(crate) fn stop_others() -> bool {
         if left == 0 {
             return true;
         }
-        clock::delay(1_000_000 / PER_MS, khz);
+        if clock::tsc().saturating_sub(began) > PATIENCE * khz {
+            return false;
+        }
+        clock::delay(PAUSE_NS, khz);
     }
-    false
 }
 
 /// What every CPU that runs guests says of itself, for recovery.
@@ -115,30 +191,39 @@ pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
 /// What one CPU says.
 fn stopped_at(cpu: CpuId) -> Stopped {
     let loaded = record(cpu).loaded.load(Ordering::Relaxed);
-    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), unfinished_head: None }
+    let lost = record(cpu).taken.load(Ordering::Relaxed) == Taken::Lost as u32;
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost, unfinished_head: None }
 }
 
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
 ///
 /// # Panics
-/// Panics if it takes too long: the recovery is begun again.
+/// Panics if it fails or takes too long: the recovery is begun again.
 pub(crate) fn finish_on(cpu: &Stopped) {
     if cpu.cpu == this_cpu() {
-        run::system().finish(cpu);
+        finish_own();
         return;
     }
     let turn = &shared().turn;
     turn.store(cpu.cpu.0 + 1, Ordering::Release);
     let khz = sealed().facts.timing.tsc_khz;
-    let done = clock::wait_until(PATIENCE * 1_000_000, khz, || turn.load(Ordering::Acquire) == 0);
-    assert!(done, "CPU {} does not finish its outbox", cpu.cpu.0);
+    let answered = || [0, FAILED].contains(&turn.load(Ordering::Acquire));
+    clock::wait_until(PATIENCE * 1_000_000, khz, answered);
+    assert!(turn.load(Ordering::Acquire) == 0, "CPU {} does not finish its outbox", cpu.cpu.0);
+}
+
+fn finish_own() {
+    let finishing = &record(this_cpu()).finishing;
+    finishing.store(1, Ordering::Relaxed);
+    run::system().finish(&stopped_at(this_cpu()));
+    finishing.store(0, Ordering::Relaxed);
 }
 
 /// This CPU's turn: finishes its outbox in the new life, and waits for the others.
 extern "C" fn own_turn() -> ! {
     stack::unblock_nmi();
     recovery::take_over();
-    run::system().finish(&stopped_at(this_cpu()));
+    finish_own();
     shared().turn.store(0, Ordering::Release);
     wait()
 }
@@ -147,6 +232,15 @@ extern "C" fn own_turn() -> ! {
 pub(crate) fn held() -> Option<VcpuSlot> {
     let loaded = record(this_cpu()).loaded.load(Ordering::Relaxed);
     (loaded != 0).then(|| VcpuSlot(loaded - 1))
+}
+
+/// Whether this CPU was taken over since it was last asked.
+pub(crate) fn was_taken() -> Option<Taken> {
+    match record(this_cpu()).taken.swap(0, Ordering::Relaxed) {
+        0 => None,
+        1 => Some(Taken::Known),
+        _ => Some(Taken::Lost),
+    }
 }
 
 /// Lets the others go on: they start their second life.
@@ -163,41 +257,116 @@ pub(crate) fn release_others() {
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader == 0 || leader == this_cpu().0 + 1 {
-        return;
+    keep(frame);
+    inject::nmi();
+    let own = this_cpu().0 + 1;
+    match shared().leader.load(Ordering::Acquire) {
+        0 => watchdog::on_nmi(frame),
+        leader if leader == own || record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
+        _ if stubs::holds_registers(frame.rip) => {}
+        _ => {
+            at(frame);
+            wait()
+        }
     }
-    if frame.cs & 3 != 0 {
-        let Some(context) = attached() else { return };
-        put_guest_frame(context, frame);
-        context.registers.vector.set(pv_cpu::vector::NONE);
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
+}
+
+/// Keeps what INIT would destroy, in case that this handler does not come to its end.
+fn keep(frame: &HostFrame) {
+    let own = record(this_cpu());
+    own.nmis.fetch_add(1, Ordering::Relaxed);
+    let now = BASES.map(|register| {
+        // SAFETY: part of x86-64.
+        unsafe { control::read_msr(register) }
+    });
+    for (word, value) in own.bases.iter().zip(now.into_iter().chain([control::root().0])) {
+        word.store(value, Ordering::Relaxed);
+    }
+    // Release: the rest is there when this is.
+    own.nmi.store(core::ptr::from_ref(frame) as u64, Ordering::Release);
+}
+
+/// FS base, GS base and the other GS base.
+const BASES: [u32; 3] = [0xc000_0100, 0xc000_0101, 0xc000_0102];
+
+/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
+pub(crate) fn at(frame: &HostFrame) {
+    match attached() {
+        Some(context) if frame.cs & 3 != 0 => {
+            put_guest_frame(context, frame);
+            context.registers.vector.set(pv_cpu::vector::NONE);
+            note(None);
+        }
+        _ => note(Some(frame)),
+    }
+}
+
+/// What an NMI's handler kept of a CPU: where it was, three segment bases, the root of its page tables.
+#[repr(C)]
+pub(crate) struct Kept {
+    /// For [`stubs::revenant_retake`]: a context begins with a stack, which is not used there.
+    _stack: u64,
+    frame: HostFrame,
+    bases: [u64; 3],
+    root: Maddr,
+}
+
+/// What is known of a CPU that was just taken over, copied from its NMI stack.
+pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
+    let own = record(cpu);
+    let at = own.nmi.swap(0, Ordering::Acquire);
+    if at == 0 {
+        return None;
+    }
+    let frame: *const HostFrame = core::ptr::with_exposed_provenance(at as usize);
+    let [fs, gs, other, root] = own.bases.each_ref().map(|word| word.load(Ordering::Relaxed));
+    // SAFETY: the handler's frame, on the stack that nobody uses since the CPU was taken away from it.
+    let frame = unsafe { frame.read() };
+    Some(Kept { _stack: 0, frame, bases: [fs, gs, other], root: Maddr(root) })
+}
+
+/// A CPU that was taken over, with its own tables loaded: stops where it was, or goes on to where it can.
+pub(crate) fn taken(kept: Option<Kept>) -> ! {
+    let own = record(this_cpu());
+    let Some(kept) = kept else {
         note(None);
-    } else if stubs::holds_registers(frame.rip) {
-        return;
-    } else {
-        note(Some(frame));
+        own.taken.store(Taken::Lost as u32, Ordering::Release);
+        wait()
+    };
+    for (register, value) in BASES.into_iter().zip(kept.bases) {
+        // SAFETY: part of x86-64; the values were there.
+        unsafe { control::write_msr(register, value) };
     }
+    if stubs::holds_registers(kept.frame.rip) {
+        if let (Some(system), Some(context)) = (run::installed(), attached()) {
+            system.load_context(context);
+        }
+        // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
+        unsafe { control::set_root(kept.root) };
+        // SAFETY: back to where the NMI hit it, with the registers it had; the main stack is as it was.
+        unsafe { stubs::revenant_retake(core::ptr::from_ref(&kept).cast(), own.taken.as_ptr()) }
+    }
+    // SAFETY: as above.
+    unsafe { control::set_root(kept.root) };
+    at(&kept.frame);
+    own.taken.store(Taken::Known as u32, Ordering::Release);
     wait()
 }
 
-/// Rust reached from a guest: stops if a leader wants it. The entry is not begun, its registers are complete.
-#[inline]
-pub(crate) fn check() {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader != 0 && leader != this_cpu().0 + 1 {
-        note(None);
-        wait()
-    }
-}
-
-/// Notes whose registers this CPU holds, and completes its log if it was stopped between a shared word and
-/// the log's head: the registers that tell are gone afterwards.
+/// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
+/// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
+/// afterwards.
 fn note(frame: Option<&HostFrame>) {
     let Some(system) = run::installed() else { return };
     // A life that failed before it took over leaves what the one before it noted.
     if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
         record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
     }
+    if let Some(frame) = frame {
+        gs::complete(frame);
+    }
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
     if let Some(head) = unfinished {
@@ -224,4 +393,10 @@ fn wait() -> ! {
     control::flush_tlb();
     // SAFETY: as above.
     unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
+}
+
+/// Nothing is known of the NMI whose handler runs.
+#[cfg(feature = "inject")]
+pub(crate) fn forget_nmi() {
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }

@@ -150,21 +150,21 @@ impl Trampoline {
         Ok(trampoline)
     }
 
-    /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, and waits until `arrived`.
-    /// One at a time. False if it does not come; it is then held in the INIT state.
+    /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, on the stack that ends at
+    /// `stack` in its block, and waits until `arrived`. One at a time. False if it does not come; it is then held in the INIT state.
     ///
     /// # Safety
-    /// The CPU owns nothing others wait for; its per-CPU block is mapped and its main stack free.
+    /// The CPU owns nothing others wait for; its per-CPU block is mapped and that stack free.
     pub unsafe fn start(
         &self,
         apic: LocalApic,
-        (cpu, apic_id): (CpuId, u32),
+        (cpu, apic_id, stack): (CpuId, u32, u64),
         entry: Entry,
         tsc_khz: u64,
         arrived: impl Fn() -> bool,
     ) -> bool {
         self.set(&raw const smp_cpu, cpu.0);
-        self.set(&raw const smp_stack, percpu::block(cpu) + percpu::STACK_TOP);
+        self.set(&raw const smp_stack, percpu::block(cpu) + stack);
         self.set(&raw const smp_entry, entry as usize as u64);
         // SAFETY: the caller's promise.
         unsafe { apic.send(Ipi::Init, apic_id) };

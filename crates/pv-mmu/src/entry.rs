@@ -90,6 +90,8 @@ impl IoRanges {
 pub(crate) enum Refusal {
     Final(MmuError),
     Dormant(Mfn),
+    /// The processor marked the entry meanwhile: to be tried again.
+    Changed,
 }
 
 impl From<MmuError> for Refusal {

@@ -16,6 +16,8 @@ pub enum AdBits {
     Replace,
     /// The present bits stay (`MMU_PT_UPDATE_PRESERVE_AD`).
     Preserve,
+    /// The new entry was made of the old one, or the old one goes to a register: none may be set in between.
+    Exact,
 }
 
 /// What an emulated instruction makes of an entry: `None` leaves it (a failed compare-exchange).
@@ -86,6 +88,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             });
             match result {
                 Ok(()) => return Ok(()),
+                Err(Refusal::Changed) => {}
                 Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
@@ -103,16 +106,27 @@ impl<M: GuestMemory> Mmu<'_, M> {
         subject: Subject,
     ) -> Result<(), Refusal> {
         // The same frame with the same rights keeps its reference.
-        if !keeps_reference(old, new) {
+        let keeps = keeps_reference(old, new);
+        if !keeps {
             self.get_leaf(tx, new, subject)?;
-            publish_pte(tx, at, new, ad);
-            if let Some(effect) = self.put_leaf(old) {
-                tx.publish(effect);
-            }
+        }
+        // The processor marks nothing in an entry that is not present.
+        if ad == AdBits::Exact && old.is_present() {
+            self.exchange_leaf(tx, at, old, new)?;
         } else {
             publish_pte(tx, at, new, ad);
         }
+        if !keeps && let Some(effect) = self.put_leaf(old) {
+            tx.publish(effect);
+        }
         Ok(())
+    }
+
+    /// Exchanges a live entry before the commit: only the exchange itself says which bits the processor had set.
+    /// Another CPU's walk that sets one first makes the transaction begin again.
+    fn exchange_leaf(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) -> Result<(), Refusal> {
+        tx.note_entry(at.0, old.0);
+        self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one entry's write is described by just these")]
@@ -243,6 +257,15 @@ fn keeps_table(old: Pte, new: Pte) -> bool {
     old.is_present() && new.is_present() && old.mfn() == new.mfn()
 }
 
+/// Puts back an entry whose exchange is undone. Bits that the processor set in either entry stay: a page is taken
+/// for dirty rather than for clean. Idempotent.
+pub fn restore_pte<M: GuestMemory>(memory: &M, at: Maddr, old: u64) {
+    let mut found = memory.load64(at);
+    while let Err(other) = memory.exchange64(at, found, old | found & (Pte::A | Pte::D)) {
+        found = other;
+    }
+}
+
 /// Applies a page-table entry's effect. `again`: a crash came between the commit and now; then an entry
 /// that is there already, accessed and dirty bits apart, stays, for a guest may have used it meanwhile.
 pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, again: bool) {
@@ -253,7 +276,7 @@ pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, ag
         }
         let value = match ad {
             AdBits::Preserve => new | old & (Pte::A | Pte::D),
-            AdBits::Replace => new,
+            AdBits::Replace | AdBits::Exact => new,
         };
         match memory.exchange64(at, old, value) {
             Ok(()) => return,

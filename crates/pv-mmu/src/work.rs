@@ -108,6 +108,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                 },
                 Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
+                Err(Refusal::Changed) => {}
                 Err(Refusal::Final(e)) => return Err(e),
             }
         }
@@ -279,6 +280,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                     Err(Refusal::Dormant(_)) => break,
                     Err(Refusal::Final(_)) if index != start => break,
+                    Err(Refusal::Changed) => break,
                     Err(Refusal::Final(e)) => return Err(e),
                 }
                 let adjusted = adjusted_l1(pte);

@@ -30,7 +30,7 @@ impl<P: Platform> System<P> {
     pub fn interrupt(&'static self, vector: u8) {
         match vector {
             own_vector::SPURIOUS => return,
-            own_vector::TIMER | own_vector::KICK => {}
+            own_vector::TIMER | own_vector::KICK => self.schedule.look_around(self.platform.cpu()),
             own_vector::CONSOLE => self.console_input(),
             device => self.device_interrupt(device),
         }
@@ -86,6 +86,14 @@ impl<P: Platform> System<P> {
             }
             self.platform.end_of_interrupt();
         }
+    }
+
+    /// Vectors of the devices' interrupts that may come: any of them may have been in service on a CPU whose local
+    /// APIC has forgotten it.
+    pub fn device_vectors(&'static self) -> impl Iterator<Item = u8> {
+        let irqs = self.state.irqs();
+        let routes = (0..self.state.irqs.len()).filter_map(move |irq| irqs.route(irq));
+        routes.filter(|route| route.vector != 0 && !route.masked).map(|route| route.vector)
     }
 
     /// Programs every pin, and every message in use, from the durable records: by the leader of recovery, with

@@ -1,18 +1,26 @@
 //! After an entry: timers, events, and who runs next.
 
 use crate::System;
-use crate::entry::stack_is_good;
 use crate::platform::Platform;
-use ids::VcpuSlot;
-use pv_cpu::event_callback;
+use ids::{CpuId, VcpuSlot};
+use pv_cpu::{event_callback, vector};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
 
 impl<P: Platform> System<P> {
     /// Chooses the vCPU this CPU runs, waiting if there is none, and lets it see its events. Its registers
     /// are ready for the return to it.
+    #[inline]
     pub fn leave(&'static self) -> VcpuSlot {
         let cpu = self.platform.cpu();
+        match self.schedule.undisturbed(cpu) {
+            Some(vcpu) if self.deliver_events(vcpu) => vcpu,
+            _ => self.choose(cpu),
+        }
+    }
+
+    fn choose(&'static self, cpu: CpuId) -> VcpuSlot {
         loop {
+            self.schedule.attend(cpu);
             self.expire_timers(cpu);
             match self.pick(cpu) {
                 Some(vcpu) => {
@@ -42,14 +50,13 @@ impl<P: Platform> System<P> {
         let context = self.state.contexts.context(vcpu);
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_EVENT)];
         let Some(to) = event_callback(context, callback, true) else { return true };
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        let done = self.bounce_to(&mut journal, vcpu, context, to);
-        journal.log().end();
-        if let Err(why) = done.and_then(|()| stack_is_good(context)) {
+        // A failure from here on is this vCPU's; the transfer's end takes the vector back.
+        context.registers.vector.set(vector::UPCALL);
+        if let Err(why) = self.bounce_to(vcpu, context, &to) {
             self.crash_domain(vcpu, why);
             return false;
         }
+        context.failures.set(0);
         true
     }
 }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod applier;
+mod charge;
 mod crash;
 mod entry;
 mod faults;
@@ -30,8 +31,10 @@ mod recover;
 mod schedule;
 mod synchronise;
 mod time;
+mod transfer;
 
 pub use applier::Applier;
+pub use charge::MOST_FAILURES;
 pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};

@@ -23,6 +23,9 @@ pub struct Schedule {
     loaded: [AtomicU32; MAX_CPUS],
     /// Whether a vCPU has something new to look at.
     woken: [AtomicBool; MAX_VCPUS],
+    /// Whether a CPU has more to do before it runs a guest than to go on with the vCPU it holds: deadlines,
+    /// vCPUs that were woken or wait now.
+    attention: [AtomicBool; MAX_CPUS],
 }
 
 impl Schedule {
@@ -32,7 +35,26 @@ impl Schedule {
             cpus,
             loaded: [const { AtomicU32::new(NOBODY) }; MAX_CPUS],
             woken: [const { AtomicBool::new(true) }; MAX_VCPUS],
+            attention: [const { AtomicBool::new(true) }; MAX_CPUS],
         }
+    }
+
+    /// Makes a CPU look at its deadlines and vCPUs before it next runs a guest.
+    pub(crate) fn look_around(&self, cpu: CpuId) {
+        // Release: pairs with the exchange in `attend`; what there is to see is in memory before.
+        self.attention[cpu.0 as usize].store(true, Ordering::Release);
+    }
+
+    /// The vCPU that a CPU goes on with, if there is nothing to look at.
+    #[inline(always)]
+    pub(crate) fn undisturbed(&self, cpu: CpuId) -> Option<VcpuSlot> {
+        let attention = self.attention[cpu.0 as usize].load(Ordering::Relaxed);
+        if attention { None } else { self.loaded(cpu) }
+    }
+
+    /// A CPU begins to look around.
+    pub(crate) fn attend(&self, cpu: CpuId) {
+        self.attention[cpu.0 as usize].swap(false, Ordering::Acquire);
     }
 
     /// Recovery: the registers of `vcpu` are still in `cpu`.
@@ -41,12 +63,13 @@ impl Schedule {
     }
 
     /// Whose registers a CPU holds.
+    #[inline(always)]
     pub fn loaded(&self, cpu: CpuId) -> Option<VcpuSlot> {
         let slot = self.loaded[cpu.0 as usize].load(Ordering::Relaxed);
         (slot != NOBODY).then_some(VcpuSlot(slot))
     }
 
-    fn home(&self, vcpu: VcpuSlot) -> CpuId {
+    pub(crate) fn home(&self, vcpu: VcpuSlot) -> CpuId {
         CpuId(vcpu.0 % self.cpus)
     }
 
@@ -64,6 +87,7 @@ impl<P: Platform> System<P> {
             flag.store(true, Ordering::Release);
         }
         let home = self.schedule.home(vcpu);
+        self.schedule.look_around(home);
         if home != self.platform.cpu() {
             self.platform.kick(home);
         }

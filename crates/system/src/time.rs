@@ -180,7 +180,9 @@ impl<P: Platform> System<P> {
 
     /// The running vCPU gives up the rest of its slice.
     pub(crate) fn end_slice(&self) {
-        self.clocks.slice[self.platform.cpu().0 as usize].store(1, Ordering::Relaxed);
+        let cpu = self.platform.cpu();
+        self.clocks.slice[cpu.0 as usize].store(1, Ordering::Relaxed);
+        self.schedule.look_around(cpu);
     }
 
     /// Sets this CPU's timer to the earliest deadline.

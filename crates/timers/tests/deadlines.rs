@@ -216,7 +216,9 @@ fn crash_everywhere(w: &mut World, op: Op, start: u64, before: &Snapshot, wanted
         if let Ok(answer) = result {
             return answer.is_ok();
         }
-        w.log.roll_back();
+        w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
+        let mut effects = Effects { timers: w.timers(), kicks: &mut w.kicks };
+        w.log.roll_back(&mut effects);
         w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
         let mut effects = Effects { timers: w.timers(), kicks: &mut w.kicks };
         w.log.drain(&mut effects);

@@ -161,7 +161,7 @@ impl World {
                 if id == 0 {
                     tx.set(&vcpu.initialised, true);
                     vcpu.set_state(tx, VcpuState::Runnable);
-                    context.set_mode(tx, Mode::Kernel);
+                    context.set_mode(Mode::Kernel);
                 }
             });
         }
@@ -184,7 +184,7 @@ impl World {
         let committed = match j.log().head().phase() {
             Phase::Idle => true,
             Phase::Undo => {
-                j.log().roll_back();
+                j.log().roll_back(&mut j.apply);
                 false
             }
             Phase::Outbox => {

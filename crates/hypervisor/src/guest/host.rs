@@ -3,9 +3,9 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, stubs};
+use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
-use crate::stop;
+use crate::{stop, watchdog};
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -54,6 +54,8 @@ pub(crate) fn attached() -> Option<&'static Context> {
 pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
     if frame.vector >= FIRST_INTERRUPT {
         // Only the idle loop has interrupts on.
+        watchdog::waits_no_more();
+        shootdown::set_active(true);
         system().interrupt(frame.vector as u8);
         return core::ptr::null();
     }

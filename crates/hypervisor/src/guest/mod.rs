@@ -8,6 +8,7 @@
 //! frame of the vCPU whose registers the CPU holds.
 
 pub(crate) mod access;
+pub(crate) mod gs;
 pub(crate) mod hardware;
 pub(crate) mod host;
 pub(crate) mod memory;

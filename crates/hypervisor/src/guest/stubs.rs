@@ -34,6 +34,8 @@ unsafe extern "C" {
     pub(crate) static revenant_iret: u8;
     /// Returns to the guest whose context is in RDI; the stack is abandoned.
     pub(crate) fn revenant_resume(context: *const Context) -> !;
+    /// Returns to where the frame behind the first word says, setting `arrived` to 1.
+    pub(crate) fn revenant_retake(frame: *const Context, arrived: *mut u32) -> !;
 }
 
 /// Bytes between two entry points of a table of `revenant_vectors`.
@@ -197,6 +199,12 @@ revenant_syscall:
     push rax                        # the low half: the number
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
+
+    # As revenant_resume, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
+    .global revenant_retake
+revenant_retake:
+    mov dword ptr [rsi], 1
+    jmp revenant_resume
 revenant_stubs_end:
     .popsection
 "#,
