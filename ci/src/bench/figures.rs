@@ -18,8 +18,8 @@ pub(crate) struct Figures(BTreeMap<String, f64>);
 /// A row whose figure changed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
-    /// The row's title.
-    pub(crate) title: &'static str,
+    /// The row.
+    pub(crate) row: Row,
     /// Before and now.
     pub(crate) figures: (f64, f64),
 }
@@ -104,7 +104,7 @@ impl Figures {
         let change = |row: &Row| {
             let figures = (before.get(row.name)?, self.get(row.name)?);
             let moved = (figures.1 - figures.0).abs() > row.tolerance * figures.0;
-            moved.then_some(Change { title: row.title, figures })
+            moved.then_some(Change { row: *row, figures })
         };
         ROWS.iter().filter_map(change).collect()
     }
@@ -157,6 +157,6 @@ mod tests {
         let now = figures("LAB-BENCH getpid 1019\nLAB-BENCH fork 1021\nLAB-BENCH pipe 900\n");
         let changes = now.changes(&before);
         assert_eq!(changes.iter().map(Change::is_worse).collect::<Vec<_>>(), [true, false]);
-        assert!(changes[0].title.starts_with("fork"));
+        assert!(changes[0].row.title.starts_with("fork"));
     }
 }

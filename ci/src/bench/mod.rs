@@ -19,7 +19,6 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use crate::bench::counts::Counts;
 use crate::bench::figures::Figures;
 use crate::bench::stamps::Places;
-use crate::bench::table::thousands;
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::image;
@@ -123,9 +122,9 @@ fn column(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Mo
         let percent = (new / old - 1.0).abs() * 100.0;
         println!(
             "{title}: {}: {verdict} by {percent:.1} % ({} -> {})",
-            change.title,
-            thousands(old),
-            thousands(new)
+            change.row.title,
+            change.row.unit.show(old),
+            change.row.unit.show(new)
         );
     }
     Ok(())

@@ -96,7 +96,7 @@ impl Unit {
 }
 
 /// A whole number with a comma before each three digits.
-pub(crate) fn thousands(figure: f64) -> String {
+fn thousands(figure: f64) -> String {
     let digits = format!("{:.0}", figure.abs());
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
