@@ -105,7 +105,7 @@ static char *map(size_t pages)
 static char *area;
 /* The pages of one page table: a batch of faults fills a whole one, which has its share in the cost. */
 #define TABLE_PAGES 512
-#define AREA_PAGES (9 * TABLE_PAGES)
+#define AREA_PAGES (21 * TABLE_PAGES)
 
 /* Without huge pages, so that all platforms have the same faults. */
 static int fault_set_up(void)
@@ -492,7 +492,7 @@ static const struct row rows[] = {
     { "getpid", 10, 200, NULL, getpid_batch, NULL },
     { "clock_gettime", 10, 200, NULL, clock_batch, NULL },
     { "sched_yield", 10, 200, NULL, yield_batch, NULL },
-    { "page_fault", 8, TABLE_PAGES, fault_set_up, fault_batch, fault_tear_down },
+    { "page_fault", 20, TABLE_PAGES, fault_set_up, fault_batch, fault_tear_down },
     { "mprotect", 10, 32, mprotect_set_up, mprotect_batch, mprotect_tear_down },
     { "mmap", 20, 8, NULL, mmap_batch, NULL },
     { "fork", 20, 1, NULL, fork_batch, NULL },

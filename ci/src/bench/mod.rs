@@ -6,18 +6,21 @@
 mod counts;
 mod figures;
 mod gdb;
+mod profile;
 mod rows;
 mod stamps;
 mod table;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::bench::counts::Counts;
+use crate::bench::counts::{Batches, Counts};
 use crate::bench::figures::Figures;
+use crate::bench::profile::Symbols;
+use crate::bench::rows::{ROWS, Unit};
 use crate::bench::stamps::Places;
 use crate::command::{progress, seconds};
 use crate::expect::Step;
@@ -145,9 +148,11 @@ fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &M
     if let Some(folder) = counted.parent() {
         fs::create_dir_all(folder)?;
     }
-    let plugin = format!("-plugin {},out={}", counts::plugin(workspace)?.display(), counted.display());
-    let mut options = options(below, model, hypervisor, &socket);
-    options.machine.more.extend(plugin.split(' ').map(String::from));
+    let mut options = options(below, model, hypervisor);
+    options.machine.frozen = true;
+    options.machine.gdb = Some(socket.clone());
+    let plugin = format!("{},out={}", counts::plugin(workspace)?.display(), counted.display());
+    options.machine.more.extend(["-plugin".into(), plugin]);
     let watcher = places.watcher(&socket, LIMIT);
     let outcome = stand::boot(workspace, toolchain, &options);
     let _ = fs::remove_file(&socket);
@@ -163,12 +168,44 @@ fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &M
     Ok(figures)
 }
 
+/// Prints where the instructions of one row go on the image, on the first model that `words` name.
+pub(crate) fn profile(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    row: &str,
+    words: &[String],
+) -> Result<()> {
+    ensure!(ROWS.iter().any(|known| known.name == row && known.unit == Unit::One), "bench: no row {row}");
+    let named = |model: &&Model| words.iter().any(|word| word == model.name);
+    let model = MODELS.iter().find(named).unwrap_or(&MODELS[0]);
+    let image = image::build(workspace, toolchain, &[])?;
+    let symbols = Symbols::read(&image.with_extension("debug"))?;
+    let folder = workspace.build(&format!("bench/{}", model.name));
+    fs::create_dir_all(&folder)?;
+    let (counted, profile) = (folder.join("profile.counts"), folder.join("profile.txt"));
+    let mut options = options(Below::Revenant, model, Some(image));
+    options.append += &format!(" lab.bench={row}");
+    options.name = format!("bench-{}-profile", model.name);
+    let plugin = counts::plugin(workspace)?;
+    let plugin = format!("{},out={},profile={}", plugin.display(), counted.display(), profile.display());
+    options.machine.more.extend(["-plugin".into(), plugin]);
+    progress(&format!("profile of {row} on {} (half a minute) ...", model.name));
+    let outcome = stand::boot(workspace, toolchain, &options)?;
+    ensure!(outcome.end == End::Done, "{} (console log: {})", outcome.end, outcome.log.display());
+    let log = log(&outcome)?;
+    let batches = log.lines().find_map(Batches::of_line).context("the guest measured nothing")?;
+    let operations = f64::from(batches.operations) * batches.count as f64;
+    println!("\n{row} on {}, instructions of one operation (mean of all batches):\n", model.name);
+    println!("{}", profile::list(&fs::read_to_string(&profile)?, &symbols, operations)?);
+    Ok(())
+}
+
 fn log(outcome: &Outcome) -> Result<String> {
     let bytes = fs::read(&outcome.log).with_context(|| format!("reading {}", outcome.log.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>, socket: &Path) -> Options {
+fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>) -> Options {
     let mut options = Options {
         below,
         image: hypervisor,
@@ -185,8 +222,6 @@ fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>, socket: &Pa
     };
     options.machine.model = model.qemu.into();
     options.machine.icount = true;
-    options.machine.frozen = true;
-    options.machine.gdb = Some(socket.into());
     options.machine.more = MACHINE.split_whitespace().map(String::from).collect();
     options.machine.memory = if below == Below::Bare { MEMORY } else { MACHINE_MEMORY };
     options
@@ -213,9 +248,9 @@ mod tests {
 
     #[test]
     fn bare_linux_has_what_dom0_has() {
-        let bare = options(Below::Bare, &MODELS[0], None, Path::new("/g"));
-        let peer = options(Below::Peer, &MODELS[0], None, Path::new("/g"));
+        let bare = options(Below::Bare, &MODELS[0], None);
+        let peer = options(Below::Peer, &MODELS[0], None);
         assert_eq!(bare.machine.memory, peer.dom0_memory);
-        assert!(bare.machine.icount && bare.machine.frozen);
+        assert!(bare.machine.icount);
     }
 }
