@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     pub(crate) gdb: Option<PathBuf>,
     /// The processors wait for gdb or QMP to start them.
     pub(crate) frozen: bool,
+    /// Its memory is a file that the lab can read.
+    pub(crate) inspected: bool,
     /// A second QMP socket, for the user (the lab has its own).
     pub(crate) qmp: Option<PathBuf>,
     /// More QEMU arguments: disks, networks.
@@ -41,6 +43,7 @@ impl Default for Machine {
             second_port: false,
             gdb: None,
             frozen: false,
+            inspected: false,
             qmp: None,
             more: Vec::new(),
         }
@@ -68,6 +71,10 @@ impl Machine {
             "-accel tcg,thread=multi"
         });
         add(&format!("-cpu {} -smp {} -m {}", self.model, self.cpus, self.memory));
+        if self.inspected {
+            add(&format!("-object memory-backend-memfd,id=ram,size={}M,share=on", self.memory));
+            add("-machine memory-backend=ram");
+        }
         add("-device isa-debug-exit,iobase=0xf4,iosize=0x04");
         add(if self.second_port { "-serial null -serial chardev:serial" } else { "-serial chardev:serial" });
         if serial == Serial::Terminal {

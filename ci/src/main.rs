@@ -11,6 +11,7 @@ mod cpio;
 mod expect;
 mod image;
 mod initramfs;
+mod inspect;
 mod iso;
 mod kernel;
 mod laws;
@@ -53,7 +54,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
-  --kernel FILE|none --initrd FILE|none";
+  --kernel FILE|none --initrd FILE|none --walk --damage";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -92,6 +93,9 @@ fn act(verb: &str, options: Options) -> Result<bool> {
 fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<bool> {
     let outcome = stand::boot(workspace, toolchain, options)?;
     println!();
+    if let Some(seen) = &outcome.walked {
+        progress(&format!("walked the stopped machine: {seen}"));
+    }
     progress(&format!("{} ({}); console log: {}", outcome.end, seconds(outcome.took), outcome.log.display()));
     Ok(outcome.end == End::Done)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::expect::{Step, unescape};
+use crate::inspect::Inspection;
 use crate::machine::Machine;
 use crate::packages::Suite;
 
@@ -82,6 +83,8 @@ pub(crate) struct Options {
     pub(crate) refuse: Vec<String>,
     /// A panic of the hypervisor does not end the run: it is to go on by itself.
     pub(crate) survives: bool,
+    /// What to do with the machine when all steps are done.
+    pub(crate) inspection: Inspection,
     /// Wall-time limit.
     pub(crate) timeout: Duration,
     /// The user's terminal is the console.
@@ -118,6 +121,7 @@ impl Default for Options {
             steps: Vec::new(),
             refuse: Vec::new(),
             survives: false,
+            inspection: Inspection::None,
             timeout: Duration::from_secs(180),
             interactive: false,
             quiet: false,
@@ -155,6 +159,8 @@ impl Options {
             "interactive" => self.interactive = true,
             "survives" => self.survives = true,
             "quiet" => self.quiet = true,
+            "walk" => self.inspection = Inspection::Walk,
+            "damage" => self.inspection = Inspection::Damage,
             "toolstack" => self.toolstack = true,
             "uefi" => self.machine.uefi = true,
             "icount" => self.machine.icount = true,

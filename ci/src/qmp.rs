@@ -1,13 +1,13 @@
-//! QEMU's control socket: only what the runner needs, the reason of a shutdown, and NMIs.
+//! QEMU's control sockets: the reason of a shutdown, NMIs, and commands to a machine that is looked into.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 /// Listens to a QEMU's events in a thread of its own.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +76,54 @@ fn listen(mut stream: &UnixStream, reason: &Mutex<Option<String>>) -> std::io::R
         }
     }
     Ok(())
+}
+
+/// Gives commands, one after another.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+/// Longer than QEMU takes to answer on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Client {
+    /// Connects to a running QEMU.
+    pub(crate) fn connect(socket: &Path) -> Result<Client> {
+        let stream = UnixStream::connect(socket).context("QEMU's control socket")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Client { stream: BufReader::new(stream) };
+        client.execute("qmp_capabilities")?;
+        Ok(client)
+    }
+
+    /// Gives a command without arguments; its answer, as it stands.
+    pub(crate) fn execute(&mut self, command: &str) -> Result<String> {
+        self.exchange(&format!("{{\"execute\":\"{command}\"}}"))
+    }
+
+    /// Gives a line to the human monitor; its answer as a JSON string.
+    pub(crate) fn monitor(&mut self, line: &str) -> Result<String> {
+        let arguments = format!("{{\"command-line\":\"{line}\"}}");
+        self.exchange(&format!("{{\"execute\":\"human-monitor-command\",\"arguments\":{arguments}}}"))
+    }
+
+    fn exchange(&mut self, request: &str) -> Result<String> {
+        self.stream.get_mut().write_all(format!("{request}\n").as_bytes())?;
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                bail!("QEMU closed its control socket at {request}");
+            }
+            if line.starts_with("{\"error\"") {
+                bail!("QEMU refused {request}: {line}");
+            }
+            // The greeting and events come in between.
+            if line.starts_with("{\"return\"") {
+                return Ok(line);
+            }
+        }
+    }
 }
 
 /// The reason in a SHUTDOWN event, a line such as

@@ -8,6 +8,7 @@ use crate::command::progress;
 use crate::expect::Conversation;
 use crate::image;
 use crate::initramfs;
+use crate::inspect::Inspection;
 use crate::iso::BootEntry;
 use crate::kernel::Kernel;
 use crate::options::{Below, Options};
@@ -73,8 +74,10 @@ fn kernel_options(options: &Options) -> String {
         Below::Bare => "console=ttyS0,115200 earlyprintk=ttyS0,115200",
         Below::Peer | Below::Revenant => "console=hvc0 earlyprintk=xen",
     };
+    // A machine that is looked into stays up, and busy.
+    let hold = if options.inspection == Inspection::None { "" } else { " lab.hold" };
     // A dead kernel restarts at once, which ends the run instead of using up its time.
-    format!("{console} panic=-1 {}", options.append.trim()).trim_end().to_string()
+    format!("{console} panic=-1 {}{hold}", options.append.trim()).trim_end().to_string()
 }
 
 /// Boots, holds the conversation, and returns how it ended.
@@ -86,7 +89,9 @@ pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Optio
         refuse.extend(HYPERVISOR_LAST_WORDS.map(str::to_string));
     }
     let talk = Conversation::new(options.steps.clone(), refuse);
-    qemu::converse(workspace, &run(options, &iso), talk).with_context(|| format!("running {}", options.name))
+    let mut options = options.clone();
+    options.machine.inspected = options.inspection != Inspection::None;
+    qemu::converse(workspace, &run(&options, &iso), talk).with_context(|| format!("running {}", options.name))
 }
 
 /// Boots to a shell on the user's terminal.
@@ -110,7 +115,14 @@ pub(crate) fn interactive(workspace: &Workspace, toolchain: &Toolchain, options:
 }
 
 fn run<'a>(options: &'a Options, iso: &'a std::path::Path) -> Run<'a> {
-    Run { name: &options.name, machine: &options.machine, iso, limit: options.timeout, echo: !options.quiet }
+    Run {
+        name: &options.name,
+        machine: &options.machine,
+        iso,
+        limit: options.timeout,
+        echo: !options.quiet,
+        inspection: options.inspection,
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::check::{self, Tally};
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::image;
+use crate::inspect::Inspection;
 use crate::options::{Below, Options};
 use crate::packages::Suite;
 use crate::qemu::End;
@@ -44,6 +45,8 @@ struct Test {
     nmis: u32,
     /// More kernel options.
     append: &'static str,
+    /// The walker is shown that it can fail: the machine is damaged word by word.
+    damage: bool,
     /// More hypervisor options.
     xen: &'static str,
     /// Features of the image's build.
@@ -69,6 +72,7 @@ const USUAL: Test = Test {
     survives: false,
     nmis: 0,
     append: "",
+    damage: false,
     xen: "",
     features: &[],
     qemu: "",
@@ -118,6 +122,7 @@ const TESTS: [Test; 17] = [
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
         guest_tests: &["xen-version", "devices"],
         qemu: DEVICES,
+        damage: true,
         ..USUAL
     },
     Test {
@@ -296,6 +301,15 @@ impl Test {
         steps
     }
 
+    /// Every machine whose Dom0 passed its tests is walked.
+    fn inspection(&self) -> Inspection {
+        match (self.below, self.guest_tests, self.damage) {
+            (Below::Revenant, [_, ..], true) => Inspection::Damage,
+            (Below::Revenant, [_, ..], false) => Inspection::Walk,
+            _ => Inspection::None,
+        }
+    }
+
     fn options(&self) -> Options {
         let mut options = Options {
             below: self.below,
@@ -308,6 +322,7 @@ impl Test {
             features: self.features.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_secs(self.limit),
             survives: self.survives,
+            inspection: self.inspection(),
             quiet: true,
             ..Options::default()
         };
@@ -372,6 +387,9 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
     match stand::boot(workspace, toolchain, options) {
         Ok(outcome) if outcome.end == End::Done => {
             println!("test {} ... ok ({})", test.name, seconds(outcome.took));
+            if let Some(seen) = outcome.walked {
+                println!("    walked: {seen}");
+            }
             // A medium is some 30 MB; a failed test's stays for looking into.
             let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", test.log())));
             Tally::one(true)

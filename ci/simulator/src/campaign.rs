@@ -157,11 +157,23 @@ impl Campaign {
             );
         }
         self.world.machine.verbose.set(self.plan.verbose);
+        // On the composition that has lived through all entries up to here...
+        let live = self.world.system;
+        let result = self.world.enter(&entry, 0).result;
+        let (result, restarted) = self.world.settle(&entry, result);
+        self.world.machine.verbose.set(false);
+        let complete_at = entry.register(Reg::Rip).unwrap_or(0);
+        let mut lived = self.world.outcome(result, restarted || budget != PLENTY, complete_at);
+        lived.lived = true;
+        let lived_audit =
+            if matches!(result, Err(Cut::Off(_) | Cut::Endless)) { Ok(()) } else { self.world.audit() };
+        lived_audit.map_err(|e| fail("on a used composition", e))?;
+        // ... and on one that knows nothing but what is durable: that is what crashes are compared with.
+        self.world.restore(&saved, true);
         let mut ran = self.world.enter(&entry, 0);
         let first = ran.result;
         let restarted;
         (ran.result, restarted) = self.world.settle(&entry, first);
-        self.world.machine.verbose.set(false);
         if ran.result == Err(Cut::Endless) {
             return Err(fail("without a crash", "it does not end".into()));
         }
@@ -174,6 +186,11 @@ impl Campaign {
             restarted || budget != PLENTY,
             entry.register(Reg::Rip).unwrap_or(0),
         );
+        if let Err(e) = self.world.compare(ran.result, &lived)
+            && !self.world.schedule_differs(ran.result, &lived)
+        {
+            return Err(fail("the derived state matters", e));
+        }
         let crashes = self.explore(&entry, &saved, &outcome, ran.steps)?;
         let figures = self.report.families.entry(entry.family).or_default();
         figures.entries += 1;
@@ -187,9 +204,11 @@ impl Campaign {
             self.world.withdraw(&entry);
             return Ok(());
         }
-        self.world.machine.memory.apply(&outcome.memory);
-        self.world.put_back(&outcome.picture, false);
-        self.asleep[entry.cpu as usize] = ran.result.is_err();
+        // The guest goes on with the used composition.
+        self.world.system = live;
+        self.world.machine.memory.apply(&lived.memory);
+        self.world.put_back(&lived.picture, false);
+        self.asleep[entry.cpu as usize] = lived.result.is_err();
         let stuck = (0..self.plan.size.cpus)
             .all(|cpu| self.asleep[cpu as usize] && self.guest.wake(&self.world, cpu).is_none());
         if stuck {
@@ -259,12 +278,12 @@ impl Campaign {
             self.world.audit().map_err(|e| format!("{repaired:?}: {e}"))?;
         }
         let Err(first) = self.world.compare(ran.result, outcome) else { return Ok(()) };
-        if outcome.restarted {
-            return Err(format!("{repaired:?}\n{first}"));
-        }
         if self.world.schedule_differs(ran.result, outcome) {
             self.report.rescheduled += 1;
             return Ok(());
+        }
+        if outcome.restarted {
+            return Err(format!("{repaired:?}\n{first}"));
         }
         self.compare_swept(ran.result, saved, outcome)
             .map_err(|e| format!("{repaired:?}\n{first}swept:\n{e}"))

@@ -1,12 +1,14 @@
 //! What a run with a crash and one without must have in common: everything, but for bits that are set and
 //! lines that are printed at least once.
 
+use crate::machine::Cpu;
 use crate::memory::Changed;
 use crate::steps::Cut;
 use crate::world::{Saved, World};
 use ids::{Maddr, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// How a run ended and what it left.
@@ -22,6 +24,8 @@ pub struct Outcome {
     pub restarted: bool,
     /// RIP of the vCPU once a hypercall is complete and nothing came after it.
     pub complete_at: u64,
+    /// It comes from a composition that has shown clocks and runstates before, and does not do so again.
+    pub lived: bool,
 }
 
 /// Differences listed in a report, at most.
@@ -35,7 +39,26 @@ impl World {
     /// What a run left.
     pub fn outcome(&self, result: Result<VcpuSlot, Cut>, restarted: bool, complete_at: u64) -> Outcome {
         let memory = self.machine.memory.changed();
-        Outcome { result, picture: self.picture(), memory, restarted, complete_at }
+        Outcome { result, picture: self.picture(), memory, restarted, complete_at, lived: false }
+    }
+
+    /// Where clocks and runstates are shown: what a start writes anew, whatever the guest has made of it.
+    fn shown_again(&self) -> Vec<Range<u64>> {
+        let state = self.system.state;
+        let mut found = Vec::new();
+        for vcpu in (0..self.size.vcpus).map(VcpuSlot) {
+            let info = state.events(self.machine).vcpu_info(vcpu);
+            found.extend(info.map(|info| info.0 + TIME_VERSION..info.0 + 2 * TIME_VERSION));
+            let root = state.contexts.context(vcpu).root_kernel.get();
+            let bytes = state
+                .timers()
+                .area(vcpu)
+                .into_iter()
+                .flat_map(|at| (0..48).map(move |byte| at.0.wrapping_add(byte)));
+            let places = bytes.filter_map(|va| self.machine.memory.translate(root, va, false));
+            found.extend(places.map(|at| at.0 & !7..(at.0 & !7) + 8));
+        }
+        found
     }
 
     /// Compares what is there, after a run that ended with `result`, with an outcome.
@@ -82,7 +105,7 @@ impl World {
     fn is_in_cpu(&self, index: usize) -> bool {
         self.loaded().into_iter().flatten().any(|vcpu| {
             let context = self.system.state.contexts.context(vcpu);
-            let range = |slice: std::ops::Range<usize>| slice.contains(&index);
+            let range = |slice: Range<usize>| slice.contains(&index);
             range(self.range_of(std::slice::from_ref(&context.fs_base)))
                 || range(self.range_of(&context.gs_base))
                 || range(self.range_of(&context.selectors))
@@ -114,7 +137,7 @@ impl World {
     }
 
     /// Words of the vault that a slice takes.
-    fn range_of<T>(&self, slice: &[T]) -> std::ops::Range<usize> {
+    fn range_of<T>(&self, slice: &[T]) -> Range<usize> {
         let start = (slice.as_ptr() as usize - self.ground.words().as_ptr() as usize) / 8;
         start..start + size_of_val(slice) / 8
     }
@@ -148,17 +171,21 @@ impl World {
 
     fn compare_memory(&self, wanted: &Outcome, found: &mut String) {
         let events = self.system.state.events(self.machine);
-        let clocks: Vec<u64> = (0..self.size.vcpus)
-            .filter_map(|v| events.vcpu_info(VcpuSlot(v)))
-            .map(|m| m.0 + TIME_VERSION)
-            .collect();
+        let loaded = self.loaded();
+        let clock = |v| Some((events.vcpu_info(v)?.0 + TIME_VERSION, loaded.contains(&Some(v))));
+        let clocks: Vec<(u64, bool)> = (0..self.size.vcpus).map(VcpuSlot).filter_map(clock).collect();
+        let shown = if wanted.lived { self.shown_again() } else { Vec::new() };
         let mut count = 0;
         self.machine.memory.differences(&wanted.memory, |at, here, there| {
-            // A clock may be written once more: its version is even then as before.
-            let clock =
-                clocks.contains(&at.0) && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
+            // A clock may be written once more: its version is even then as before, or it is written anew before
+            // its vCPU runs.
+            let clock = clocks.iter().find(|(clock, _)| *clock == at.0);
+            let clock = clock.is_some_and(|(_, runs)| {
+                here >> 32 == there >> 32 && (!runs || here & 1 == 0 && there & 1 == 0)
+            });
             // Accessed and dirty bits are the processor's.
             let marks = (here ^ there) & !ACCESSED_DIRTY == 0 && self.is_table(at);
+            let clock = clock || shown.iter().any(|range| range.contains(&at.0));
             if !clock && !marks && count < SHOWN {
                 count += 1;
                 let _ =
@@ -177,8 +204,11 @@ impl World {
 
     fn compare_machine(&self, wanted: &Outcome, found: &mut String) {
         let (cpus, there) = (self.machine.cpus.borrow(), &wanted.picture.cpus);
+        // Where vCPUs wait for their turns, the timer also ends turns, which are derived.
+        let turns = self.size.vcpus > self.size.cpus;
         for (cpu, (here, there)) in cpus.iter().zip(there).enumerate() {
-            if here != there {
+            let timer = if turns { here.timer } else { there.timer };
+            if *here != (Cpu { timer, ..there.clone() }) {
                 let _ = writeln!(found, "CPU {cpu}: {here:x?}\n  without a crash {there:x?}");
             }
         }

@@ -56,6 +56,11 @@ impl Entry {
         machine.now.set(machine.now.get() + self.advance);
         machine.devices.borrow_mut().kicked[self.cpu as usize] = false;
         let interrupt = self.idle.or_else(|| u8::try_from(self.vector).ok().filter(|vector| *vector >= 32));
+        let now = machine.now.get();
+        if interrupt == Some(own_vector::TIMER) {
+            // One shot.
+            machine.here(|cpu| cpu.timer = if cpu.timer <= now { u64::MAX } else { cpu.timer });
+        }
         if let Some(vector) = interrupt.filter(|vector| !matches!(*vector, 0x80 | own_vector::SPURIOUS)) {
             machine.here(|cpu| cpu.in_service.push(vector));
         }

@@ -209,8 +209,9 @@ impl Platform for Machine {
         step();
         context.fs_base.set(cpu.bases[0]);
         step();
-        context.gs_base[0].set(cpu.bases[1]);
-        context.gs_base[1].set(cpu.bases[2]);
+        let active = usize::from(context.gs_mode.get() & 1);
+        context.gs_base[active].set(cpu.bases[1]);
+        context.gs_base[active ^ 1].set(cpu.bases[2]);
         for (word, value) in context.selectors.iter().zip(cpu.selectors) {
             word.set(value);
         }
@@ -220,12 +221,18 @@ impl Platform for Machine {
         step();
         let fpu = self.devices.borrow().fpu_areas[vcpu.0 as usize];
         self.here(|cpu| cpu.fpu = fpu);
-        self.set_base(Base::Fs, context.fs_base.get());
-        self.set_base(Base::Gs, context.gs_base[0].get());
-        self.set_base(Base::OtherGs, context.gs_base[1].get());
-        self.change(|cpu| cpu.selectors = context.selectors.each_ref().map(|word| word.get()));
         self.write_msr(TSC_AUX, context.tsc_aux.get().into());
         step();
+    }
+    fn load_selectors(&self, selectors: [u16; 4]) -> bool {
+        // What no guest may hold, and what its local table has not.
+        let entries = self.here(|cpu| cpu.ldt.1);
+        let faults = |selector: u16| selector & 4 != 0 && u32::from(selector >> 3) >= entries;
+        self.change(|cpu| {
+            cpu.selectors = selectors.map(|selector| if faults(selector) { 0 } else { selector });
+            cpu.bases = [0; 3];
+        });
+        !selectors.into_iter().any(faults)
     }
     fn selectors(&self) -> [u16; 4] {
         self.here(|cpu| cpu.selectors)

@@ -15,7 +15,8 @@ use guest_memory::GuestMemory as _;
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use pv_mmu::{IoRanges, IoRule};
 use std::sync::atomic::Ordering;
-use system::{Clocks, Schedule, System, TimeScale};
+use system::{Schedule, System};
+use timers::TimeScale;
 use vault::Ground;
 
 /// Frames of the machine.
@@ -103,15 +104,14 @@ fn compose(
     let locks = Box::leak(Box::new(Static::new()));
     let state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
-    let scale = TimeScale::new(1_000_000);
+    let scale = TimeScale::from_khz(1_000_000).expect("a rate");
     Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         policy: policy(),
         leaves: XenLeaves::default(),
-        schedule: Schedule::new(size.cpus),
+        schedule: Schedule::new(size.cpus, size.vcpus),
         scale,
-        clocks: Clocks::new(),
     }))
 }
 
@@ -156,6 +156,8 @@ impl World {
             command_line: b"simulated",
             pages: Dom0Pages { initial: PAGES, max: Some(PAGES + 100) },
             vcpus: self.size.vcpus,
+            pinned: false,
+            now: self.machine.now.get(),
             console_line: Some(4),
             console_info: &[],
         };

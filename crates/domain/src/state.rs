@@ -4,8 +4,10 @@ use crate::console::{ConsoleInput, InputRing};
 use crate::notices::Notices;
 use frames::Frames;
 use guest_memory::GuestMemory;
+use ids::CpuId;
 use irqs::Irqs;
 use pv_mmu::{IoRanges, Mmu, TableLocks};
+use timers::Timers;
 use vault::{Arena, Durable, LockWord, Log, record};
 
 /// Message-signalled interrupts there is room for: more than there are vectors.
@@ -39,12 +41,6 @@ record! {
         pub booted: Durable<bool>,
         /// Microreboots survived.
         pub generation: Durable<u32>,
-        /// TSC at system time 0.
-        pub tsc_base: Durable<u64>,
-        /// Wall clock at system time 0: seconds and nanoseconds since 1970.
-        pub wall_seconds: Durable<u64>,
-        /// The nanoseconds.
-        pub wall_nanoseconds: Durable<u32>,
     }
 }
 
@@ -103,6 +99,10 @@ pub struct State {
     pub events: events::Region,
     /// Their locks and hints.
     pub events_derived: events::Derived,
+    /// Deadlines, runstates, the wall clock.
+    pub timers: timers::Region,
+    /// Their locks and queues.
+    pub timers_derived: timers::Derived,
     /// Grant tables.
     pub grants: grants::Region,
     /// Physical interrupts.
@@ -149,10 +149,15 @@ impl State {
             irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
         let irqs = irqs::Region::carve(arena, counts)?;
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
+        let timers = timers::Region::carve(arena, limits.vcpus)?;
+        let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
             events,
             irqs_derived: irqs::rebuild(&irqs),
+            // Who schedules says which CPU wakes for whom; it starts with the same rule.
+            timers_derived: timers::rebuild(&timers, cpus, |vcpu| CpuId(vcpu.0 % cpus)),
+            timers,
             irqs,
             machine,
             machine_lock: &locks.machine,
@@ -174,6 +179,11 @@ impl State {
     /// The event channel logic over `memory`.
     pub fn events<M: GuestMemory>(&'static self, memory: &'static M) -> events::Events<'static, M> {
         events::Events::new(self.events, &self.events_derived, memory)
+    }
+
+    /// The logic of deadlines and runstates.
+    pub fn timers(&'static self) -> Timers<'static> {
+        Timers { region: self.timers, derived: &self.timers_derived }
     }
 
     /// The interrupt logic.

@@ -11,9 +11,6 @@ use vault::{Arena, Durable, GuestOwned, LockWord, Tx, record};
 /// vCPUs a domain may have (Xen's limit for PV is 8192; this one bounds the regions).
 pub const MAX_VCPUS_PER_DOMAIN: u32 = 128;
 
-/// Watchdogs a domain has.
-pub const WATCHDOGS: usize = 2;
-
 record! {
     /// One domain slot.
     ///
@@ -24,6 +21,8 @@ record! {
         life: Durable<u8>,
         /// Whether it is the privileged one (Dom0, the hardware domain).
         pub privileged: Durable<bool>,
+        /// Whether its vCPUs stay on the CPUs of their numbers (`dom0_vcpus_pin`).
+        pub pinned: Durable<bool>,
         /// Its number.
         pub id: Durable<DomId>,
         /// vCPUs it has.
@@ -40,8 +39,6 @@ record! {
         pub charged: GuestOwned<u32>,
         /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.
         pub handle: [Durable<u64>; 2],
-        /// System times at which its watchdogs (`SCHEDOP_watchdog`) bite, ns; 0 for those not in use.
-        pub watchdogs: [Durable<u64>; WATCHDOGS],
     }
 }
 
@@ -49,7 +46,7 @@ record! {
     /// One vCPU slot.
     ///
     /// Lock: [`Locks::of`] its domain for `state` and `initialised`, and for all while it is down; the
-    /// rest is its own CPU's while it runs. Rebuild: `sched::rebuild` from `state`.
+    /// rest is its own CPU's while it runs. Rebuild: `system::Schedule` looks at every vCPU anew.
     pub struct Vcpu {
         /// Whether it runs, waits or is down: a [`VcpuState`].
         state: Durable<u8>,
@@ -59,24 +56,12 @@ record! {
         pub domain: Durable<DomainSlot>,
         /// Its number in the domain.
         pub id: Durable<VcpuId>,
-        /// Guest address of its runstate area; 0 for none.
-        pub runstate_area: Durable<Gva>,
         /// Guest address of its secondary time area; 0 for none.
         pub time_area: Durable<Gva>,
-        /// Runstate (`RUNSTATE_*`) since `since`.
-        pub runstate: Durable<u32>,
-        spare: Durable<u32>,
-        /// System time of the last change of runstate, ns.
-        pub since: Durable<u64>,
-        /// System time at which its timer event is due, ns; 0 for never.
-        pub deadline: Durable<u64>,
-        /// System time at which its `SCHEDOP_poll` ends, ns; 0 for never.
-        pub poll_until: Durable<u64>,
         /// The one port it polls; 0 for several.
         pub poll_port: Durable<u32>,
-        spare2: Durable<u32>,
-        /// ns spent in each runstate before `since`.
-        pub spent: [Durable<u64>; 4],
+        /// An NMI waits for it (`VCPUOP_send_nmi`). Lock: as `state`.
+        pub nmi_pending: Durable<bool>,
     }
 }
 
@@ -138,7 +123,7 @@ impl Vcpu {
 }
 
 /// Locks of domain slots: derived, all free after a start. Nothing but
-/// the delivery lock of event channels is locked under one.
+/// the delivery lock of event channels and the locks of `timers` is locked under one.
 #[derive(Debug)]
 pub struct Locks([LockWord; 64]);
 

@@ -193,6 +193,16 @@ pub(crate) fn fault(_: Fault) -> Errno {
     Errno::EFAULT
 }
 
+/// The errno of a refused operation on deadlines or runstates.
+pub(crate) fn timer_errno(e: timers::Error) -> Errno {
+    match e {
+        timers::Error::NoSuchVcpu => Errno::ENOENT,
+        timers::Error::Invalid => Errno::EINVAL,
+        timers::Error::Past => Errno::ETIME,
+        timers::Error::Exists => Errno::EEXIST,
+    }
+}
+
 /// As [`mmu_errno`], for callers that run again when preempted: `ERESTART`.
 pub(crate) fn mmu_restart(e: MmuError) -> Errno {
     if e == MmuError::Preempted { Errno::ERESTART } else { mmu_errno(e) }
@@ -202,6 +212,7 @@ pub(crate) fn mmu_restart(e: MmuError) -> Errno {
 pub(crate) fn mmu_errno(e: MmuError) -> Errno {
     match e {
         MmuError::Invalid => Errno::EINVAL,
+        MmuError::Busy => Errno::EBUSY,
         MmuError::NotPermitted => Errno::EPERM,
         MmuError::Preempted => Errno::EAGAIN,
     }

@@ -37,12 +37,12 @@ pub(crate) fn set_segment_base<M: GuestMemory + 'static, A: Apply>(call: &mut Ca
 /// `set_debugreg`: number, value.
 pub(crate) fn set_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [number, value, ..] = call.args;
-    let refused = |_| Errno::EINVAL;
+    let refused = |_| Errno::EPERM;
     let value = match number {
         0..=3 => cpu_policy::control::write_breakpoint(value).map_err(refused)?,
         6 => cpu_policy::control::write_dr6(value),
         7 => cpu_policy::control::write_dr7(value, call.context.cr4.get()).map_err(refused)?.value,
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::ENODEV),
     };
     let word = call.context.debug.get(number as usize).ok_or(Errno::EINVAL)?;
     call.reply_after(|tx| {
@@ -57,7 +57,7 @@ pub(crate) fn get_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'
     let [number, ..] = call.args;
     match number {
         0..=3 | 6 | 7 => Ok(Outcome::Value(call.context.debug[number as usize].get() as i64)),
-        _ => Err(Errno::EINVAL),
+        _ => Err(Errno::ENODEV),
     }
 }
 

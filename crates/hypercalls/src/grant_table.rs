@@ -12,11 +12,11 @@ use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DOMAIN, GNTST_GENERAL_ERROR, GNTST_OKAY, GNTST_PERMISSION_DENIED, GNTTABOP_COPY,
-    GNTTABOP_DUMP_TABLE, GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION, GNTTABOP_MAP_GRANT_REF,
-    GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF,
-    GNTTABOP_TRANSFER, GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF, GnttabCopy, GnttabDumpTable,
-    GnttabGetStatusFrames, GnttabGetVersion, GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion,
-    GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
+    GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION, GNTTABOP_MAP_GRANT_REF, GNTTABOP_QUERY_SIZE,
+    GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF, GNTTABOP_TRANSFER,
+    GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF, GnttabCopy, GnttabGetStatusFrames,
+    GnttabGetVersion, GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable,
+    GnttabSwapGrantRef, GnttabTransfer, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
 };
 use xen_abi::hypercall::GRANT_TABLE_OP;
 
@@ -57,7 +57,6 @@ fn element(op: u32) -> Option<(u64, u64)> {
     match op {
         GNTTABOP_MAP_GRANT_REF => of!(GnttabMapGrantRef),
         GNTTABOP_UNMAP_GRANT_REF => of!(GnttabUnmapGrantRef),
-        GNTTABOP_DUMP_TABLE => of!(GnttabDumpTable),
         GNTTABOP_TRANSFER => of!(GnttabTransfer),
         GNTTABOP_COPY => of!(GnttabCopy),
         GNTTABOP_UNMAP_AND_REPLACE => of!(GnttabUnmapAndReplace),

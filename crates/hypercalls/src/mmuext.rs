@@ -99,8 +99,13 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         }
         MMUEXT_TLB_FLUSH_LOCAL => flush(call, LOCAL, EVERYTHING),
         MMUEXT_INVLPG_LOCAL => flush(call, LOCAL, op.arg1),
-        MMUEXT_TLB_FLUSH_MULTI | MMUEXT_TLB_FLUSH_ALL => flush(call, DOMAIN, EVERYTHING),
-        MMUEXT_INVLPG_MULTI | MMUEXT_INVLPG_ALL => flush(call, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_ALL => flush(call, DOMAIN, EVERYTHING),
+        MMUEXT_INVLPG_ALL => flush(call, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
+            // The mask of vCPUs must be there; whom it names does not matter: all are flushed.
+            call.memory.read::<u64>(Gva(op.arg2)).map_err(|_| Errno::EINVAL)?;
+            flush(call, DOMAIN, if op.cmd == MMUEXT_INVLPG_MULTI { op.arg1 } else { EVERYTHING })
+        }
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {
             if !subject.io {
                 return Err(Errno::EACCES);

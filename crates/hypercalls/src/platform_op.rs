@@ -1,6 +1,6 @@
 //! `platform_op`: what Dom0's kernel asks of the machine.
 
-use crate::call::{Call, CallResult, Outcome, fault};
+use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
 use boot_info::BootFacts;
 use guest_memory::GuestMemory;
 use ids::Gva;
@@ -14,7 +14,6 @@ use xen_abi::platform::{
     XENPF_ACPI_SLEEP_EXTENDED,
 };
 
-const NANOSECONDS: u128 = 1_000_000_000;
 /// What a POWER effect does: write two PM1 control values.
 const BY_PM1: u32 = 0;
 /// Sleep states that end in this machine being off; the others would have to wake it up again.
@@ -84,14 +83,9 @@ fn set_time<M: GuestMemory + 'static, A: Apply>(
     nanoseconds: u32,
     system_time: u64,
 ) -> CallResult {
-    let now = u128::from(seconds) * NANOSECONDS + u128::from(nanoseconds);
-    let zero = now.checked_sub(system_time.into()).ok_or(Errno::EINVAL)?;
-    let seconds = u64::try_from(zero / NANOSECONDS).map_err(|_| Errno::EINVAL)?;
-    let (machine, lock) = (call.state.machine, call.state.machine_lock);
+    let timers = call.state.timers();
     call.reply_after(|tx| {
-        tx.lock(lock);
-        tx.set(&machine.wall_seconds, seconds);
-        tx.set(&machine.wall_nanoseconds, (zero % NANOSECONDS) as u32);
+        timers.set_wall_clock(tx, seconds, nanoseconds, system_time).map_err(timer_errno)?;
         tx.publish(Effect { kind: kind::WALL_CLOCK, x: 0, a: 0, b: 0 });
         Ok(())
     })

@@ -1,12 +1,13 @@
 //! `sched_op`: giving up the CPU, waiting, and ending the domain.
 
-use crate::call::{Call, CallResult, Crash, Outcome, fault};
+use crate::call::{Call, CallResult, Crash, Outcome, fault, timer_errno};
 use crate::event_channel::errno;
 use crate::shutdown::shut_down;
 use core::sync::atomic::{Ordering, fence};
-use domains::{VcpuState, WATCHDOGS};
+use domains::VcpuState;
 use guest_memory::GuestMemory;
 use ids::{DomId, Gva};
+use timers::WATCHDOGS;
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::sched::{
@@ -27,7 +28,7 @@ pub(crate) fn sched_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
             call.reply_after(|_| Ok(()))?;
             Ok(Outcome::Yield)
         }
-        SCHEDOP_BLOCK => Ok(block(call)),
+        SCHEDOP_BLOCK => block(call),
         SCHEDOP_POLL => poll(call, at),
         SCHEDOP_SHUTDOWN => shutdown(call, at),
         SCHEDOP_SHUTDOWN_CODE => shutdown_code(call, at),
@@ -39,12 +40,13 @@ pub(crate) fn sched_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
 }
 
 /// Unmasks upcalls and waits for one, unless one is pending.
-fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> Outcome {
-    let (vcpu, reply, state) = (call.vcpu, call.reply, call.state);
+fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let (vcpu, reply, state, now) = (call.vcpu, call.reply, call.state, call.now);
+    let timers = state.timers();
     let events = state.events(call.memory);
     let (unmask, upcall) = (events.upcall_mask(vcpu, false), events.upcall_state(vcpu));
     let (record, lock) = (state.domains.vcpu(vcpu), state.domain_locks.of(call.domain));
-    call.j.change(|tx| {
+    call.j.transaction(|tx| {
         if upcall.masked
             && let Some(unmask) = unmask
         {
@@ -52,16 +54,17 @@ fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> Outco
         }
         reply.publish(tx, 0);
         if upcall.pending {
-            return Outcome::Replied;
+            return Ok(Outcome::Replied);
         }
         tx.lock(lock);
         // Another vCPU may have taken it down.
         if record.state() == VcpuState::Runnable {
             record.set_state(tx, VcpuState::Blocked);
+            timers.set_runstate(tx, vcpu, timers::State::Blocked, now).map_err(timer_errno)?;
         }
         // An event may have come since; the wake-up it caused is spent if the vCPU ran on.
         tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
-        Outcome::Block
+        Ok(Outcome::Block)
     })
 }
 
@@ -79,17 +82,19 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
         let at = op.ports.checked_add(4 * index as u64).ok_or(Errno::EFAULT)?;
         *port = call.memory.read(Gva(at)).map_err(fault)?;
     }
-    let (vcpu, slot, reply, state) = (call.vcpu, call.domain, call.reply, call.state);
-    let events = state.events(call.memory);
+    let (vcpu, slot, reply, state, now) = (call.vcpu, call.domain, call.reply, call.state, call.now);
+    let (events, timers) = (state.events(call.memory), state.timers());
     let (record, lock) = (state.domains.vcpu(vcpu), state.domain_locks.of(slot));
     let waits = call.j.transaction(|tx| {
         tx.lock(lock);
         if record.state() != VcpuState::Runnable {
             return Err(Ready::Now);
         }
-        tx.set(&record.poll_until, op.timeout);
         tx.set(&record.poll_port, if count == 1 { ports[0] } else { 0 });
         record.set_state(tx, VcpuState::Polling);
+        let timed = timers.set_poll(tx, vcpu, op.timeout);
+        let waits = timed.and_then(|()| timers.set_runstate(tx, vcpu, timers::State::Blocked, now));
+        waits.map_err(|e| Ready::Refused(timer_errno(e)))?;
         // Whoever raises a port makes it pending and then looks for vCPUs that poll; here it is the other
         // way round, so that one of the two sees the other.
         fence(Ordering::SeqCst);
@@ -105,6 +110,8 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
             }
         }
         reply.publish(tx, 0);
+        // Its CPU looks for another one to run.
+        tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
         Ok(())
     });
     match waits {
@@ -158,23 +165,22 @@ fn watchdog<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u
     if id > WATCHDOGS || id == 0 && op.timeout == 0 {
         return Err(Errno::EINVAL);
     }
-    let (state, reply) = (call.state, call.reply);
-    let record = state.domains.domain(call.domain);
+    let (state, reply, timers) = (call.state, call.reply, call.state.timers());
+    let first = state.domains.domain(call.domain).first_vcpu.get();
     let due = call.now.saturating_add(u64::from(op.timeout) * NS_PER_SECOND);
     call.j.transaction(|tx| {
         tx.lock(state.domain_locks.of(call.domain));
-        let words = &record.watchdogs;
+        let set = timers.watchdogs(first).map_err(timer_errno)?;
         let (index, result) = match id.checked_sub(1) {
             None => {
-                let free = words.iter().position(|word| word.get() == 0).ok_or(Errno::ENOSPC)?;
+                let free = set.iter().position(|at| *at == 0).ok_or(Errno::ENOSPC)?;
                 (free, free as i64 + 1)
             }
-            Some(index) if words[index].get() == 0 => return Err(Errno::EINVAL),
+            Some(index) if set[index] == 0 => return Err(Errno::EINVAL),
             Some(index) => (index, 0),
         };
-        tx.set(&words[index], if op.timeout == 0 { 0 } else { due });
-        // The CPU of vCPU 0 watches over it.
-        tx.publish(Effect { kind: kind::KICK, x: record.first_vcpu.get().0, a: 0, b: 0 });
+        let at = if op.timeout == 0 { 0 } else { due };
+        timers.set_watchdog(tx, first, index, at).map_err(timer_errno)?;
         reply.publish(tx, result);
         Ok(Outcome::Replied)
     })

@@ -8,6 +8,7 @@ use crate::{
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
 use vault::Apply;
+use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
 /// Runs the hypercall `op` to an outcome; an errno becomes its result. `iret` is none of these: it has no
@@ -23,7 +24,9 @@ pub fn dispatch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, o
 /// Runs a hypercall that may also stand in a multicall.
 pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
+        number::MULTICALL => Err(Errno::EINVAL),
         number::MMU_UPDATE => mmu_update::mmu_update(call),
+        number::UPDATE_VA_MAPPING_OTHERDOMAIN => va_mapping::of_other_domain(call),
         number::UPDATE_VA_MAPPING => va_mapping::update_va_mapping(call),
         number::MMUEXT_OP => mmuext::mmuext_op(call),
         number::STACK_SWITCH => cpu_state::stack_switch(call),
@@ -32,6 +35,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::SET_TRAP_TABLE => trap_table::set_trap_table(call),
         number::SET_GDT => descriptors::set_gdt(call),
         number::UPDATE_DESCRIPTOR => descriptors::update_descriptor(call),
+        number::NMI_OP => trap_table::nmi_op(call),
         number::SET_CALLBACKS => trap_table::set_callbacks(call),
         number::CALLBACK_OP => trap_table::callback_op(call),
         number::SET_DEBUGREG => cpu_state::set_debugreg(call),

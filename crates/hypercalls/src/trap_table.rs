@@ -7,12 +7,13 @@ use ids::Gva;
 use pv_cpu::Context;
 use vault::{Apply, Tx};
 use xen_abi::Errno;
-use xen_abi::arch::TrapInfo;
+use xen_abi::arch::{FLAT_KERNEL_CS, TrapInfo};
 use xen_abi::callback::{
     CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKOP_UNREGISTER, CALLBACKTYPE_EVENT,
     CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32,
     CALLBACKTYPE_SYSENTER, CallbackRegister, CallbackUnregister,
 };
+use xen_abi::nmi::{XENNMI_REGISTER_CALLBACK, XENNMI_UNREGISTER_CALLBACK, XennmiCallback};
 
 const TRAP_BYTES: u64 = 16;
 
@@ -88,12 +89,47 @@ fn register<M: GuestMemory + 'static, A: Apply>(
         | CALLBACKTYPE_SYSCALL32 => {}
         _ => return Err(Errno::ENOSYS),
     }
+    if kind == CALLBACKTYPE_NMI {
+        return set_nmi_handler(call, address);
+    }
     let callback = &call.context.callbacks[usize::from(kind)];
     call.reply_after(|tx| {
         tx.set(&callback.address, Gva(address));
         tx.set(&callback.mask, mask);
         Ok(())
     })
+}
+
+/// The handler of NMIs: an entry of the trap table like any other; 0 for none.
+fn set_nmi_handler<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    address: u64,
+) -> CallResult {
+    /// Its vector.
+    const NMI: usize = 2;
+    let trap = &call.context.traps[NMI];
+    call.reply_after(|tx| {
+        tx.set(&trap.address, Gva(address));
+        tx.set(&trap.cs, if address == 0 { 0 } else { FLAT_KERNEL_CS });
+        tx.set(&trap.flags, 0);
+        Ok(())
+    })
+}
+
+/// `nmi_op`: command, argument.
+pub(crate) fn nmi_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [command, argument, ..] = call.args;
+    match command as u32 {
+        XENNMI_REGISTER_CALLBACK => {
+            let request: XennmiCallback = call.memory.read(Gva(argument)).map_err(fault)?;
+            if !is_canonical(request.handler_address) {
+                return Err(Errno::EINVAL);
+            }
+            set_nmi_handler(call, request.handler_address)
+        }
+        XENNMI_UNREGISTER_CALLBACK => set_nmi_handler(call, 0),
+        _ => Err(Errno::ENOSYS),
+    }
 }
 
 /// The old form: event, failsafe and syscall addresses.

@@ -7,7 +7,7 @@
 mod layout;
 
 use crate::assist;
-use crate::call::{Call, fault, mmu_restart};
+use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
 use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
@@ -25,6 +25,7 @@ use xen_abi::arch::{
     VGCF_SYSCALL_DISABLES_EVENTS,
 };
 use xen_abi::callback::{CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Trap table entries set by one transaction (three undo entries each).
 const TRAPS_AT_ONCE: usize = 64;
@@ -40,7 +41,6 @@ const XCR0_INITIAL: u64 = 1;
 /// The vCPU that is initialised.
 struct Target {
     domain: DomainSlot,
-    vcpu: VcpuSlot,
     record: &'static Vcpu,
     context: &'static Context,
     lock: &'static LockWord,
@@ -62,16 +62,24 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let record = state.domains.vcpu(vcpu);
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
-    let target = Target { domain, vcpu, record, context, lock };
+    let target = Target { domain, record, context, lock };
     if record.initialised.get() {
+        // Not there comes before not wanted.
+        let _: (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
         return Err(Errno::EEXIST);
     }
     let result = prepare(call, &target, at).and_then(|(head, tail)| {
         // Only a CPU's own features may be switched on: those the caller has are.
         let cr4 = tail.control[4] & CR4_GUEST & call.context.cr4.get();
+        let (state, now) = (call.state, call.now);
         call.j.transaction(|tx| {
             target.begin(tx)?;
-            complete(call.state, &target, tx, &head, &tail, cr4);
+            complete(state, &target, tx, &head, &tail, cr4);
+            if head.flags & VGCF_ONLINE != 0 {
+                target.record.set_state(tx, VcpuState::Runnable);
+                state.timers().set_runstate(tx, vcpu, timers::State::Runnable, now).map_err(timer_errno)?;
+                tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
+            }
             done(tx);
             Ok(())
         })
@@ -93,17 +101,25 @@ impl Target {
     }
 }
 
+/// A part of the context that the guest gave.
+fn part<M: GuestMemory + 'static, A: Apply, T: FromBytes + IntoBytes>(
+    call: &Call<'_, M, A>,
+    context: Gva,
+    offset: u64,
+) -> Result<T, Errno> {
+    let at = context.0.checked_add(offset).map(Gva).ok_or(Errno::EFAULT)?;
+    call.memory.read(at).map_err(fault)
+}
+
 /// All but the last transaction.
 fn prepare<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     target: &Target,
     at: Gva,
 ) -> Result<(Head, Tail), Errno> {
-    let part = |offset| at.0.checked_add(offset).map(Gva).ok_or(Errno::EFAULT);
-    let head: Head = call.memory.read(part(HEAD_AT)?).map_err(fault)?;
-    let tail: Tail = call.memory.read(part(TAIL_AT)?).map_err(fault)?;
+    let (head, tail): (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
     let ldt_entries = validate(&head, &tail)?;
-    set_traps(call, target, part(TRAPS_AT)?)?;
+    set_traps(call, target, at.0.checked_add(TRAPS_AT).map(Gva).ok_or(Errno::EFAULT)?)?;
     set_gdt(call, target, &tail)?;
     set_root(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
     set_root(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
@@ -296,10 +312,6 @@ fn complete(
         tx.set(&state.domains.domain(target.domain).assists, tail.assists & assist::VALID);
     }
     tx.set(&target.record.initialised, true);
-    if head.flags & VGCF_ONLINE != 0 {
-        target.record.set_state(tx, VcpuState::Runnable);
-        tx.publish(Effect { kind: kind::KICK, x: target.vcpu.0, a: 0, b: 0 });
-    }
 }
 
 /// The registers are the guest's own and nobody runs with them yet: they are set in place, again by a
@@ -338,7 +350,7 @@ fn set_registers(context: &Context, regs: &CpuUserRegs, tail: &Tail) {
     context.fs_base.set(tail.fs_base);
     context.gs_base[Mode::User as usize].set(tail.gs_base_user);
     context.gs_base[Mode::Kernel as usize].set(tail.gs_base_kernel);
-    context.fpu_saved.set(0);
+    context.fpu_saved.set(1);
 }
 
 /// Gives back what a refused initialisation took.

@@ -1,18 +1,18 @@
 //! `vcpu_op`: vCPUs come up and go down, their timers, and the areas they share with the hypervisor.
 
-use crate::call::{Call, CallResult, Outcome, fault};
+use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
 use crate::event_channel::{errno, hold, reclaim};
 use crate::shutdown::shut_down;
 use crate::vcpu_init;
-use domains::{Vcpu, VcpuState};
+use domains::VcpuState;
 use guest_memory::GuestMemory;
 use ids::{Gva, Maddr, Mfn, VcpuId, VcpuSlot};
+use timers::{Runstate, State};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::sched::SHUTDOWN_POWEROFF;
 use xen_abi::vcpu::{
-    RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, VCPU_SSHOTTMR_FUTURE,
     VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
     VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA,
     VCPUOP_SEND_NMI, VCPUOP_SET_PERIODIC_TIMER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER,
@@ -22,8 +22,6 @@ use xen_abi::vcpu::{
 
 /// `vcpu_time_info` within vcpu_info: offset and size.
 const TIME_INFO: (u64, usize) = (32, 32);
-/// Shortest period of a periodic timer, ns.
-const MIN_PERIOD: u64 = 1_000_000;
 
 /// The hypercall: command, vCPU number, argument.
 pub(crate) fn vcpu_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -34,34 +32,27 @@ pub(crate) fn vcpu_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
     match command as u32 {
         VCPUOP_IS_UP => Ok(Outcome::Value((record.state() != VcpuState::Down).into())),
         VCPUOP_SET_SINGLESHOT_TIMER => set_singleshot(call, vcpu, at),
-        VCPUOP_STOP_SINGLESHOT_TIMER => own(call, vcpu).and_then(|()| set_deadline(call, 0)),
+        VCPUOP_STOP_SINGLESHOT_TIMER => own(call, vcpu).and_then(|()| stop_singleshot(call)),
         VCPUOP_INITIALISE => {
             let result = initialise(call, vcpu, at);
             call.restartable(result)
         }
         VCPUOP_UP => up(call, vcpu),
         VCPUOP_DOWN => down(call, vcpu),
-        VCPUOP_GET_RUNSTATE_INFO => {
-            let info = runstate(record, vcpu == call.vcpu, call.now);
-            call.memory.write(Gva(at), &info).map_err(fault)?;
-            Ok(Outcome::Value(0))
-        }
+        VCPUOP_GET_RUNSTATE_INFO => get_runstate(call, vcpu, at),
         VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA => register_runstate(call, vcpu, at),
         VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA => register_time(call, vcpu, at),
-        VCPUOP_STOP_PERIODIC_TIMER => Ok(Outcome::Value(0)),
-        VCPUOP_SET_PERIODIC_TIMER => {
-            // Periodic timers are not provided: every guest in use has one-shot timers.
-            let op: VcpuSetPeriodicTimer = call.memory.read(Gva(at)).map_err(fault)?;
-            Err(if op.period_ns < MIN_PERIOD { Errno::EINVAL } else { Errno::ENOSYS })
+        VCPUOP_SET_PERIODIC_TIMER => set_periodic(call, vcpu, at),
+        VCPUOP_STOP_PERIODIC_TIMER => {
+            let timers = call.state.timers();
+            call.reply_after(|tx| timers.stop_periodic(tx, vcpu).map_err(timer_errno))
         }
         VCPUOP_REGISTER_VCPU_INFO => {
             let result = register_info(call, vcpu, id, at);
             call.restartable(result)
         }
-        // Nothing delivers an NMI to a PV vCPU yet.
-        VCPUOP_SEND_NMI if at == 0 => Err(Errno::ENOSYS),
-        // Physical identifiers are for vCPUs that are pinned for good, which none is.
-        VCPUOP_SEND_NMI | VCPUOP_GET_PHYSID => Err(Errno::EINVAL),
+        VCPUOP_SEND_NMI => send_nmi(call, vcpu, at),
+        VCPUOP_GET_PHYSID => get_physid(call, id, at),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -86,6 +77,7 @@ fn initialise<M: GuestMemory + 'static, A: Apply>(
 
 fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (record, lock) = (call.state.domains.vcpu(vcpu), call.state.domain_locks.of(call.domain));
+    let (timers, now) = (call.state.timers(), call.now);
     call.reply_after(|tx| {
         tx.lock(lock);
         if !record.initialised.get() {
@@ -93,6 +85,7 @@ fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuS
         }
         if record.state() == VcpuState::Down {
             record.set_state(tx, VcpuState::Runnable);
+            timers.set_runstate(tx, vcpu, State::Runnable, now).map_err(timer_errno)?;
             tx.publish(kick(vcpu));
         }
         Ok(())
@@ -102,24 +95,64 @@ fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuS
 /// The last vCPU that goes down takes the domain with it.
 fn down<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (state, memory, slot, reply) = (call.state, call.memory, call.domain, call.reply);
+    let (timers, caller, now) = (state.timers(), call.vcpu, call.now);
     let (domain, record) = (state.domains.domain(slot), state.domains.vcpu(vcpu));
     let first = domain.first_vcpu.get().0;
-    Ok(call.j.change(|tx| {
+    call.j.transaction(|tx| {
         tx.lock(state.domain_locks.of(slot));
         reply.publish(tx, 0);
         if record.state() == VcpuState::Down {
-            return Outcome::Replied;
+            return Ok(Outcome::Replied);
         }
         let is_up = |other: u32| state.domains.vcpu(VcpuSlot(other)).state() != VcpuState::Down;
         if !(first..first + domain.vcpus.get()).any(|other| other != vcpu.0 && is_up(other)) {
             shut_down(state, memory, tx, slot, SHUTDOWN_POWEROFF);
-            return Outcome::Shutdown;
+            return Ok(Outcome::Shutdown);
         }
         record.set_state(tx, VcpuState::Down);
-        tx.set(&record.poll_until, 0);
+        timers.stop_poll(tx, vcpu).map_err(timer_errno)?;
+        // Another one that runs is offline when its CPU lets go of it.
+        let runs = timers.runstate(vcpu).map_err(timer_errno)?.state == State::Running as u32;
+        if vcpu == caller || !runs {
+            timers.set_runstate(tx, vcpu, State::Offline, now).map_err(timer_errno)?;
+        }
         tx.publish(kick(vcpu));
-        Outcome::Replied
-    }))
+        Ok(Outcome::Replied)
+    })
+}
+
+/// An NMI for a vCPU of the caller's domain; one that waits already is the same one.
+fn send_nmi<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    vcpu: VcpuSlot,
+    at: u64,
+) -> CallResult {
+    if at != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (record, lock) = (call.state.domains.vcpu(vcpu), call.state.domain_locks.of(call.domain));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        tx.set(&record.nmi_pending, true);
+        tx.publish(kick(vcpu));
+        Ok(())
+    })
+}
+
+/// Identifiers of the CPU with the vCPU's number, for Dom0 if its vCPUs are pinned.
+fn get_physid<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    id: VcpuId,
+    at: u64,
+) -> CallResult {
+    let domain = call.state.domains.domain(call.domain);
+    let cpu = call.state.facts.cpus().get(id.0 as usize);
+    let Some(cpu) = cpu.filter(|_| domain.privileged.get() && domain.pinned.get()) else {
+        return Err(Errno::EINVAL);
+    };
+    let ids = u64::from(cpu.apic_id) | u64::from(cpu.acpi_id) << 32;
+    call.memory.write(Gva(at), &ids).map_err(fault)?;
+    Ok(Outcome::Value(0))
 }
 
 fn kick(vcpu: VcpuSlot) -> Effect {
@@ -134,8 +167,12 @@ pub(crate) fn set_timer_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'
     const SOON: u64 = 100_000_000;
     let [at, ..] = call.args;
     let wrapped = at >> 63 != 0 || at.saturating_sub(call.now) >= FAR;
+    if at == 0 {
+        return stop_singleshot(call);
+    }
     let deadline = if wrapped { call.now.saturating_add(SOON) } else { at };
-    set_deadline(call, deadline)
+    let (timers, vcpu, now) = (call.state.timers(), call.vcpu, call.now);
+    call.reply_after(|tx| timers.set_singleshot(tx, vcpu, deadline, 0, now).map_err(timer_errno))
 }
 
 fn set_singleshot<M: GuestMemory + 'static, A: Apply>(
@@ -145,35 +182,49 @@ fn set_singleshot<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     own(call, vcpu)?;
     let op: VcpuSetSingleshotTimer = call.memory.read(Gva(at)).map_err(fault)?;
-    if op.flags & VCPU_SSHOTTMR_FUTURE != 0 && op.timeout_abs_ns < call.now {
-        return Err(Errno::ETIME);
-    }
-    // Zero is a time long past, not a stopped timer.
-    set_deadline(call, op.timeout_abs_ns.max(1))
-}
-
-/// Sets the caller's timer; one in the past fires before the guest goes on.
-fn set_deadline<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
-    let (vcpu, record) = (call.vcpu, call.state.domains.vcpu(call.vcpu));
+    let (timers, now) = (call.state.timers(), call.now);
     call.reply_after(|tx| {
-        tx.set(&record.deadline, at);
-        tx.publish(Effect { kind: kind::TIMER, x: vcpu.0, a: 0, b: 0 });
-        Ok(())
+        timers.set_singleshot(tx, vcpu, op.timeout_abs_ns, op.flags, now).map_err(timer_errno)
     })
 }
 
-/// How a vCPU has spent its time until `now`.
-fn runstate(record: &Vcpu, runs: bool, now: u64) -> VcpuRunstateInfo {
-    let state = match record.state() {
-        VcpuState::Runnable if runs => RUNSTATE_RUNNING,
-        VcpuState::Runnable => RUNSTATE_RUNNABLE,
-        VcpuState::Blocked | VcpuState::Polling => RUNSTATE_BLOCKED,
-        VcpuState::Down => RUNSTATE_OFFLINE,
-    };
-    let since = record.since.get();
-    let mut time = record.spent.each_ref().map(|spent| spent.get());
-    time[state as usize] += now.saturating_sub(since);
-    VcpuRunstateInfo { state, _pad0: [0; 4], state_entry_time: since, time }
+fn stop_singleshot<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let (timers, vcpu) = (call.state.timers(), call.vcpu);
+    call.reply_after(|tx| timers.stop_singleshot(tx, vcpu).map_err(timer_errno))
+}
+
+fn set_periodic<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    vcpu: VcpuSlot,
+    at: u64,
+) -> CallResult {
+    let op: VcpuSetPeriodicTimer = call.memory.read(Gva(at)).map_err(fault)?;
+    let (timers, now) = (call.state.timers(), call.now);
+    call.reply_after(|tx| timers.set_periodic(tx, vcpu, op.period_ns, now).map_err(timer_errno))
+}
+
+/// How a vCPU has spent its time until now.
+fn get_runstate<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    vcpu: VcpuSlot,
+    at: u64,
+) -> CallResult {
+    let spent = consistent(call, vcpu)?.until(call.now);
+    call.memory.copy_out(Gva(at), &spent.bytes(false)).map_err(fault)?;
+    Ok(Outcome::Value(0))
+}
+
+/// A vCPU's runstate while its own CPU does not change it.
+fn consistent<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    vcpu: VcpuSlot,
+) -> Result<Runstate, Errno> {
+    let timers = call.state.timers();
+    let read = call.j.transaction(|tx| {
+        timers.hold(tx, vcpu)?;
+        timers.runstate(vcpu)
+    });
+    read.map_err(timer_errno)
 }
 
 /// Refuses a guest address of `len` bytes that reaches into the hypervisor's range; whether it is mapped
@@ -190,16 +241,13 @@ fn register_runstate<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let op: VcpuRegisterRunstateMemoryArea = call.memory.read(Gva(at)).map_err(fault)?;
     check_area(op.addr, size_of::<VcpuRunstateInfo>() as u64)?;
-    let record = call.state.domains.vcpu(vcpu);
-    let info = runstate(record, vcpu == call.vcpu, call.now);
+    let present = consistent(call, vcpu)?;
+    // The caller's own is shown as it will be at each change, another's up to now.
+    let shown = if vcpu == call.vcpu { present } else { present.until(call.now) };
     // As on Xen an area that is not mapped now is no error: it is tried again at every change.
-    let _ = call.memory.write(Gva(op.addr), &info);
-    let lock = call.state.domain_locks.of(call.domain);
-    call.reply_after(|tx| {
-        tx.lock(lock);
-        tx.set(&record.runstate_area, Gva(op.addr));
-        Ok(())
-    })
+    let _ = shown.publish(call.memory, Gva(op.addr), false);
+    let timers = call.state.timers();
+    call.reply_after(|tx| timers.set_area(tx, vcpu, Gva(op.addr)).map_err(timer_errno))
 }
 
 /// The clock is the same for all vCPUs and changes only with the machine: what the caller's vcpu_info says

@@ -91,6 +91,10 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     let (facts, facts_seal) = (memory.seal_facts(tables, &facts), facts.seal());
+    let chart = memory.take(layout::CHART_BYTES, ids::FRAME_SIZE);
+    // SAFETY: just taken.
+    unsafe { direct::zero(Maddr(chart.start), chart.len() as usize) };
+    memory.map_sealed(tables, layout::CHART, chart);
     let root = tables.root();
     memory.seal(
         tables,
@@ -108,6 +112,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
             m2p,
             log,
             heap,
+            chart,
             ram,
         },
     );

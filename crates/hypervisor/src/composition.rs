@@ -5,10 +5,10 @@
 use alloc::boxed::Box;
 
 use crate::console::log;
-use crate::guest::hardware::Hardware;
+use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, run, stubs};
 use crate::sealed::{Sealed, sealed};
-use crate::{devices, fpu_areas};
+use crate::{chart, devices, fpu_areas};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -17,7 +17,8 @@ use ids::{Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
 use pv_mmu::{IoRanges, IoRule};
-use system::{Clocks, Schedule, System, TimeScale, own_vector};
+use system::{Schedule, System, own_vector};
+use timers::TimeScale;
 use vault::Arena;
 
 /// Domain slots.
@@ -47,25 +48,28 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
+    if !state.machine.booted.get() {
+        chart::write(record, &arena);
+    }
     let state: &'static State = Box::leak(Box::new(state));
-    let scale = TimeScale::new(record.facts.timing.tsc_khz);
-    let platform: &'static Hardware =
-        Box::leak(Box::new(Hardware { scale, tsc_base: state.machine.tsc_base.get() }));
+    let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
+    let alarm = Alarm::new(record.facts.timing);
+    let platform: &'static Hardware = Box::leak(Box::new(Hardware { scale, alarm }));
     let system = System {
         platform,
         state,
         policy: policy(),
         leaves: leaves(record, scale),
-        schedule: Schedule::new(record.cpus),
+        schedule: Schedule::new(record.cpus, VCPUS as u32),
         scale,
-        clocks: Clocks::new(),
     };
     let system: &'static System<Hardware> = Box::leak(Box::new(system));
     run::install(system);
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs and the interrupt message window.
+/// What Dom0 may not map: local and I/O APICs, the interrupt message window, and the page that starts CPUs,
+/// which lies in the firmware's memory.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
@@ -73,6 +77,7 @@ fn io_ranges(record: &Sealed) -> IoRanges {
         let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
         assert!(added, "room for the machine's own devices");
     };
+    forbid(record.trampoline.page().0, record.trampoline.page().0);
     forbid(0xfee0_0000, 0xfeef_ffff);
     forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
     for io_apic in &facts.acpi.madt.io_apics {
@@ -111,7 +116,7 @@ fn leaves(record: &Sealed, scale: TimeScale) -> XenLeaves {
         tsc_khz: khz,
         incarnation: 0,
         tsc_offset_ns: 0,
-        ns_multiplier: scale.multiplier,
+        ns_multiplier: scale.mul_frac,
         ns_shift: scale.shift,
         cpu_khz: khz,
         machine_address_bits: record.facts.cpu.physical_bits,
@@ -154,7 +159,14 @@ pub(crate) fn load_entry_points() {
         // SAFETY: part of x86-64; the entry points are this CPU's own.
         unsafe { control::write_msr(register, value) };
     }
-    devices::local_apic(record.facts).set_timer_vector(own_vector::TIMER);
+    let apic = devices::local_apic(record.facts);
+    // This CPU's timer stops; its next way to a guest sets it.
+    if Alarm::new(record.facts.timing).by_stamp {
+        apic.set_deadline_vector(own_vector::TIMER);
+        apic.set_deadline(0);
+    } else {
+        apic.set_timer_vector(own_vector::TIMER);
+    }
     access::set_smap(control::detect().smap);
 }
 

@@ -12,8 +12,8 @@ use guest_loader::bzimage::{self, Kernel};
 use guest_loader::elf_kernel::ElfKernel;
 use guest_loader::{LoadError, decompress};
 use ids::{Maddr, Mfn};
-use machine::{clock, direct, rtc};
-use system::{Applier, System};
+use machine::{direct, rtc};
+use system::{Applier, Platform, System};
 use vault::Journal;
 
 /// Heap that unpacking a kernel may use, given back afterwards.
@@ -134,16 +134,17 @@ fn give_back(range: Range) {
     }
 }
 
-/// System time starts now; the wall clock is the battery's.
+/// The wall clock is the battery's.
 fn start_clock(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>) {
-    let machine = system.state.machine;
+    let (machine, timers) = (system.state.machine, system.state.timers());
     let century = sealed().facts.acpi.fadt.map_or(0, |fadt| fadt.century);
-    let seconds = rtc::now(century).unwrap_or(0);
-    let elapsed = system.platform.scale.nanoseconds(clock::tsc().wrapping_sub(machine.tsc_base.get()));
-    journal.change(|tx| {
-        tx.set(&machine.wall_seconds, seconds.saturating_sub(elapsed / 1_000_000_000));
+    let now = system.platform.now();
+    let seconds = rtc::now(century).unwrap_or(0).max(now / 1_000_000_000 + 1);
+    let done = journal.transaction(|tx| {
         tx.set(&machine.booted, true);
+        timers.set_wall_clock(tx, seconds, 0, now)
     });
+    done.expect("it is later than 1970");
 }
 
 /// Free memory goes to the heap, what the hypervisor keeps is marked as its own. Memory below 1 MiB stays
@@ -214,6 +215,8 @@ fn build(
         command_line: command_line.as_bytes(),
         pages: asked.pages(total, available),
         vcpus: options.dom0_max_vcpus.count(sealed().cpus),
+        pinned: options.dom0_vcpus_pin,
+        now: system.platform.now(),
         console_line: console::port().and_then(|port| port.line),
         console_info: console.as_ref().map_or(&[], |info| &info[..]),
     };

@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod boot;
+mod chart;
 mod composition;
 mod console;
 mod devices;

@@ -48,7 +48,6 @@ fn report_unsupported(options: &Options) {
             com1.is_some() && com2.is_some(),
             "console=com1,com2: one serial console is supported, com1 is taken",
         ),
-        (options.dom0_vcpus_pin, "dom0_vcpus_pin is noted: Dom0's vCPUs do not move"),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (
             matches!(options.reboot.method, Some(RebootMethod::Efi | RebootMethod::Xen)),

@@ -208,6 +208,7 @@ extern "C" fn second_life() -> ! {
     inject::point();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
+    system.settle_homes(stop::is_online);
     for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
             system.schedule.keep(cpu.cpu, vcpu);

@@ -42,12 +42,16 @@ pub(crate) struct Sealed {
     pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
+    /// Memory mapped at `layout::CHART`.
+    pub(crate) chart: Range,
     /// All RAM: what the direct map shows.
     pub(crate) ram: boot_info::FreeRanges,
 }
 
 /// Where the facts lie, behind the record.
 pub(crate) const FACTS: u64 = layout::SEALED + size_of::<Sealed>().next_multiple_of(4096) as u64;
+
+const _: () = assert!(FACTS + (size_of::<BootFacts>() as u64) < layout::CHART);
 
 static MAPPED: AtomicBool = AtomicBool::new(false);
 

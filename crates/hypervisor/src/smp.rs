@@ -1,7 +1,7 @@
 //! Bringing up the other CPUs.
 #![expect(unsafe_code, reason = "takes CPUs over")]
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ids::CpuId;
 use machine::{control, percpu, tables};
@@ -13,12 +13,22 @@ use crate::{composition, devices, start, stop};
 /// Arrivals of CPUs, the boot CPU's included; derived.
 static ONLINE: AtomicU32 = AtomicU32::new(1);
 
+/// CPUs that did not start; derived, and of first boot alone.
+static MISSING: [AtomicBool; percpu::MAX_CPUS as usize] =
+    [const { AtomicBool::new(false) }; percpu::MAX_CPUS as usize];
+
+/// Whether a CPU has started.
+pub(crate) fn has_started(cpu: CpuId) -> bool {
+    !MISSING.get(cpu.0 as usize).is_none_or(|missing| missing.load(Ordering::Acquire))
+}
+
 /// Starts every CPU the facts list, one after the other.
 pub(crate) fn start_others() {
     for cpu in (1..sealed().cpus).map(CpuId) {
         // SAFETY: it never ran.
         if !unsafe { start_one(cpu) } {
             log!("CPU {} does not start", cpu.0);
+            MISSING[cpu.0 as usize].store(true, Ordering::Release);
         }
     }
     log!("Brought up {} CPUs", ONLINE.load(Ordering::Acquire));

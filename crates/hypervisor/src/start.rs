@@ -63,6 +63,7 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if !test {
         smp::start_others();
     }
+    system.settle_homes(smp::has_started);
     watchdog::start();
     watchdog::check();
     log!("Boot complete");

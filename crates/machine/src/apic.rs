@@ -100,6 +100,10 @@ const CURRENT_COUNT: u32 = 0x390;
 const DIVIDE: u32 = 0x3e0;
 
 const MASKED: u32 = 1 << 16;
+/// Timer mode in the LVT: the deadline register.
+const TSC_DEADLINE: u32 = 2 << 17;
+/// IA32_TSC_DEADLINE.
+const DEADLINE: u32 = 0x6e0;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const DELIVERY_PENDING: u32 = 1 << 12;
 const ALL_BUT_SELF: u32 = 3 << 18;
@@ -216,6 +220,27 @@ impl LocalApic {
         self.write(INITIAL_COUNT, 0);
         self.write(DIVIDE, DIVIDE_BY_1);
         self.write(LVT_TIMER, u32::from(vector));
+    }
+
+    /// True if the timer can wait for a value of the time-stamp counter (CPUID 1 ECX bit 24).
+    pub fn has_deadline() -> bool {
+        raw_cpuid::CpuId::new().get_feature_info().is_some_and(|features| features.has_tsc_deadline())
+    }
+
+    /// Makes the timer's interrupts come at `vector` when the time-stamp counter reaches
+    /// [`Self::set_deadline`]'s value (11.5.4.1).
+    pub fn set_deadline_vector(self, vector: u8) {
+        self.write(LVT_TIMER, u32::from(vector) | TSC_DEADLINE);
+        // The mode is set before the first deadline is.
+        // SAFETY: a fence.
+        unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
+    }
+
+    /// Interrupts once at this time stamp, at once if it has passed; 0: not at all.
+    #[inline]
+    pub fn set_deadline(self, stamp: u64) {
+        // SAFETY: the register of the mode that `set_deadline_vector` set, which CPUID reports.
+        unsafe { control::write_msr(DEADLINE, stamp) };
     }
 
     /// Interrupts once after `ticks`, at least 1; see [`crate::clock::ticks_for`].

@@ -165,6 +165,24 @@ pub fn ticks_for(nanoseconds: u64, khz: u64) -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
+/// Ticks of a counter per nanosecond, with 32 fractional bits, rounded up: for conversions without a division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate(u64);
+
+impl Rate {
+    /// The rate of a counter of `khz`.
+    pub const fn from_khz(khz: u64) -> Self {
+        Self((khz << 32).div_ceil(1_000_000))
+    }
+
+    /// Ticks in `nanoseconds`, rounded up.
+    #[inline]
+    pub fn ticks(self, nanoseconds: u64) -> u64 {
+        let scaled = (u128::from(nanoseconds) * u128::from(self.0)) >> 32;
+        u64::try_from(scaled).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +193,14 @@ mod tests {
         let end = Sample { tsc: 1000 + 24_500_000, apic: u32::MAX - 10_000_000, reference: 0 };
         assert_eq!(rates(start, end, 10_000_000), Rates { tsc_khz: 2_450_000, apic_khz: 1_000_000 });
         assert_eq!(rates(start, end, 0), Rates { tsc_khz: 0, apic_khz: 0 });
+    }
+
+    #[test]
+    fn a_rate_is_never_early() {
+        for (khz, ns) in [(1_000_000, 1000), (62_500, 1), (2_445_407, 4_294_967_295), (24_000, 7)] {
+            let (exact, ticks) = (ns * khz, Rate::from_khz(khz).ticks(ns) * 1_000_000);
+            assert!(ticks >= exact && ticks <= exact + 3_000_000, "{khz} {ns}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::context::{Callback, Context, Mode};
 use crate::registers::Reg;
-use crate::transfer::{Turn, commit};
+use crate::transfer::{Turn, prepare};
 use ids::{Gva, Maddr};
 use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
@@ -13,6 +13,8 @@ pub struct Bounce {
     pub address: u64,
     /// Whether events are masked on entry.
     pub mask: bool,
+    /// The handler is that of an NMI.
+    pub is_nmi: bool,
     /// Error code to push.
     pub error: Option<u32>,
     /// Data selectors to push (ds, es, fs, gs): only for the failsafe callback.
@@ -25,6 +27,8 @@ pub struct Bounce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StackFault;
 
+/// Vector of an NMI.
+const NMI: u8 = 2;
 /// Words of the largest frame.
 const MAX_WORDS: usize = 12;
 const EFLAGS_IF: u64 = 1 << 9;
@@ -34,8 +38,8 @@ const EFLAGS_IOPL: u64 = 3 << 12;
 /// Bytes of `evtchn_upcall_mask` in `vcpu_info`.
 const UPCALL_MASK: u64 = 1;
 
-/// Commits the entry into the guest's kernel: `push` writes the frame to its stack, then mode, registers and
-/// upcall mask are decided. `info` is the machine address of its vcpu_info, `masked` the present upcall mask.
+/// Prepares the entry into the guest's kernel: `push` writes the frame to its stack, then mode, registers and
+/// upcall mask are written down. `info` is the machine address of its vcpu_info, `masked` the present upcall mask.
 ///
 /// # Errors
 /// [`StackFault`]; then nothing has changed.
@@ -86,9 +90,10 @@ pub fn bounce(
         rsp: top,
         ss: FLAT_RING3_SS64.into(),
         general: None,
+        is_nmi: to.is_nmi,
         mask: (to.mask && !masked).then_some((Maddr(info.0 + UPCALL_MASK), true)),
     };
-    commit(context, &turn);
+    prepare(context, &turn);
     Ok(())
 }
 
@@ -101,6 +106,7 @@ pub fn trap_bounce(context: &Context, vector: u8, error: u32) -> Option<Bounce> 
     (address != 0).then(|| Bounce {
         address,
         mask: trap.flags.get() & 4 != 0,
+        is_nmi: vector == NMI,
         error: with_error.then_some(error),
         segments: None,
         rip: context.registers.get(Reg::Rip),
@@ -114,6 +120,7 @@ pub fn event_callback(context: &Context, callback: &Callback, is_event: bool) ->
     (address != 0).then(|| Bounce {
         address,
         mask: is_event || callback.mask.get(),
+        is_nmi: false,
         error: None,
         segments: None,
         rip: context.registers.get(Reg::Rip),

@@ -1,7 +1,7 @@
 //! The iret hypercall: back from a bounced entry.
 
 use crate::context::{Context, Mode};
-use crate::transfer::{Turn, commit};
+use crate::transfer::{Turn, prepare};
 use ids::{Maddr, Mfn};
 
 /// Words the guest pushed: rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (`iret_context`).
@@ -15,22 +15,14 @@ const EFLAGS_IF: u64 = 1 << 9;
 /// IOPL and VM never reach the processor's flags; bit 1 is always set.
 const EFLAGS_FORBIDDEN: u64 = 3 << 12 | 1 << 17;
 
-/// Whether `rip` is an address a 64-bit `iret` can go to.
-const fn is_canonical(address: u64) -> bool {
-    let top = address >> 47;
-    top == 0 || top == 0x1_ffff
-}
-
-/// Commits the return that `frame` describes; `info` is the vcpu_info's machine address.
+/// Prepares the return that `frame` describes; `info` is the vcpu_info's machine address. Selectors or an address
+/// that the processor refuses are a matter of the guest's failsafe callback: a process can ask for them.
 ///
 /// # Errors
-/// [`BadFrame`]: user mode without a user page table, or no canonical address.
+/// [`BadFrame`]: user mode without a user page table.
 #[inline]
 pub fn iret(context: &Context, info: Maddr, frame: &[u64; IRET_FRAME_WORDS]) -> Result<(), BadFrame> {
     let [rax, r11, rcx, _flags, rip, cs, rflags, rsp, ss] = *frame;
-    if !is_canonical(rip) {
-        return Err(BadFrame);
-    }
     let mode = if cs & 3 == 3 {
         if context.root_user.get() == Mfn(0) {
             return Err(BadFrame);
@@ -47,8 +39,9 @@ pub fn iret(context: &Context, info: Maddr, frame: &[u64; IRET_FRAME_WORDS]) -> 
         rsp,
         ss: ss & 0xffff | 3,
         general: Some([rax, rcx, r11]),
+        is_nmi: false,
         mask: Some((Maddr(info.0 + 1), rflags & EFLAGS_IF == 0)),
     };
-    commit(context, &turn);
+    prepare(context, &turn);
     Ok(())
 }

@@ -16,7 +16,7 @@ pub use bounce::{Bounce, StackFault, bounce, event_callback, trap_bounce};
 pub use context::{CALLBACKS, Callback, Context, Mode, Region, Trap, fault};
 pub use iret::{BadFrame, IRET_FRAME_WORDS, iret};
 pub use registers::{Reg, Registers, vector};
-pub use transfer::{Transfer, complete};
+pub use transfer::{Transfer, commit, complete};
 
 use vault::{Effect, Tx, kind};
 

@@ -33,7 +33,8 @@ record! {
         mask: GuestOwned<u8>,
         mode: GuestOwned<u8>,
         is_return: GuestOwned<bool>,
-        spare: [GuestOwned<u8>; 5],
+        is_nmi: GuestOwned<bool>,
+        spare: [GuestOwned<u8>; 4],
     }
 }
 
@@ -48,13 +49,15 @@ pub(crate) struct Turn {
     pub(crate) ss: u64,
     /// rax, rcx and r11 of an `iret`.
     pub(crate) general: Option<[u64; 3]>,
+    /// It enters the handler of an NMI, which lasts until the next `iret`.
+    pub(crate) is_nmi: bool,
     /// Where the upcall mask is and what it becomes.
     pub(crate) mask: Option<(Maddr, bool)>,
 }
 
-/// Writes down where the vCPU goes on, and makes it so with the last store.
+/// Writes down where the vCPU goes on; nothing comes of it before [`commit`].
 #[inline(always)]
-pub(crate) fn commit(context: &Context, turn: &Turn) {
+pub(crate) fn prepare(context: &Context, turn: &Turn) {
     let to = &context.transfer;
     to.rip.set(turn.rip);
     to.cs.set(turn.cs);
@@ -63,6 +66,7 @@ pub(crate) fn commit(context: &Context, turn: &Turn) {
     to.ss.set(turn.ss);
     to.mode.set(turn.mode as u8);
     to.is_return.set(turn.general.is_some());
+    to.is_nmi.set(turn.is_nmi);
     if let Some([rax, rcx, r11]) = turn.general {
         to.rax.set(rax);
         to.rcx.set(rcx);
@@ -75,6 +79,11 @@ pub(crate) fn commit(context: &Context, turn: &Turn) {
         }
         None => to.mask_at.set(0),
     }
+}
+
+/// Makes what was prepared that with which the vCPU goes on.
+#[inline(always)]
+pub fn commit(context: &Context) {
     context.registers.vector.set(vector::TRANSFER);
 }
 
@@ -94,6 +103,9 @@ pub fn complete(context: &Context, store_mask: impl FnOnce(Maddr, u8)) {
         r.set(Reg::Rcx, from.rcx.get());
         r.set(Reg::R11, from.r11.get());
         context.in_nmi.set(false);
+    }
+    if from.is_nmi.get() {
+        context.in_nmi.set(true);
     }
     let at = from.mask_at.get();
     if at != 0 {

@@ -36,6 +36,8 @@ use vault::{LockWord, Preempted};
 pub enum MmuError {
     /// An entry has bits a guest may not set, or its frame is not the guest's or excluded by its use.
     Invalid,
+    /// The frame that a live entry was to name is another's, or used so that it excludes this use (`-EBUSY`).
+    Busy,
     /// The frame is device memory that the domain may not reach (`-EPERM`).
     NotPermitted,
     /// Not an error: the work goes on when the guest's entry is run again.

@@ -20,6 +20,9 @@ pub enum AdBits {
     Exact,
 }
 
+/// What the processor sets in entries.
+const MARKS: u64 = Pte::A | Pte::D;
+
 /// What an emulated instruction makes of an entry: `None` leaves it (a failed compare-exchange).
 pub type Rewrite<'a> = &'a mut dyn FnMut(u64) -> Option<u64>;
 
@@ -125,7 +128,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     /// Exchanges a live entry before the commit: only the exchange itself says which bits the processor had set.
     /// Another CPU's walk that sets one first makes the transaction begin again.
     fn exchange_leaf(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) -> Result<(), Refusal> {
-        tx.note_entry(at.0, old.0);
+        tx.note_entry(at.0 | hint(old.0, new.0), old.0);
         self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)
     }
 
@@ -257,11 +260,31 @@ fn keeps_table(old: Pte, new: Pte) -> bool {
     old.is_present() && new.is_present() && old.mfn() == new.mfn()
 }
 
-/// Puts back an entry whose exchange is undone. Bits that the processor set in either entry stay: a page is taken
-/// for dirty rather than for clean. Idempotent.
-pub fn restore_pte<M: GuestMemory>(memory: &M, at: Maddr, old: u64) {
+/// What undoing an exchange has to know of the new entry: its accessed and dirty bits (bits 0 and 1), and whether
+/// the two differ in nothing else (bit 2).
+const fn hint(old: u64, new: u64) -> u64 {
+    (new & MARKS) >> 5 | if same_but_ad(old, new) { 4 } else { 0 }
+}
+
+/// What an entry becomes whose exchange is undone, if `found` stands there: `old`, with the bits that the processor
+/// set in either. In doubt a page is taken for dirty rather than for clean.
+const fn undone(old: u64, found: u64, hint: u64) -> u64 {
+    let new_marks = (hint & 3) << 5;
+    if hint & 4 != 0 {
+        if found & MARKS == new_marks { old } else { old | found & MARKS }
+    } else if same_but_ad(old, found) {
+        // It was not exchanged.
+        found
+    } else {
+        old | found & MARKS & !new_marks
+    }
+}
+
+/// Puts back an entry whose exchange is undone; `noted` is its address with the hint. Idempotent.
+pub fn restore_pte<M: GuestMemory>(memory: &M, noted: u64, old: u64) {
+    let at = Maddr(noted & !7);
     let mut found = memory.load64(at);
-    while let Err(other) = memory.exchange64(at, found, old | found & (Pte::A | Pte::D)) {
+    while let Err(other) = memory.exchange64(at, found, undone(old, found, noted & 7)) {
         found = other;
     }
 }

@@ -101,6 +101,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     Ok(false) => {}
                     Err(MmuError::Preempted) => return Err(MmuError::Preempted),
                     Err(e) => {
+                        // What the stage cannot say is not said: a repetition answers the same.
+                        let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
                         if self.refuse(j, mfn, level, e) {
                             self.unwork(j, mfn, level, &mut |_| {})?;
                         }

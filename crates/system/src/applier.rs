@@ -46,10 +46,11 @@ impl<P: Platform> Apply for Applier<P> {
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),
             kind::EVENT => {
                 let system = self.system;
-                system.state.events(platform).apply(effect, |vcpu| system.wake(vcpu));
+                system.state.events(platform).apply(effect, |vcpu| system.alert(vcpu));
                 system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
             }
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
+            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
             kind::FLUSH => {
                 platform.flush(match effect.a {
                     u64::MAX => Flush::All,
@@ -65,7 +66,7 @@ impl<P: Platform> Apply for Applier<P> {
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {
-        restore_pte(self.system.platform, Maddr(maddr), old);
+        restore_pte(self.system.platform, maddr, old);
     }
 
     #[inline(always)]
@@ -106,9 +107,9 @@ impl<P: Platform> Applier<P> {
                 _ => Power::Reset,
             }),
             kind::IRQ_ROUTE => platform.program_route(effect.x),
-            kind::TIMER => {
-                let schedule = &self.system.schedule;
-                schedule.look_around(schedule.home(VcpuSlot(effect.x)));
+            kind::TRANSFER => {
+                pv_cpu::commit(self.context);
+                self.system.complete_transfer(self.context);
             }
             kind::WALL_CLOCK => self.system.write_wall_clock(),
             unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),

@@ -159,9 +159,8 @@ impl<P: Platform> System<P> {
         match outcome {
             // A repetition overwrites the same register with the same result.
             Outcome::Value(value) => context.registers.set(Reg::Rax, value as u64),
-            Outcome::Replied | Outcome::Again => {}
-            Outcome::Block => self.schedule.look_around(self.platform.cpu()),
-            Outcome::Yield => self.end_slice(),
+            Outcome::Replied | Outcome::Again | Outcome::Block => {}
+            Outcome::Yield => self.end_turn(),
             Outcome::Shutdown => self.end_machine(),
             Outcome::Crash(why) => return Err(why),
         }

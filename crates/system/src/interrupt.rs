@@ -30,7 +30,8 @@ impl<P: Platform> System<P> {
     pub fn interrupt(&'static self, vector: u8) {
         match vector {
             own_vector::SPURIOUS => return,
-            own_vector::TIMER | own_vector::KICK => self.schedule.look_around(self.platform.cpu()),
+            own_vector::TIMER => self.schedule.fired(self.platform.cpu()),
+            own_vector::KICK => {}
             own_vector::CONSOLE => self.console_input(),
             device => self.device_interrupt(device),
         }
@@ -80,6 +81,8 @@ impl<P: Platform> System<P> {
             }
             if vector < own_vector::TIMER {
                 self.raise(&mut journal, vector, false);
+            } else if vector == own_vector::TIMER {
+                self.schedule.fired(self.platform.cpu());
             }
             if alone {
                 log.end();

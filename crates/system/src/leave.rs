@@ -1,47 +1,63 @@
-//! After an entry: timers, events, and who runs next.
+//! After an entry: who runs next, and its events.
 
 use crate::System;
 use crate::platform::Platform;
+use crate::schedule::look;
 use ids::{CpuId, VcpuSlot};
-use pv_cpu::{event_callback, vector};
+use pv_cpu::{Bounce, Context, Mode, event_callback, trap_bounce, vector};
+use vault::{Effect, kind};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
+
+/// Vector of an NMI.
+const NMI: u8 = 2;
 
 impl<P: Platform> System<P> {
     /// Chooses the vCPU this CPU runs, waiting if there is none, and lets it see its events. Its registers
-    /// are ready for the return to it.
+    /// are ready for the return to it. If nothing happened that concerns this CPU, it is the vCPU that it holds:
+    /// no clock is read and none is written.
     #[inline]
     pub fn leave(&'static self) -> VcpuSlot {
         let cpu = self.platform.cpu();
-        match self.schedule.undisturbed(cpu) {
-            Some(vcpu) if self.deliver_events(vcpu) => vcpu,
-            _ => self.choose(cpu),
-        }
-    }
-
-    fn choose(&'static self, cpu: CpuId) -> VcpuSlot {
         loop {
-            self.schedule.attend(cpu);
-            self.expire_timers(cpu);
-            match self.pick(cpu) {
-                Some(vcpu) => {
-                    self.load(cpu, vcpu);
-                    self.refresh_time(vcpu);
-                    if self.deliver_events(vcpu) {
-                        self.arm(cpu);
-                        return vcpu;
-                    }
-                }
-                None => {
-                    // A crash may have come between Dom0's end and the machine's.
-                    self.end_machine();
-                    self.arm(cpu);
-                    self.platform.idle();
-                }
+            let look = self.schedule.look(cpu);
+            if look != 0 && !self.look_around(cpu, look) {
+                continue;
+            }
+            if let Some(vcpu) = self.schedule.loaded(cpu)
+                && self.deliver_events(vcpu)
+            {
+                return vcpu;
             }
         }
     }
 
+    /// False: it has waited, and looks again.
+    #[cold]
+    fn look_around(&'static self, cpu: CpuId, look: u32) -> bool {
+        if look == look::AREA && self.in_user_mode(cpu) {
+            return true;
+        }
+        if self.reschedule(cpu) {
+            return self.schedule.loaded(cpu).is_none_or(|vcpu| self.deliver_nmi(vcpu));
+        }
+        // A crash may have come between Dom0's end and the machine's.
+        self.end_machine();
+        let called = self.schedule.look(cpu) & !look::AREA != 0;
+        // Whom it holds may not run: whatever ends the wait, it looks around.
+        self.schedule.disturb(cpu, look::SCHEDULE);
+        if !called {
+            self.platform.idle();
+        }
+        false
+    }
+
+    fn in_user_mode(&self, cpu: CpuId) -> bool {
+        let held = self.schedule.loaded(cpu);
+        held.is_some_and(|vcpu| self.state.contexts.context(vcpu).mode() == Mode::User)
+    }
+
     /// Bounces to the event callback if an upcall is pending and not masked. False: the domain ended.
+    #[inline]
     fn deliver_events(&'static self, vcpu: VcpuSlot) -> bool {
         let upcall = self.state.events(self.platform).upcall_state(vcpu);
         if !upcall.pending || upcall.masked {
@@ -50,13 +66,51 @@ impl<P: Platform> System<P> {
         let context = self.state.contexts.context(vcpu);
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_EVENT)];
         let Some(to) = event_callback(context, callback, true) else { return true };
+        self.interrupt_guest(vcpu, context, to)
+    }
+
+    /// Bounces to the NMI handler if one is pending and none runs; without a handler it is lost. False: the
+    /// domain ended.
+    fn deliver_nmi(&'static self, vcpu: VcpuSlot) -> bool {
+        let (record, context) = (self.state.domains.vcpu(vcpu), self.state.contexts.context(vcpu));
+        if !record.nmi_pending.get() || context.in_nmi.get() {
+            return true;
+        }
+        let to = trap_bounce(context, NMI, 0);
+        let mut journal = self.journal(vcpu);
+        journal.log().begin();
+        let done = journal.transaction(|tx| {
+            tx.lock(self.state.domain_locks.of(record.domain.get()));
+            tx.set(&record.nmi_pending, false);
+            tx.last();
+            let Some(to) = to else { return Ok(()) };
+            self.prepare_bounce(vcpu, context, &to)?;
+            // With the commit: from there on it is not pending, but taken.
+            tx.publish(Effect { kind: kind::TRANSFER, x: 0, a: 0, b: 0 });
+            Ok(())
+        });
+        journal.log().end();
+        self.go_on_after(vcpu, context, done)
+    }
+
+    /// An entry of its own: into the guest's kernel. False: the domain ended.
+    fn interrupt_guest(&'static self, vcpu: VcpuSlot, context: &'static Context, to: Bounce) -> bool {
         // A failure from here on is this vCPU's; the transfer's end takes the vector back.
         context.registers.vector.set(vector::UPCALL);
-        if let Err(why) = self.bounce_to(vcpu, context, &to) {
-            self.crash_domain(vcpu, why);
-            return false;
+        let done = self.bounce_to(vcpu, context, &to);
+        self.go_on_after(vcpu, context, done)
+    }
+
+    fn go_on_after(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &Context,
+        done: Result<(), hypercalls::Crash>,
+    ) -> bool {
+        match done {
+            Ok(()) => context.failures.set(0),
+            Err(why) => self.crash_domain(vcpu, why),
         }
-        context.failures.set(0);
-        true
+        done.is_ok()
     }
 }

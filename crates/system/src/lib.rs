@@ -16,6 +16,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod applier;
 mod charge;
 mod crash;
@@ -29,6 +31,7 @@ mod ports;
 mod privileged;
 mod recover;
 mod schedule;
+mod switch;
 mod synchronise;
 mod time;
 mod transfer;
@@ -39,10 +42,10 @@ pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};
 pub use schedule::Schedule;
-pub use time::{Clocks, TimeScale};
 
 use cpu_policy::cpuid::Policy;
 use domain::State;
+use timers::TimeScale;
 
 /// The composition for one start of the hypervisor.
 pub struct System<P: 'static> {
@@ -58,8 +61,6 @@ pub struct System<P: 'static> {
     pub schedule: Schedule,
     /// TSC to system time.
     pub scale: TimeScale,
-    /// What CPUs remember about time.
-    pub clocks: Clocks,
 }
 
 impl<P> core::fmt::Debug for System<P> {

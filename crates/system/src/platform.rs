@@ -95,8 +95,12 @@ pub trait Platform: GuestMemory + 'static {
     fn load_user_gs(&self, selector: u16);
     /// Saves ds, es, fs, gs, the three bases and the extended state into the context.
     fn save(&self, vcpu: VcpuSlot, context: &Context);
-    /// Loads what [`save`](Self::save) saved.
+    /// Loads what [`save`](Self::save) saved, but for selectors and bases, which need the guest's descriptor
+    /// tables.
     fn restore(&self, vcpu: VcpuSlot, context: &Context);
+    /// Loads the data selectors: ds, es, fs, gs. Those that fault become null; false: there were some. The
+    /// segment bases are undefined afterwards.
+    fn load_selectors(&self, selectors: [u16; 4]) -> bool;
     /// DR6 of this CPU.
     fn debug_status(&self) -> u64;
     /// Reads a model-specific register, `None` if that faults.

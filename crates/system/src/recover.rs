@@ -47,7 +47,8 @@ impl<P: Platform> System<P> {
         }
     }
 
-    /// The leader's part of recovery: undoes every open transaction and repairs the event queues.
+    /// The leader's part of recovery: undoes every open transaction, repairs the event queues and brings the queues
+    /// of deadlines up to date.
     ///
     /// The order matters: everything is undone before anything is finished, for an outbox may free what an
     /// open log still counts on. Then each CPU [finishes](Self::finish) its own outbox, one after the other:
@@ -77,6 +78,8 @@ impl<P: Platform> System<P> {
         let events = self.state.events(self.platform);
         for vcpu in 0..self.state.domains.vcpus.len() as u32 {
             events.repair_fifo(VcpuSlot(vcpu));
+            // The queues were made of what has just been undone.
+            self.state.timers().apply(VcpuSlot(vcpu));
         }
     }
 

@@ -1,182 +1,343 @@
-//! Who runs where: each vCPU has a home CPU, which runs its runnable vCPUs in turn.
+//! Who runs where, and which CPU has to look around before it runs a guest again.
 //!
-//! State class: derived. After a start nobody is loaded and everybody is woken once.
+//! Each vCPU has a home CPU, which runs its runnable vCPUs in turn. A CPU without any takes one over from another
+//! CPU where it waits for its turn, unless the domain's vCPUs are pinned.
+//!
+//! State class: derived. After a start nobody is loaded, everybody is looked at once, every CPU looks around.
 
-use crate::System;
-use crate::platform::Platform;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use domains::{Life, VcpuState};
-use ids::{CpuId, DomainSlot, VcpuSlot};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use ids::{CpuId, VcpuSlot};
+use spin::Mutex;
 
-/// vCPU slots the schedule has room for.
-const MAX_VCPUS: usize = 256;
-/// CPUs the schedule has room for.
-const MAX_CPUS: usize = 256;
 /// No vCPU.
 const NOBODY: u32 = u32::MAX;
+/// How long a vCPU runs while others wait for its CPU, ns.
+const SLICE: u64 = 10_000_000;
+/// How long it runs at least before one that was just woken gets its turn, ns.
+const SHORT_SLICE: u64 = 1_000_000;
+/// No time.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Why a CPU has to look around.
+pub(crate) mod look {
+    /// Its timer fired, or its earliest deadline changed.
+    pub(crate) const TIMER: u32 = 1;
+    /// A vCPU of its was woken, or may not run any more.
+    pub(crate) const SCHEDULE: u32 = 2;
+    /// The running vCPU gives way to others.
+    pub(crate) const YIELD: u32 = 4;
+    /// The running vCPU's runstate area waits for its kernel's page tables.
+    pub(crate) const AREA: u32 = 8;
+}
 
 /// The schedule.
 #[derive(Debug)]
 pub struct Schedule {
-    cpus: u32,
-    /// Whose registers a CPU holds.
-    loaded: [AtomicU32; MAX_CPUS],
-    /// Whether a vCPU has something new to look at.
-    woken: [AtomicBool; MAX_VCPUS],
-    /// Whether a CPU has more to do before it runs a guest than to go on with the vCPU it holds: deadlines,
-    /// vCPUs that were woken or wait now.
-    attention: [AtomicBool; MAX_CPUS],
+    cpus: Box<[Cpu]>,
+    vcpus: Box<[Place]>,
+}
+
+/// What is known about a CPU.
+#[derive(Debug)]
+struct Cpu {
+    /// Bits of [`look`].
+    look: AtomicU32,
+    /// Whose registers it holds.
+    loaded: AtomicU32,
+    /// It runs guests, or may.
+    online: AtomicBool,
+    /// It waits for something to do, and nobody has called it yet.
+    idle: AtomicBool,
+    /// What its timer is set to. Its own.
+    armed: AtomicU64,
+    /// When the running vCPU's turn began. Its own.
+    since: AtomicU64,
+    /// When that turn ends if others wait. Its own.
+    slice: AtomicU64,
+    queue: Mutex<Queue>,
+}
+
+/// Its vCPUs with something new: to be looked at, or waiting for their turn.
+#[derive(Debug, Default)]
+struct Queue {
+    woken: VecDeque<u32>,
+    ready: VecDeque<u32>,
+}
+
+/// What is known about a vCPU.
+#[derive(Debug)]
+struct Place {
+    home: AtomicU32,
+    /// It stands in a `woken` queue.
+    woken: AtomicBool,
+    /// It stands in its home's `ready` queue.
+    ready: AtomicBool,
+    /// Where its clock was written; 0 nowhere.
+    clock: AtomicU64,
+    /// What its runstate area was last made to show.
+    shown: AtomicU64,
 }
 
 impl Schedule {
-    /// Nobody loaded, everybody woken.
-    pub const fn new(cpus: u32) -> Self {
-        Self {
-            cpus,
-            loaded: [const { AtomicU32::new(NOBODY) }; MAX_CPUS],
-            woken: [const { AtomicBool::new(true) }; MAX_VCPUS],
-            attention: [const { AtomicBool::new(true) }; MAX_CPUS],
-        }
+    /// Nobody loaded, everybody woken; all CPUs online, homes in turn.
+    pub fn new(cpus: u32, vcpus: u32) -> Self {
+        let cpus = cpus.max(1);
+        let cpu = |number: u32| Cpu {
+            look: AtomicU32::new(look::TIMER | look::SCHEDULE),
+            loaded: AtomicU32::new(NOBODY),
+            online: AtomicBool::new(true),
+            idle: AtomicBool::new(false),
+            // Whatever an earlier life left there.
+            armed: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            slice: AtomicU64::new(NEVER),
+            queue: Mutex::new(Queue {
+                woken: (number..vcpus).step_by(cpus as usize).collect(),
+                ready: VecDeque::new(),
+            }),
+        };
+        let place = |slot: u32| Place {
+            home: AtomicU32::new(slot % cpus),
+            woken: AtomicBool::new(true),
+            ready: AtomicBool::new(false),
+            clock: AtomicU64::new(0),
+            shown: AtomicU64::new(NEVER),
+        };
+        Self { cpus: (0..cpus).map(cpu).collect(), vcpus: (0..vcpus).map(place).collect() }
     }
 
-    /// Makes a CPU look at its deadlines and vCPUs before it next runs a guest.
-    pub(crate) fn look_around(&self, cpu: CpuId) {
-        // Release: pairs with the exchange in `attend`; what there is to see is in memory before.
-        self.attention[cpu.0 as usize].store(true, Ordering::Release);
+    fn cpu(&self, cpu: CpuId) -> &Cpu {
+        &self.cpus[cpu.0 as usize]
     }
 
-    /// The vCPU that a CPU goes on with, if there is nothing to look at.
-    #[inline(always)]
-    pub(crate) fn undisturbed(&self, cpu: CpuId) -> Option<VcpuSlot> {
-        let attention = self.attention[cpu.0 as usize].load(Ordering::Relaxed);
-        if attention { None } else { self.loaded(cpu) }
-    }
-
-    /// A CPU begins to look around.
-    pub(crate) fn attend(&self, cpu: CpuId) {
-        self.attention[cpu.0 as usize].swap(false, Ordering::Acquire);
-    }
-
-    /// Recovery: the registers of `vcpu` are still in `cpu`.
-    pub fn keep(&self, cpu: CpuId, vcpu: VcpuSlot) {
-        self.loaded[cpu.0 as usize].store(vcpu.0, Ordering::Relaxed);
-    }
-
-    /// Whose registers a CPU holds.
-    #[inline(always)]
-    pub fn loaded(&self, cpu: CpuId) -> Option<VcpuSlot> {
-        let slot = self.loaded[cpu.0 as usize].load(Ordering::Relaxed);
-        (slot != NOBODY).then_some(VcpuSlot(slot))
-    }
-
-    pub(crate) fn home(&self, vcpu: VcpuSlot) -> CpuId {
-        CpuId(vcpu.0 % self.cpus)
+    fn place(&self, vcpu: VcpuSlot) -> &Place {
+        &self.vcpus[vcpu.0 as usize]
     }
 
     /// CPUs it schedules for.
     pub fn cpus(&self) -> u32 {
-        self.cpus
-    }
-}
-
-impl<P: Platform> System<P> {
-    /// A vCPU has something to look at: an event, an end of waiting.
-    pub(crate) fn wake(&self, vcpu: VcpuSlot) {
-        if let Some(flag) = self.schedule.woken.get(vcpu.0 as usize) {
-            // Release: pairs with the exchange in `pick`; the event is in guest memory before.
-            flag.store(true, Ordering::Release);
-        }
-        let home = self.schedule.home(vcpu);
-        self.schedule.look_around(home);
-        if home != self.platform.cpu() {
-            self.platform.kick(home);
-        }
+        self.cpus.len() as u32
     }
 
-    /// A port was raised: vCPUs that poll for it (`SCHEDOP_poll`) look again, for they want to know of masked
-    /// ports too. Whoever raises an event other than by an effect calls this after it.
-    pub fn wake_pollers(&self, domain: DomainSlot, port: u32) {
-        let Some(record) = self.state.domains.domains.get(usize::from(domain.0)) else { return };
-        let first = record.first_vcpu.get().0;
-        for slot in first..first + record.vcpus.get() {
-            let vcpu = self.state.domains.vcpu(VcpuSlot(slot));
-            if vcpu.state() == VcpuState::Polling && [0, port].contains(&vcpu.poll_port.get()) {
-                self.wake(VcpuSlot(slot));
+    /// Whose registers a CPU holds.
+    #[inline]
+    pub fn loaded(&self, cpu: CpuId) -> Option<VcpuSlot> {
+        // Acquire: pairs with `keep`, so that who takes a vCPU over finds it saved.
+        let slot = self.cpu(cpu).loaded.load(Ordering::Acquire);
+        (slot != NOBODY).then_some(VcpuSlot(slot))
+    }
+
+    /// The registers of `vcpu` are in `cpu`, which is its home from now on.
+    pub fn keep(&self, cpu: CpuId, vcpu: VcpuSlot) {
+        self.cpu(cpu).loaded.store(vcpu.0, Ordering::Release);
+        self.place(vcpu).home.store(cpu.0, Ordering::Release);
+    }
+
+    /// A vCPU's home.
+    pub fn home(&self, vcpu: VcpuSlot) -> CpuId {
+        self.vcpus.get(vcpu.0 as usize).map_or(CpuId(0), |p| CpuId(p.home.load(Ordering::Acquire)))
+    }
+
+    /// CPUs that are not `online` run nobody: the vCPUs whose home they were get another one, in turn.
+    /// CPU 0 always is.
+    pub fn set_online(&self, online: impl Fn(CpuId) -> bool) {
+        for (cpu, number) in self.cpus.iter().zip(0..) {
+            cpu.online.store(number == 0 || online(CpuId(number)), Ordering::Release);
+        }
+        let up = || (0..).zip(&self.cpus).filter(|(_, cpu)| cpu.online.load(Ordering::Acquire));
+        let mut turn = up().map(|(number, _)| number).cycle();
+        for slot in (0..self.vcpus.len() as u32).map(VcpuSlot) {
+            if !self.cpu(self.home(slot)).online.load(Ordering::Acquire)
+                && let Some(number) = turn.next()
+            {
+                self.place(slot).home.store(number, Ordering::Release);
+                self.place(slot).woken.store(false, Ordering::Release);
+                self.wake(slot);
             }
         }
     }
 
-    /// The next vCPU of this CPU that can run, after the one it ran last.
-    pub(crate) fn pick(&'static self, cpu: CpuId) -> Option<VcpuSlot> {
-        let total = self.state.domains.vcpus.len().min(MAX_VCPUS) as u32;
-        let own = total.saturating_sub(cpu.0).div_ceil(self.schedule.cpus);
-        let last = self.schedule.loaded(cpu).map_or(0, |v| v.0 / self.schedule.cpus);
-        let turn = u32::from(self.time_is_up(cpu));
-        (0..own)
-            .map(|step| VcpuSlot((last + turn + step) % own * self.schedule.cpus + cpu.0))
-            .find(|v| self.can_run(*v))
+    /// What a CPU has to look at; 0: it goes on with the vCPU it holds.
+    #[inline(always)]
+    pub(crate) fn look(&self, cpu: CpuId) -> u32 {
+        self.cpu(cpu).look.load(Ordering::Acquire)
     }
 
-    fn can_run(&'static self, vcpu: VcpuSlot) -> bool {
-        let record = self.state.domains.vcpu(vcpu);
-        let state = record.state();
-        if state == VcpuState::Down
-            || self.state.domains.domain(record.domain.get()).life() != Life::Alive
-            || !record.initialised.get()
-        {
-            return false;
-        }
-        // Acquire: pairs with the store in `wake`.
-        let woken = self.schedule.woken[vcpu.0 as usize].swap(false, Ordering::Acquire);
-        match state {
-            VcpuState::Runnable => true,
-            _ if woken => self.end_waiting(vcpu, state),
-            _ => false,
+    /// Takes what a CPU has to look at.
+    pub(crate) fn take_look(&self, cpu: CpuId) -> u32 {
+        self.cpu(cpu).look.swap(0, Ordering::AcqRel)
+    }
+
+    /// A CPU has to look around. Who does this to another one kicks it.
+    pub(crate) fn disturb(&self, cpu: CpuId, why: u32) {
+        if let Some(cpu) = self.cpus.get(cpu.0 as usize) {
+            cpu.look.fetch_or(why, Ordering::AcqRel);
         }
     }
 
-    /// Whether a waiting vCPU has what it waits for; then it waits no more.
-    fn end_waiting(&'static self, vcpu: VcpuSlot, state: VcpuState) -> bool {
-        let upcall = self.state.events(self.platform).upcall_state(vcpu);
-        let ready = match state {
-            VcpuState::Blocked => upcall.pending && !upcall.masked,
-            _ => upcall.pending && !upcall.masked || self.poll_is_over(vcpu),
-        };
-        if ready {
-            let record = self.state.domains.vcpu(vcpu);
-            let mut journal = self.journal(vcpu);
-            journal.log().begin();
-            journal.change(|tx| {
-                tx.lock(self.state.domain_locks.of(record.domain.get()));
-                // Another vCPU may have taken it down.
-                if record.state() == state {
-                    record.set_state(tx, VcpuState::Runnable);
-                    tx.set(&record.poll_until, 0);
-                }
-                tx.last();
+    /// Puts a vCPU before its home CPU to be looked at. Returns that CPU.
+    pub(crate) fn wake(&self, vcpu: VcpuSlot) -> CpuId {
+        let home = self.home(vcpu);
+        let Some(place) = self.vcpus.get(vcpu.0 as usize) else { return home };
+        // Release: pairs with the exchange in `next_woken`; what it was woken for is in memory.
+        if !place.woken.swap(true, Ordering::AcqRel) {
+            self.cpu(home).queue.lock().woken.push_back(vcpu.0);
+        }
+        self.disturb(home, look::SCHEDULE);
+        home
+    }
+
+    /// The next vCPU to be looked at.
+    pub(crate) fn next_woken(&self, cpu: CpuId) -> Option<VcpuSlot> {
+        let slot = VcpuSlot(self.cpu(cpu).queue.lock().woken.pop_front()?);
+        self.place(slot).woken.swap(false, Ordering::AcqRel);
+        Some(slot)
+    }
+
+    /// A vCPU of this CPU that it does not hold waits for its turn. It was woken just now: whoever runs makes
+    /// way soon.
+    pub(crate) fn make_ready(&self, cpu: CpuId, vcpu: VcpuSlot, now: u64) {
+        let own = self.cpu(cpu);
+        let mut queue = own.queue.lock();
+        if !self.place(vcpu).ready.swap(true, Ordering::Relaxed) {
+            queue.ready.push_back(vcpu.0);
+        }
+        let soon = own.since.load(Ordering::Relaxed).saturating_add(SHORT_SLICE).max(now);
+        own.slice.store(own.slice.load(Ordering::Relaxed).min(soon), Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits for a turn on this CPU.
+    pub(crate) fn is_alone(&self, cpu: CpuId) -> bool {
+        self.cpu(cpu).queue.lock().ready.is_empty()
+    }
+
+    /// Whether somebody waits for whom `wanted` holds.
+    pub(crate) fn has_ready(&self, cpu: CpuId, wanted: impl Fn(VcpuSlot) -> bool) -> bool {
+        self.cpu(cpu).queue.lock().ready.iter().any(|slot| wanted(VcpuSlot(*slot)))
+    }
+
+    /// Whether the turn on this CPU is over.
+    pub(crate) fn is_over(&self, cpu: CpuId, now: u64) -> bool {
+        now >= self.cpu(cpu).slice.load(Ordering::Relaxed)
+    }
+
+    /// Chooses who runs next: `current` (whom the CPU holds and who can run) until its turn is over, then those
+    /// who wait, first come, first served. The turn begins anew if it passes on, or comes back to `current`.
+    pub(crate) fn choose(
+        &self,
+        cpu: CpuId,
+        current: Option<VcpuSlot>,
+        over: bool,
+        now: u64,
+        can_run: impl Fn(VcpuSlot) -> bool,
+    ) -> Option<VcpuSlot> {
+        let own = self.cpu(cpu);
+        if current.is_some() && !over {
+            return current;
+        }
+        let mut queue = own.queue.lock();
+        let mut next = None;
+        while let Some(slot) = queue.ready.pop_front().map(VcpuSlot) {
+            self.place(slot).ready.store(false, Ordering::Relaxed);
+            if can_run(slot) {
+                next = Some(slot);
+                break;
+            }
+        }
+        if let (Some(_), Some(old)) = (next, current) {
+            self.place(old).ready.store(true, Ordering::Relaxed);
+            queue.ready.push_back(old.0);
+        }
+        let end = if queue.ready.is_empty() { NEVER } else { now.saturating_add(SLICE) };
+        own.since.store(now, Ordering::Relaxed);
+        own.slice.store(end, Ordering::Relaxed);
+        next.or(current)
+    }
+
+    /// When the present turn on this CPU ends; never if nobody waits.
+    pub(crate) fn turn_ends(&self, cpu: CpuId) -> u64 {
+        if self.is_alone(cpu) { NEVER } else { self.cpu(cpu).slice.load(Ordering::Relaxed) }
+    }
+
+    /// Says whether this CPU waits for something to do.
+    pub(crate) fn set_idle(&self, cpu: CpuId, idle: bool) {
+        let word = &self.cpu(cpu).idle;
+        if word.load(Ordering::Relaxed) != idle {
+            word.store(idle, Ordering::SeqCst);
+        }
+    }
+
+    /// An idle CPU, which is none any more.
+    pub(crate) fn call_idle(&self) -> Option<CpuId> {
+        let called = |cpu: &Cpu| cpu.online.load(Ordering::Acquire) && cpu.idle.swap(false, Ordering::SeqCst);
+        let found = self.cpus.iter().position(called)?;
+        let found = CpuId(found as u32);
+        self.disturb(found, look::SCHEDULE);
+        Some(found)
+    }
+
+    /// Takes over a vCPU that waits for its turn elsewhere, is completely in memory and `may_move`.
+    pub(crate) fn take_over(&self, cpu: CpuId, may_move: impl Fn(VcpuSlot) -> bool) -> Option<VcpuSlot> {
+        for number in (0..self.cpus()).map(CpuId).filter(|number| *number != cpu) {
+            let mut queue = self.cpu(number).queue.lock();
+            // Its own CPU puts it there before it lets go of it.
+            let held = self.loaded(number);
+            let found = queue.ready.iter().position(|slot| {
+                let slot = VcpuSlot(*slot);
+                held != Some(slot) && may_move(slot)
             });
-            return record.state() == VcpuState::Runnable;
-        }
-        false
-    }
-
-    /// Makes this CPU hold `vcpu`'s registers. Whether they are in the CPU or in memory is durable, and changes
-    /// only when they are completely there: a failure in between neither loses them nor mixes two vCPUs' up.
-    pub(crate) fn load(&self, cpu: CpuId, vcpu: VcpuSlot) {
-        let context = self.state.contexts.context(vcpu);
-        if let Some(old) = self.schedule.loaded(cpu) {
-            let old_context = self.state.contexts.context(old);
-            if old_context.fpu_saved.get() == 0 {
-                if old == vcpu {
-                    return;
-                }
-                self.platform.save(old, old_context);
-                old_context.fpu_saved.set(1);
+            if let Some(slot) = found.and_then(|index| queue.ready.remove(index)).map(VcpuSlot) {
+                let place = self.place(slot);
+                place.ready.store(false, Ordering::Relaxed);
+                // Under the old home's lock: it does not look for it in its queue again.
+                place.home.store(cpu.0, Ordering::Release);
+                return Some(slot);
             }
         }
-        self.platform.restore(vcpu, context);
-        self.load_context(context);
-        self.schedule.keep(cpu, vcpu);
-        context.fpu_saved.set(0);
+        None
+    }
+
+    /// Begins a turn of a vCPU that was taken over.
+    pub(crate) fn begin_turn(&self, cpu: CpuId, now: u64) {
+        self.cpu(cpu).since.store(now, Ordering::Relaxed);
+        self.cpu(cpu).slice.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Notes what this CPU's timer is to be set to; whether that is new.
+    pub(crate) fn arm(&self, cpu: CpuId, at: u64) -> bool {
+        let armed = &self.cpu(cpu).armed;
+        let new = armed.load(Ordering::Relaxed) != at;
+        if new {
+            armed.store(at, Ordering::Relaxed);
+        }
+        new
+    }
+
+    /// This CPU's timer has fired: it is not set any more.
+    pub(crate) fn fired(&self, cpu: CpuId) {
+        self.cpu(cpu).armed.store(NEVER, Ordering::Relaxed);
+        self.disturb(cpu, look::TIMER);
+    }
+
+    /// Whether a vCPU's clock has to be written at `at`, for it was written elsewhere or not in this life.
+    pub(crate) fn new_clock(&self, vcpu: VcpuSlot, at: u64) -> bool {
+        let clock = &self.place(vcpu).clock;
+        let new = clock.load(Ordering::Relaxed) != at;
+        if new {
+            clock.store(at, Ordering::Relaxed);
+        }
+        new
+    }
+
+    /// Whether its runstate area does not show what `mark` stands for.
+    pub(crate) fn is_stale(&self, vcpu: VcpuSlot, mark: u64) -> bool {
+        self.place(vcpu).shown.load(Ordering::Relaxed) != mark
+    }
+
+    /// Its runstate area shows what `mark` stands for.
+    pub(crate) fn set_shown(&self, vcpu: VcpuSlot, mark: u64) {
+        self.place(vcpu).shown.store(mark, Ordering::Relaxed);
     }
 }

@@ -43,7 +43,12 @@ impl<P: Platform> System<P> {
         if self.platform.copy_in(at, frame.as_mut_bytes()).is_err() {
             return Err(Crash::BadIret);
         }
+        if context.in_nmi.get() {
+            // Another one may wait for the end of this one.
+            self.wake(vcpu);
+        }
         pv_cpu::iret(context, info, &frame).map_err(|pv_cpu::BadFrame| Crash::BadIret)?;
+        pv_cpu::commit(context);
         self.finish_transfer(context);
         if context.mode() == Mode::User {
             self.platform.load_root(context.root_user.get());
@@ -59,6 +64,21 @@ impl<P: Platform> System<P> {
         context: &'static Context,
         to: &Bounce,
     ) -> Result<(), Crash> {
+        self.prepare_bounce(vcpu, context, to)?;
+        pv_cpu::commit(context);
+        self.finish_transfer(context);
+        Ok(())
+    }
+
+    /// Prepares an entry into the guest's kernel, whose page tables are loaded then; a failure before the commit
+    /// leads back to those of the mode that still is.
+    #[inline]
+    pub(crate) fn prepare_bounce(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+        to: &Bounce,
+    ) -> Result<(), Crash> {
         let info = self.info(vcpu)?;
         let masked = self.platform.load8(Maddr(info.0 + 1)) != 0;
         let push = |top: Gva, frame: &[u64]| {
@@ -69,18 +89,12 @@ impl<P: Platform> System<P> {
         if from_user {
             self.platform.load_root(context.root_kernel.get());
         }
-        match pv_cpu::bounce(context, info, masked, to, push) {
-            Ok(()) => {
-                self.finish_transfer(context);
-                Ok(())
+        pv_cpu::bounce(context, info, masked, to, push).map_err(|StackFault| {
+            if from_user {
+                self.platform.load_root(context.root_user.get());
             }
-            Err(StackFault) => {
-                if from_user {
-                    self.platform.load_root(context.root_user.get());
-                }
-                Err(Crash::BadKernelStack)
-            }
-        }
+            Crash::BadKernelStack
+        })
     }
 
     /// Carries out a committed transfer, from whatever state of the CPU.

@@ -17,7 +17,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex};
-use system::{Base, Clocks, Flush, Platform, Power, Schedule, Stopped, System, TimeScale, own_vector};
+use system::{Base, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
+use timers::TimeScale;
 use vault::{Apply, Effect, Ground, Journal, Once, step};
 
 const SLOT: DomainSlot = DomainSlot(0);
@@ -133,6 +134,9 @@ impl Platform for Machine {
     fn load_user_gs(&self, _: u16) {}
     fn save(&self, _: VcpuSlot, _: &Context) {}
     fn restore(&self, _: VcpuSlot, _: &Context) {}
+    fn load_selectors(&self, _: [u16; 4]) -> bool {
+        true
+    }
     fn debug_status(&self) -> u64 {
         0
     }
@@ -180,7 +184,7 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
     let nothing = |_: u32, _: u32| Leaf::default();
-    let schedule = Schedule::new(1);
+    let schedule = Schedule::new(1, 2);
     schedule.keep(CpuId(0), VCPU);
     Box::leak(Box::new(System {
         platform: machine,
@@ -188,8 +192,7 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
         policy: Policy::for_pv(&nothing, Audience::HardwareDomain, &Controls::default()),
         leaves: XenLeaves::default(),
         schedule,
-        scale: TimeScale::new(1_000_000),
-        clocks: Clocks::new(),
+        scale: TimeScale::from_khz(1_000_000).unwrap(),
     }))
 }
 

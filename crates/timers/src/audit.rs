@@ -25,9 +25,15 @@ pub enum Violation {
 pub fn audit(region: &Region, derived: Option<&Derived>) -> Result<(), Violation> {
     for (slot, vcpu) in region.vcpus.iter().enumerate() {
         let spent: u128 = vcpu.spent.iter().map(|time| u128::from(time.get())).sum();
-        let armed = [vcpu.singleshot.get(), vcpu.periodic.get(), vcpu.poll.get(), vcpu.period.get()];
+        let [first, second] = &vcpu.watchdogs;
+        let words = [&vcpu.singleshot, &vcpu.periodic, &vcpu.poll, &vcpu.period, first, second];
+        let armed = words.map(|word| word.get());
         if !vcpu.live.get() {
-            let empty = armed == [0; 4] && spent == 0 && vcpu.entered.get() == 0 && vcpu.state.get() == 0;
+            let empty = armed == [0; 6]
+                && vcpu.area.get().0 == 0
+                && spent == 0
+                && vcpu.entered.get() == 0
+                && vcpu.state.get() == 0;
             empty.then_some(()).ok_or(Violation::Dead(slot))?;
             continue;
         }

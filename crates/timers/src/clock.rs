@@ -25,7 +25,7 @@ impl<'l> Timers<'l> {
     /// `XENPF_settime64`: UTC was `seconds` and `nanoseconds` at `system_time`. The caller shows it to all domains.
     ///
     /// # Errors
-    /// `Invalid`: nanoseconds of a second or more, or a time before boot began in 1970.
+    /// `Invalid`: system time began before 1970.
     pub fn set_wall_clock(
         &self,
         tx: &mut Tx<'l>,
@@ -33,9 +33,6 @@ impl<'l> Timers<'l> {
         nanoseconds: u32,
         system_time: u64,
     ) -> Result<(), Error> {
-        if u64::from(nanoseconds) >= NS_PER_SECOND {
-            return Err(Error::Invalid);
-        }
         let utc = u128::from(seconds) * u128::from(NS_PER_SECOND) + u128::from(nanoseconds);
         let boot = utc.checked_sub(u128::from(system_time)).ok_or(Error::Invalid)?;
         tx.lock(&self.derived.clock);

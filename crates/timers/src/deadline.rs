@@ -1,17 +1,20 @@
 //! Deadlines are set, stopped, and fire.
 
+use crate::record::WATCHDOGS;
 use crate::{Error, State, Timers};
 use core::ops::Range;
-use ids::VcpuSlot;
+use ids::{Gva, VcpuSlot};
 use vault::{Effect, Tx, kind};
 
 /// `VCPU_SSHOTTMR_future`: refuse a deadline that has passed.
 pub const FUTURE_ONLY: u32 = 1;
 /// Shortest period of the periodic timer: 1 ms.
 pub const MIN_PERIOD: u64 = 1_000_000;
+/// Longest period (`STIME_DELTA_MAX` of Xen): 146 years.
+pub const MAX_PERIOD: u64 = u64::MAX >> 2;
 /// Deadlines later than this mean "never" (292 years) and are kept as this.
 const LAST: u64 = i64::MAX as u64;
-/// vCPUs removed in a step: each takes eleven undo entries.
+/// vCPUs removed in a step: each takes fifteen undo entries.
 const VCPUS_PER_STEP: usize = 16;
 
 /// What fired.
@@ -19,8 +22,10 @@ const VCPUS_PER_STEP: usize = 16;
 pub struct Fired {
     /// The guest's timer event (`VIRQ_TIMER`) is due: the caller publishes it in the same transaction.
     pub timer: bool,
-    /// A poll gave up: the vCPU runs on (a kick is published).
+    /// A poll gave up: the caller ends the waiting in the same transaction.
     pub poll: bool,
+    /// A watchdog bit: the caller shuts the domain down in the same transaction.
+    pub watchdog: bool,
 }
 
 impl<'l> Timers<'l> {
@@ -79,11 +84,13 @@ impl<'l> Timers<'l> {
     /// `VCPUOP_set_periodic_timer`: a timer event every `period`, the first one period from `now`.
     ///
     /// # Errors
-    /// `NoSuchVcpu`; `Invalid`: below [`MIN_PERIOD`] or too long.
+    /// `NoSuchVcpu`; `Invalid`: below [`MIN_PERIOD`] or above [`MAX_PERIOD`].
     pub fn set_periodic(&self, tx: &mut Tx<'l>, slot: VcpuSlot, period: u64, now: u64) -> Result<(), Error> {
         let vcpu = self.region.vcpu(slot)?;
-        let first = now.checked_add(period).filter(|first| *first <= LAST && period >= MIN_PERIOD);
-        let first = first.ok_or(Error::Invalid)?;
+        if !(MIN_PERIOD..=MAX_PERIOD).contains(&period) {
+            return Err(Error::Invalid);
+        }
+        let first = now.saturating_add(period).min(LAST);
         tx.lock(self.derived.vcpu(slot)?);
         tx.set(&vcpu.period, period);
         tx.set(&vcpu.periodic, first);
@@ -113,8 +120,10 @@ impl<'l> Timers<'l> {
     pub fn set_poll(&self, tx: &mut Tx<'l>, slot: VcpuSlot, at: u64) -> Result<(), Error> {
         let vcpu = self.region.vcpu(slot)?;
         tx.lock(self.derived.vcpu(slot)?);
-        tx.set(&vcpu.poll, at.min(LAST));
-        tx.publish(changed(slot));
+        if vcpu.poll.get() != at.min(LAST) {
+            tx.set(&vcpu.poll, at.min(LAST));
+            tx.publish(changed(slot));
+        }
         Ok(())
     }
 
@@ -123,13 +132,37 @@ impl<'l> Timers<'l> {
     /// # Errors
     /// `NoSuchVcpu`.
     pub fn stop_poll(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        self.set_poll(tx, slot, 0)
+    }
+
+    /// A watchdog of the domain whose vCPU 0 is in `slot` bites at `at`, never if 0.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`; `Invalid`: no such watchdog.
+    pub fn set_watchdog(&self, tx: &mut Tx<'l>, slot: VcpuSlot, index: usize, at: u64) -> Result<(), Error> {
         let vcpu = self.region.vcpu(slot)?;
+        let word = vcpu.watchdogs.get(index).ok_or(Error::Invalid)?;
         tx.lock(self.derived.vcpu(slot)?);
-        if vcpu.poll.get() != 0 {
-            tx.set(&vcpu.poll, 0);
-            tx.publish(changed(slot));
-        }
+        tx.set(word, at.min(LAST));
+        tx.publish(changed(slot));
         Ok(())
+    }
+
+    /// When the watchdogs of that domain bite; 0 for those not in use.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn watchdogs(&self, slot: VcpuSlot) -> Result<[u64; WATCHDOGS], Error> {
+        Ok(self.region.vcpu(slot)?.watchdogs.each_ref().map(|word| word.get()))
+    }
+
+    /// When the single-shot timer, the periodic timer and the poll of a vCPU are due; 0 for never.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn deadlines(&self, slot: VcpuSlot) -> Result<[u64; 3], Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        Ok([&vcpu.singleshot, &vcpu.periodic, &vcpu.poll].map(|word| word.get()))
     }
 
     /// Takes what is due of a vCPU's deadlines at `now`. Periods that were missed fire once.
@@ -154,8 +187,13 @@ impl<'l> Timers<'l> {
         }
         if due(vcpu.poll.get()) {
             tx.set(&vcpu.poll, 0);
-            tx.publish(Effect { kind: kind::KICK, x: slot.0, a: 0, b: 0 });
             fired.poll = true;
+        }
+        for word in &vcpu.watchdogs {
+            if due(word.get()) {
+                tx.set(word, 0);
+                fired.watchdog = true;
+            }
         }
         // Also when nothing was due: a queue that lags behind learns it.
         tx.publish(changed(slot));
@@ -181,9 +219,10 @@ impl<'l> Timers<'l> {
         tx.lock(self.derived.vcpu(slot)?);
         let times =
             [&vcpu.singleshot, &vcpu.period, &vcpu.periodic, &vcpu.poll, &vcpu.entered, &vcpu.created];
-        for word in times.into_iter().chain(&vcpu.spent) {
+        for word in times.into_iter().chain(&vcpu.spent).chain(&vcpu.watchdogs) {
             tx.set(word, 0);
         }
+        tx.set(&vcpu.area, Gva(0));
         tx.set(&vcpu.state, 0);
         tx.set(&vcpu.live, false);
         tx.publish(changed(slot));

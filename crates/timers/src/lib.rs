@@ -28,11 +28,11 @@ mod show;
 
 pub use audit::{Violation, audit};
 pub use clock::WallClock;
-pub use deadline::{FUTURE_ONLY, Fired, MIN_PERIOD};
+pub use deadline::{FUTURE_ONLY, Fired, MAX_PERIOD, MIN_PERIOD};
 pub use queue::{Derived, rebuild};
-pub use record::{Clock, Region, VcpuTimer};
+pub use record::{Clock, Region, VcpuTimer, WATCHDOGS};
 pub use runstate::{Runstate, State, UPDATE};
-pub use scale::{TimeBase, TimeScale};
+pub use scale::TimeScale;
 pub use show::{TSC_STABLE, TimeInfo, publish_time, publish_wall_clock};
 
 /// Why an operation is refused. Each variant is one errno.

@@ -60,17 +60,19 @@ impl Derived {
         self.vcpus.get(slot.0 as usize).map(|place| &place.lock).ok_or(Error::NoSuchVcpu)
     }
 
-    /// Brings a vCPU's place up to date with its record.
-    fn update(&self, region: &Region, slot: VcpuSlot) {
-        let Some(place) = self.vcpus.get(slot.0 as usize) else { return };
+    /// Brings a vCPU's place up to date with its record. Returns its CPU if that has another earliest deadline
+    /// now.
+    fn update(&self, region: &Region, slot: VcpuSlot) -> Option<CpuId> {
+        let place = self.vcpus.get(slot.0 as usize)?;
         loop {
             let home = place.home.load(Ordering::Acquire);
-            let Some(queue) = self.queues.get(home as usize) else { return };
-            let mut heap = queue.lock();
+            let mut heap = self.queues.get(home as usize)?.lock();
             // Acquire: pairs with the store in `set_home`, made under this lock.
             if place.home.load(Ordering::Acquire) == home {
+                let before = heap.first().map(|entry| entry.at);
                 self.put(&mut heap, slot.0, region.earliest_of(slot));
-                return;
+                let changed = heap.first().map(|entry| entry.at) != before;
+                return changed.then_some(CpuId(home));
             }
         }
     }
@@ -78,6 +80,13 @@ impl Derived {
     /// Puts a vCPU into a heap, moves it there, or takes it out (`u64::MAX`).
     fn put(&self, heap: &mut Vec<Entry>, vcpu: u32, at: u64) {
         let index = self.vcpus[vcpu as usize].index.load(Ordering::Relaxed);
+        if let [only] = &mut heap[..]
+            && index == 0
+            && at != u64::MAX
+        {
+            only.at = at;
+            return;
+        }
         if index != NOWHERE {
             let index = index as usize;
             let last = heap.len() - 1;
@@ -160,10 +169,9 @@ impl Derived {
 
 impl Timers<'_> {
     /// Applies a `kind::TIMER` effect: the vCPU's place follows its record. Returns the CPU whose earliest
-    /// deadline may have changed and whose timer the caller sets again.
+    /// deadline has changed and whose timer the caller sets again, if there is one.
     pub fn apply(&self, slot: VcpuSlot) -> Option<CpuId> {
-        self.derived.update(&self.region, slot);
-        self.derived.vcpus.get(slot.0 as usize).map(|place| CpuId(place.home.load(Ordering::Relaxed)))
+        self.derived.update(&self.region, slot)
     }
 
     /// A vCPU whose deadline on `cpu` has come at `now`: [`fire`](Self::fire) it and ask again.

@@ -1,11 +1,13 @@
 //! The durable records.
 
 use crate::Error;
-use ids::VcpuSlot;
+use ids::{Gva, VcpuSlot};
 use vault::{Arena, Durable, record};
 
 record! {
-    /// A vCPU's deadlines and runstate. Lock: `Derived::vcpu`. Rebuild: the queue of its CPU.
+    /// A vCPU's deadlines, its runstate, and where its kernel wants to be shown time.
+    ///
+    /// Lock: `Derived::vcpu`. Rebuild: the queue of its CPU ([`rebuild`](crate::rebuild)).
     pub struct VcpuTimer {
         /// It exists.
         pub(crate) live: Durable<bool>,
@@ -17,6 +19,8 @@ record! {
         pub(crate) periodic: Durable<u64>,
         /// When a poll for events gives up; 0 none.
         pub(crate) poll: Durable<u64>,
+        /// When its domain's watchdogs bite; 0 for those not in use. The domain's vCPU 0 keeps them.
+        pub(crate) watchdogs: [Durable<u64>; WATCHDOGS],
         /// Runstate: one of `RUNSTATE_*`.
         pub(crate) state: Durable<u32>,
         /// When that state was entered.
@@ -25,8 +29,13 @@ record! {
         pub(crate) created: Durable<u64>,
         /// Time spent in each state.
         pub(crate) spent: [Durable<u64>; 4],
+        /// Guest address of its runstate area; 0 none.
+        pub(crate) area: Durable<Gva>,
     }
 }
+
+/// Watchdogs a domain has (`SCHEDOP_watchdog`).
+pub const WATCHDOGS: usize = 2;
 
 record! {
     /// The wall clock. Lock: `Derived::clock`. Rebuild: nothing.
@@ -66,7 +75,12 @@ impl Region {
     /// A vCPU's earliest deadline; `u64::MAX` when it has none.
     pub fn earliest_of(&self, slot: VcpuSlot) -> u64 {
         let Ok(vcpu) = self.vcpu(slot) else { return u64::MAX };
-        let deadlines = [vcpu.singleshot.get(), vcpu.periodic.get(), vcpu.poll.get()];
-        deadlines.into_iter().filter(|at| *at != 0).min().unwrap_or(u64::MAX)
+        let [first, second] = &vcpu.watchdogs;
+        let deadlines = [&vcpu.singleshot, &vcpu.periodic, &vcpu.poll, first, second];
+        // No deadline is 0, which so becomes the greatest.
+        deadlines
+            .into_iter()
+            .fold(u64::MAX, |least, word| least.min(word.get().wrapping_sub(1)))
+            .saturating_add(1)
     }
 }

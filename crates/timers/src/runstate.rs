@@ -1,12 +1,14 @@
 //! How long a vCPU was running, runnable, blocked and offline (public/vcpu.h, `vcpu_runstate_info`).
 
 use crate::{Error, Timers};
-use guest_memory::GuestMemory;
-use ids::{Maddr, VcpuSlot};
+use guest_memory::{Fault, GuestMemory};
+use ids::{Gva, VcpuSlot};
 use vault::Tx;
 
 /// `XEN_RUNSTATE_UPDATE`: set in the entry time while an area is being written.
 pub const UPDATE: u64 = 1 << 63;
+/// Offset of `state_entry_time` in the guest's area.
+const ENTERED: u64 = 8;
 
 /// What a vCPU does (`RUNSTATE_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,17 +59,18 @@ impl Runstate {
         shown
     }
 
-    /// Writes the area at a machine address (8-aligned, within one frame). `flag`: the guest asked for the
+    /// Writes the area at a guest address, as the CPU's page tables have it. `flag`: the guest asked for the
     /// update bit (`VMASST_TYPE_runstate_update_flag`). Cut short, it is repaired by publishing again.
-    pub fn publish(&self, mem: &impl GuestMemory, at: Maddr, flag: bool) {
-        let words = self.words(false);
+    ///
+    /// # Errors
+    /// A fault; nothing of the area was written, or the address is mapped in part.
+    pub fn publish(&self, mem: &impl GuestMemory, at: Gva, flag: bool) -> Result<(), Fault> {
+        let entered = Gva(at.0.wrapping_add(ENTERED));
         if flag {
-            mem.store64(Maddr(at.0 + 8), words[1] | UPDATE);
+            mem.copy_out(entered, &(self.entered | UPDATE).to_le_bytes())?;
         }
-        for (index, word) in words.into_iter().enumerate().filter(|(index, _)| *index != 1) {
-            mem.store64(Maddr(at.0 + 8 * index as u64), word);
-        }
-        mem.store64(Maddr(at.0 + 8), words[1]);
+        mem.copy_out(at, &self.bytes(flag))?;
+        if flag { mem.copy_out(entered, &self.entered.to_le_bytes()) } else { Ok(()) }
     }
 }
 
@@ -89,7 +92,17 @@ impl<'l> Timers<'l> {
         Ok(())
     }
 
-    /// A vCPU's runstate. Of another CPU's running vCPU it may be torn by an update under way.
+    /// Keeps a vCPU's deadlines and runstate from changing until the transaction is over.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn hold(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
+        tx.lock(self.derived.vcpu(slot)?);
+        Ok(())
+    }
+
+    /// A vCPU's runstate. Of another CPU's running vCPU it may be torn by an update under way, unless it is
+    /// [held](Self::hold).
     ///
     /// # Errors
     /// `NoSuchVcpu`.
@@ -97,5 +110,22 @@ impl<'l> Timers<'l> {
         let vcpu = self.region.vcpu(slot)?;
         let spent = [0, 1, 2, 3].map(|state| vcpu.spent[state].get());
         Ok(Runstate { state: vcpu.state.get(), entered: vcpu.entered.get(), spent })
+    }
+
+    /// `VCPUOP_register_runstate_memory_area`: from now on the runstate is shown there; 0 nowhere.
+    ///
+    /// # Errors
+    /// `NoSuchVcpu`.
+    pub fn set_area(&self, tx: &mut Tx<'l>, slot: VcpuSlot, at: Gva) -> Result<(), Error> {
+        let vcpu = self.region.vcpu(slot)?;
+        tx.lock(self.derived.vcpu(slot)?);
+        tx.set(&vcpu.area, at);
+        Ok(())
+    }
+
+    /// Where a vCPU's runstate is shown, if anywhere.
+    pub fn area(&self, slot: VcpuSlot) -> Option<Gva> {
+        let at = self.region.vcpu(slot).ok()?.area.get();
+        (at != Gva(0)).then_some(at)
     }
 }

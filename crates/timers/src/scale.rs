@@ -1,4 +1,7 @@
 //! From time-stamp counts to nanoseconds and back, as the ABI's vcpu_time_info computes it.
+//!
+//! System time is the time-stamp counter's: it is 0 where that is. A boot fact gives the rate; a microreboot
+//! neither changes nor measures it.
 
 /// Nanoseconds per count, as `mul / 2^32 * 2^shift` (public/xen.h, `vcpu_time_info`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +27,15 @@ impl TimeScale {
     }
 
     /// Nanoseconds in `count` counts, rounded down as a guest does it; monotonic, saturating.
+    #[inline]
     pub fn to_ns(self, count: u64) -> u64 {
-        let shifted = if self.shift < 0 {
-            u128::from(count) >> u32::from(self.shift.unsigned_abs()).min(127)
-        } else {
-            u128::from(count) << u32::from(self.shift.unsigned_abs()).min(31)
-        };
-        saturate((shifted * u128::from(self.mul_frac)) >> 32)
+        let scale = u128::from(self.mul_frac);
+        if self.shift <= 0 {
+            let shifted = count >> u32::from(self.shift.unsigned_abs()).min(63);
+            return ((u128::from(shifted) * scale) >> 32) as u64;
+        }
+        let shifted = u128::from(count) << u32::from(self.shift.unsigned_abs()).min(31);
+        saturate((shifted * scale) >> 32)
     }
 
     /// The least count whose [`to_ns`](Self::to_ns) is at least `ns`: where to arm a deadline. Monotonic,
@@ -48,25 +53,4 @@ impl TimeScale {
 
 fn saturate(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-/// Where system time starts and how fast it runs. A boot fact: a microreboot neither changes nor measures it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeBase {
-    /// The time-stamp counter at system time 0.
-    pub epoch: u64,
-    /// Its scale.
-    pub scale: TimeScale,
-}
-
-impl TimeBase {
-    /// System time at a time stamp; 0 before the epoch.
-    pub fn system_time(&self, tsc: u64) -> u64 {
-        self.scale.to_ns(tsc.saturating_sub(self.epoch))
-    }
-
-    /// The first time stamp at which system time is `ns` or later.
-    pub fn tsc_at(&self, ns: u64) -> u64 {
-        self.epoch.saturating_add(self.scale.to_count(ns))
-    }
 }

@@ -1,6 +1,6 @@
 //! Time pages: words that a guest reads under a version, odd while they change.
 
-use crate::{TimeBase, TimeScale, WallClock};
+use crate::{TimeScale, WallClock};
 use guest_memory::GuestMemory;
 use ids::Maddr;
 
@@ -25,17 +25,11 @@ pub struct TimeInfo {
     pub flags: u8,
 }
 
-impl TimeBase {
-    /// The time page whose reference point is the epoch itself. What a guest computes from it never jumps
-    /// against what it computed before, and agrees with [`system_time`](Self::system_time) to the nanosecond.
-    pub const fn info(&self, flags: u8) -> TimeInfo {
-        TimeInfo { tsc_timestamp: self.epoch, system_time: 0, scale: self.scale, flags }
-    }
-
-    /// The time page with its reference point at `tsc`, for readers whose arithmetic does not reach back to
-    /// the epoch. May step back by a nanosecond against the last one.
-    pub fn info_at(&self, tsc: u64, flags: u8) -> TimeInfo {
-        TimeInfo { tsc_timestamp: tsc, system_time: self.system_time(tsc), scale: self.scale, flags }
+impl TimeScale {
+    /// The time page whose reference point is system time 0. What a guest computes from it never jumps
+    /// against what it computed before, and is what the hypervisor computes. It never changes.
+    pub const fn info(self, flags: u8) -> TimeInfo {
+        TimeInfo { tsc_timestamp: 0, system_time: 0, scale: self, flags }
     }
 }
 

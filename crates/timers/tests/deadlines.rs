@@ -15,19 +15,18 @@ struct World {
     log: &'static Log,
     region: Region,
     derived: &'static Derived,
-    kicks: Vec<u32>,
+    changed: Vec<CpuId>,
 }
 
 struct Effects<'w> {
     timers: Timers<'static>,
-    kicks: &'w mut Vec<u32>,
+    changed: &'w mut Vec<CpuId>,
 }
 
 impl Apply for Effects<'_> {
     fn apply(&mut self, effect: &Effect, _: &mut Once<'_, '_>) {
         match effect.kind {
-            kind::TIMER => assert!(self.timers.apply(VcpuSlot(effect.x)).is_some()),
-            kind::KICK => self.kicks.push(effect.x),
+            kind::TIMER => self.changed.extend(self.timers.apply(VcpuSlot(effect.x))),
             other => panic!("effect {other}"),
         }
     }
@@ -45,7 +44,7 @@ impl World {
         let log = &arena.carve::<Log>(1).unwrap()[0];
         let region = Region::carve(&mut arena, VCPUS as usize).unwrap();
         let derived = Box::leak(Box::new(rebuild(&region, CPUS, home)));
-        let mut world = Self { log, region, derived, kicks: Vec::new() };
+        let mut world = Self { log, region, derived, changed: Vec::new() };
         for slot in 0..VCPUS - 1 {
             world.tx(|t, tx| t.create_vcpu(tx, VcpuSlot(slot), 10)).unwrap();
         }
@@ -62,7 +61,7 @@ impl World {
     ) -> Result<O, Error> {
         let timers = self.timers();
         self.log.begin();
-        let mut effects = Effects { timers, kicks: &mut self.kicks };
+        let mut effects = Effects { timers, changed: &mut self.changed };
         let result = self.log.transaction(&mut effects, |tx| {
             tx.advance(1);
             f(&timers, tx)
@@ -88,18 +87,22 @@ fn deadlines_fire_once() {
     assert_eq!((w.derived.earliest(cpu), w.derived.earliest(CpuId(0))), (90, u64::MAX));
     assert_eq!(w.timers().due(cpu, 89), None);
     assert_eq!(w.timers().due(cpu, 95), Some(v));
-    assert_eq!(w.tx(|t, tx| t.fire(tx, v, 95)), Ok(Fired { timer: false, poll: true }));
-    assert_eq!(w.kicks, [1]);
+    assert_eq!(w.tx(|t, tx| t.fire(tx, v, 95)), Ok(Fired { poll: true, ..Fired::default() }));
+    assert_eq!(w.changed, [cpu; 3], "each deadline in turn was the earliest");
     assert_eq!(w.timers().due(cpu, 99), None);
     w.timers().set_home(v, CpuId(0));
     assert_eq!((w.timers().due(cpu, 200), w.timers().due(CpuId(0), 200)), (None, Some(v)));
-    assert_eq!(w.tx(|t, tx| t.fire(tx, v, 200)), Ok(Fired { timer: true, poll: false }));
+    assert_eq!(w.tx(|t, tx| t.fire(tx, v, 200)), Ok(Fired { timer: true, ..Fired::default() }));
     assert_eq!(w.tx(|t, tx| t.fire(tx, v, 200)), Ok(Fired::default()));
     assert_eq!(w.derived.earliest(CpuId(0)), u64::MAX);
     w.tx(|t, tx| t.set_singleshot(tx, v, 0, 0, 300)).unwrap();
     assert_eq!(w.timers().due(CpuId(0), 300), Some(v), "the past is now");
     w.tx(|t, tx| t.stop_singleshot(tx, v)).unwrap();
     w.tx(|t, tx| t.set_poll(tx, v, 400)).unwrap();
+    w.changed.clear();
+    w.tx(|t, tx| t.set_singleshot(tx, v, 500, 0, 300)).unwrap();
+    assert!(w.changed.is_empty(), "a later one changes no CPU's timer");
+    w.tx(|t, tx| t.stop_singleshot(tx, v)).unwrap();
     w.tx(|t, tx| t.stop_poll(tx, v)).unwrap();
     assert_eq!(w.timers().due(CpuId(0), u64::MAX - 1), None);
 }
@@ -117,6 +120,17 @@ fn missed_periods_fire_once() {
 }
 
 #[test]
+fn watchdogs_bite_once() {
+    let mut w = World::new();
+    let v = VcpuSlot(0);
+    w.tx(|t, tx| t.set_watchdog(tx, v, 1, 700)).unwrap();
+    assert_eq!((w.timers().watchdogs(v), w.derived.earliest(home(v))), (Ok([0, 700]), 700));
+    assert_eq!(w.tx(|t, tx| t.set_watchdog(tx, v, 2, 700)), Err(Error::Invalid));
+    assert_eq!(w.tx(|t, tx| t.fire(tx, v, 700)), Ok(Fired { watchdog: true, ..Fired::default() }));
+    assert_eq!((w.timers().watchdogs(v), w.derived.earliest(home(v))), (Ok([0, 0]), u64::MAX));
+}
+
+#[test]
 fn refusals() {
     let mut w = World::new();
     let (v, none) = (VcpuSlot(0), VcpuSlot(VCPUS - 1));
@@ -126,7 +140,6 @@ fn refusals() {
     assert_eq!(w.tx(|t, tx| t.set_periodic(tx, v, u64::MAX, 50)), Err(Error::Invalid));
     assert_eq!(w.tx(|t, tx| t.create_vcpu(tx, v, 50)), Err(Error::Exists));
     assert_eq!(w.tx(|t, tx| t.create_vcpu(tx, VcpuSlot(VCPUS), 50)), Err(Error::NoSuchVcpu));
-    assert_eq!(w.tx(|t, tx| t.set_wall_clock(tx, 1, 1_000_000_000, 0)), Err(Error::Invalid));
     assert_eq!(w.tx(|t, tx| t.set_wall_clock(tx, 1, 0, 1_000_000_001)), Err(Error::Invalid));
     assert_eq!(w.tx(|t, tx| t.set_wall_clock(tx, 5, 1, 1_000_000_002)), Ok(()));
     assert_eq!(w.timers().wall_clock(), WallClock { seconds: 3, nanoseconds: 999_999_999 });
@@ -153,6 +166,7 @@ enum Op {
     Periodic(u32, u64),
     StopPeriodic(u32),
     Poll(u32, u64),
+    Watchdog(u32, usize, u64),
     Fire(u32, u64),
     Runstate(u32, u32, u64),
     Home(u32, u32),
@@ -168,6 +182,7 @@ fn perform(w: &mut World, op: Op) -> Result<bool, Error> {
         Op::Periodic(s, ms) => t.set_periodic(tx, v(s), ms * 1_000_000, 0).map(|()| false),
         Op::StopPeriodic(s) => t.stop_periodic(tx, v(s)).map(|()| false),
         Op::Poll(s, at) => t.set_poll(tx, v(s), at).map(|()| false),
+        Op::Watchdog(s, which, at) => t.set_watchdog(tx, v(s), which, at).map(|()| false),
         Op::Fire(s, now) => t.fire(tx, v(s), now).map(|fired| fired.timer),
         Op::Runstate(s, state, now) => {
             let states = [State::Running, State::Runnable, State::Blocked, State::Offline];
@@ -191,6 +206,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (s(), 0u64..9).prop_map(|(a, b)| Op::Periodic(a, b)),
         1 => s().prop_map(Op::StopPeriodic),
         3 => (s(), at()).prop_map(|(a, b)| Op::Poll(a, b)),
+        2 => (s(), 0usize..2, at()).prop_map(|(a, b, c)| Op::Watchdog(a, b, c)),
         5 => (s(), at()).prop_map(|(a, b)| Op::Fire(a, b)),
         3 => (s(), 0u32..4, at()).prop_map(|(a, b, c)| Op::Runstate(a, b, c)),
         2 => (s(), 0..CPUS).prop_map(|(a, b)| Op::Home(a, b)),
@@ -217,10 +233,9 @@ fn crash_everywhere(w: &mut World, op: Op, start: u64, before: &Snapshot, wanted
             return answer.is_ok();
         }
         w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
-        let mut effects = Effects { timers: w.timers(), kicks: &mut w.kicks };
-        w.log.roll_back(&mut effects);
+        w.log.roll_back(&mut Effects { timers: w.timers(), changed: &mut w.changed });
         w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
-        let mut effects = Effects { timers: w.timers(), kicks: &mut w.kicks };
+        let mut effects = Effects { timers: w.timers(), changed: &mut w.changed };
         w.log.drain(&mut effects);
         assert_eq!(audit(&w.region, Some(w.derived)), Ok(()));
         let committed = w.log.head().phase() == Phase::Undo && w.log.head().progress() == 1;

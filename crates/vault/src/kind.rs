@@ -20,6 +20,7 @@
 //! | POWER | what | two values | | asked for again |
 //! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
 //! | WALL_CLOCK | | | | same value |
+//! | TRANSFER | | | | same registers |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -57,3 +58,5 @@ pub const POWER: u32 = 15;
 pub const WALL_CLOCK: u32 = 16;
 /// A segment base of the running vCPU gets a value.
 pub const SEGMENT_BASE: u32 = 17;
+/// The vCPU goes on where its prepared transfer says.
+pub const TRANSFER: u32 = 18;

@@ -78,8 +78,8 @@ impl<'l> Tx<'l> {
         done
     }
 
-    /// Notes that the live page-table entry at machine address `maddr` holds `old`, before the caller exchanges it:
-    /// undone by [`Apply::restore_entry`](crate::Apply::restore_entry). Only the processor may change it
+    /// Notes that the live page-table entry at machine address `maddr`, whose low three bits are the caller's to
+    /// use, holds `old`, before the caller exchanges it: undone by [`Apply::restore_entry`](crate::Apply::restore_entry). Only the processor may change it
     /// meanwhile, its accessed and dirty bits: the table's lock must be held. What follows the exchange must not
     /// fail, so that only recovery undoes it, with every CPU stopped and all translations forgotten after.
     #[inline(always)]

@@ -3,6 +3,7 @@
 
 mod frames;
 mod heap;
+mod schedule;
 
 use crate::world::World;
 
@@ -18,6 +19,8 @@ impl World {
         }
         events::audit(&state.events).map_err(|e| format!("event channels: {e:?}"))?;
         irqs::audit(&state.irqs).map_err(|e| format!("interrupts: {e:?}"))?;
+        timers::audit(&state.timers, Some(&state.timers_derived)).map_err(|e| format!("timers: {e:?}"))?;
+        self.audit_schedule()?;
         self.audit_frames()
     }
 }

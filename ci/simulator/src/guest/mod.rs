@@ -61,6 +61,20 @@ impl Guest {
 
     /// The next entry on a CPU whose loaded vCPU runs.
     pub fn next(&mut self, world: &World, cpu: u32, vcpu: VcpuSlot) -> Entry {
+        let mut entry = self.any_entry(world, cpu, vcpu);
+        let timer = world.machine.cpus.borrow()[cpu as usize].timer;
+        let left = timer.saturating_sub(world.machine.now.get());
+        if left == 0 {
+            // The interrupt comes before the guest's next instruction.
+            entry.vector = own_vector::TIMER.into();
+            (entry.error, entry.family, entry.advance) = (0, "interrupt", 0);
+        } else if entry.vector != u32::from(own_vector::TIMER) {
+            entry.advance = entry.advance.min(left - 1);
+        }
+        entry
+    }
+
+    fn any_entry(&mut self, world: &World, cpu: u32, vcpu: VcpuSlot) -> Entry {
         self.vcpu = vcpu;
         self.args = Args::new(vcpu.0, self.view.l1_at, &mut self.r);
         let context = world.system.state.contexts.context(vcpu);

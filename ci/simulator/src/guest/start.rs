@@ -32,16 +32,18 @@ impl Guest {
                 let op = if step == 4 { 1 } else { 7 };
                 Some(HyperCall::new(hypercall::EVENT_CHANNEL_OP, [op, at, 0, 0, 0]))
             }
-            6 | 7 if first && self.started.len() > 1 => {
-                let at = if step == 6 { self.context(world) } else { 0 };
-                Some(HyperCall::new(hypercall::VCPU_OP, [if step == 6 { 0 } else { 1 }, 1, at, 0, 0]))
+            // Each other vCPU is initialised, then taken up.
+            6.. if first && step < 4 + 2 * self.started.len() as u32 => {
+                let (other, op) = ((step - 4) / 2, step % 2);
+                let at = if op == 0 { self.context(world, other) } else { 0 };
+                Some(HyperCall::new(hypercall::VCPU_OP, [op.into(), other.into(), at, 0, 0]))
             }
             _ => None,
         }
     }
 
     /// A context for another vCPU, in this one's buffers.
-    fn context(&mut self, world: &World) -> u64 {
+    fn context(&mut self, world: &World, vcpu: u32) -> u64 {
         let mut context = VcpuGuestContext::new_zeroed();
         let own = world.system.state.contexts.context(self.vcpu);
         // VGCF_in_kernel.
@@ -50,7 +52,7 @@ impl Guest {
             (Reg::Rip, kernel::ENTRY),
             (Reg::Cs, 0xe033),
             (Reg::Rflags, 0x200),
-            (Reg::Rsp, kernel::stack(1)),
+            (Reg::Rsp, kernel::stack(vcpu)),
             (Reg::Ss, 0xe02b),
         ];
         context.user_regs.rip = words[0].1;
@@ -59,7 +61,7 @@ impl Guest {
         context.user_regs.rsp = words[3].1;
         context.user_regs.ss = words[4].1 as u16;
         context.kernel_ss = 0xe02b;
-        context.kernel_sp = kernel::stack(1);
+        context.kernel_sp = kernel::stack(vcpu);
         context.ctrlreg[3] = own.root_kernel.get().maddr().0;
         context.event_callback_eip = HANDLERS;
         context.failsafe_callback_eip = HANDLERS + 16;

@@ -59,6 +59,10 @@ pub struct Dom0Inputs<'a> {
     pub pages: Dom0Pages,
     /// Its vCPUs.
     pub vcpus: u32,
+    /// They stay on the CPUs of their numbers (`dom0_vcpus_pin`).
+    pub pinned: bool,
+    /// System time, ns: they exist from now on.
+    pub now: u64,
     /// The ISA interrupt of the hypervisor's serial console, if it has one.
     pub console_line: Option<u8>,
     /// A `dom0_vga_console_info`, or nothing.
@@ -101,7 +105,7 @@ pub fn build<M: GuestMemory + 'static, A: Apply>(
     builder.write_start_info(progress)?;
     builder.write_page_tables()?;
     builder.validate_page_tables()?;
-    builder.set_context();
+    builder.set_context()?;
     progress(&format!("Dom0: built, {} pages left free", state.frames.heap().free_frames()));
     Ok(Dom0 { domain: SLOT, vcpu0: VCPU0 })
 }

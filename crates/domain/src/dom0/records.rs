@@ -8,7 +8,6 @@ use guest_memory::GuestMemory;
 use ids::{DomId, Maddr, VcpuId, VcpuSlot};
 use irqs::{Polarity, Trigger};
 use vault::{Apply, Effect, kind};
-use xen_abi::vcpu::RUNSTATE_OFFLINE;
 use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 
 /// The pin of an ISA interrupt, and how it signals: edge and active high unless the firmware says else.
@@ -29,7 +28,7 @@ fn isa_line(facts: &boot_info::BootFacts, line: u8) -> (u32, Trigger, Polarity) 
 }
 
 /// vCPUs that one transaction makes.
-const BATCH: u32 = 16;
+const BATCH: u32 = 8;
 
 /// Whether the slots are there and free.
 pub(super) fn check(state: &State, inputs: &Dom0Inputs<'_>) -> Result<(), BuildError> {
@@ -57,6 +56,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                 tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
                 let domain = state.domains.domain(SLOT);
                 tx.set(&domain.privileged, true);
+                tx.set(&domain.pinned, self.inputs.pinned);
                 tx.set(&domain.id, DomId(0));
                 tx.set(&domain.vcpus, vcpus);
                 tx.set(&domain.first_vcpu, VCPU0);
@@ -110,23 +110,23 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
 
     /// The vCPUs, all down.
     pub(super) fn create_vcpus(&mut self) -> Result<(), BuildError> {
-        let events = self.state.events(self.memory);
+        const VCPU_REFUSED: BuildError = BuildError::Defect("the records of a vCPU are refused");
+        let (events, timers) = (self.state.events(self.memory), self.state.timers());
         let vcpus = self.inputs.vcpus;
         for first in (0..vcpus).step_by(BATCH as usize) {
-            self.j
-                .transaction(|tx| {
-                    for id in first..vcpus.min(first + BATCH) {
-                        let vcpu = self.state.domains.vcpu(VcpuSlot(VCPU0.0 + id));
-                        tx.set(&vcpu.domain, SLOT);
-                        tx.set(&vcpu.id, VcpuId(id));
-                        tx.set(&vcpu.initialised, false);
-                        vcpu.set_state(tx, VcpuState::Down);
-                        tx.set(&vcpu.runstate, RUNSTATE_OFFLINE as u32);
-                        events.create_vcpu(tx, SLOT, id)?;
-                    }
-                    Ok(())
-                })
-                .map_err(|_: events::Error| BuildError::Defect("the event channels of a vCPU are refused"))?;
+            self.j.transaction(|tx| {
+                for id in first..vcpus.min(first + BATCH) {
+                    let vcpu = self.state.domains.vcpu(VcpuSlot(VCPU0.0 + id));
+                    tx.set(&vcpu.domain, SLOT);
+                    tx.set(&vcpu.id, VcpuId(id));
+                    tx.set(&vcpu.initialised, false);
+                    vcpu.set_state(tx, VcpuState::Down);
+                    events.create_vcpu(tx, SLOT, id).map_err(|_| VCPU_REFUSED)?;
+                    let slot = VcpuSlot(VCPU0.0 + id);
+                    timers.create_vcpu(tx, slot, self.inputs.now).map_err(|_| VCPU_REFUSED)?;
+                }
+                Ok::<(), BuildError>(())
+            })?;
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use guest_memory::GuestMemory;
 use pv_cpu::{Context, Mode, Reg, vector};
 use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Journal};
-use xen_abi::vcpu::RUNSTATE_RUNNABLE;
 
 /// The guest kernel's code segment (`FLAT_RING3_CS64`, public/arch-x86/xen-x86_64.h).
 const FLAT_RING3_CS64: u64 = 0xe033;
@@ -54,21 +53,24 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
     }
 
     /// Gives vCPU 0 its registers and makes it runnable: Dom0 is alive.
-    pub(super) fn set_context(&mut self) {
+    pub(super) fn set_context(&mut self) -> Result<(), BuildError> {
         let context = self.state.contexts.context(VCPU0);
         self.set_registers(context);
+        let (timers, now) = (self.state.timers(), self.inputs.now);
         let domain = self.state.domains.domain(SLOT);
         let vcpu = self.state.domains.vcpu(VCPU0);
-        self.j.change(|tx| {
+        let done = self.j.transaction(|tx| {
             context.set_mode(Mode::Kernel);
             tx.set(&context.xcr0, XCR0_RESET);
             tx.set(&context.debug[6], DR6_RESET);
             tx.set(&context.debug[7], DR7_RESET);
             tx.set(&vcpu.initialised, true);
-            tx.set(&vcpu.runstate, RUNSTATE_RUNNABLE as u32);
+            timers.set_runstate(tx, VCPU0, timers::State::Runnable, now)?;
             vcpu.set_state(tx, VcpuState::Runnable);
             domain.set_life(tx, Life::Alive);
+            Ok(())
         });
+        done.map_err(|_: timers::Error| BuildError::Defect("its vCPU 0 is refused"))
     }
 
     fn set_registers(&self, context: &Context) {
@@ -92,5 +94,6 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
             selector.set(0);
         }
         context.gs_mode.set(Mode::Kernel as u8);
+        context.fpu_saved.set(1);
     }
 }

@@ -50,6 +50,8 @@ fn with_dom0(
         command_line: b"console=hvc0 root=/dev/xvda",
         pages: NO_LIMIT,
         vcpus: 2,
+        pinned: false,
+        now: 1000,
         console_line: Some(4),
         console_info: &[],
     };
@@ -312,6 +314,8 @@ fn too_small_a_budget_is_an_error_and_no_loop() {
         command_line: &[b'x'; 2000],
         pages: NO_LIMIT,
         vcpus: 1,
+        pinned: false,
+        now: 1000,
         console_line: Some(4),
         console_info: &[],
     };
@@ -340,6 +344,8 @@ fn a_real_kernel() {
         command_line: b"console=hvc0",
         pages: Dom0Pages { initial: 220 << 8, max: None },
         vcpus: 4,
+        pinned: false,
+        now: 1000,
         console_line: Some(4),
         console_info: &[3; 40],
     };

@@ -19,8 +19,8 @@ fn the_wall_clock_is_that_of_system_time_0() {
     let mut world = World::new();
     assert_eq!(op(&world, 62, &[1000, 5, 2_000_000_007]).0, 0);
     let clock = |world: &World| {
-        let machine = world.state.machine;
-        (machine.wall_seconds.get(), machine.wall_nanoseconds.get())
+        let clock = world.state.timers().wall_clock();
+        (clock.seconds, clock.nanoseconds)
     };
     assert_eq!(clock(&world), (997, 999_999_998));
     assert_eq!(world.seen.borrow().wall_clock, 1);

@@ -36,6 +36,8 @@ fn yielding_and_blocking() {
     assert_eq!(w.vcpu_state(0), VcpuState::Runnable);
     assert_eq!(w.run(0, SCHED_OP, &[SCHEDOP_BLOCK.into()]), (0, Outcome::Block));
     assert_eq!(w.vcpu_state(0), VcpuState::Blocked);
+    let runstate = w.runstate(0);
+    assert_eq!((runstate.state, runstate.spent), (timers::State::Blocked as u32, [w.now, 0, 0, 0]));
     assert_eq!(w.kicked, [0], "to look once more");
     assert_eq!(w.memory.load8(w.info(0, 1)), 0, "upcalls unmasked");
     let vcpu = w.state.domains.vcpu(VcpuSlot(0));
@@ -58,14 +60,16 @@ fn polling() {
     let unmapped = SchedPoll { ports: 1 << 40, nr_ports: 1, _pad0: [0; 4], timeout: 0 };
     assert_eq!(op(&mut w, 0, SCHEDOP_POLL, &unmapped).0, error(Errno::EFAULT));
     let vcpu = w.state.domains.vcpu(VcpuSlot(0));
-    assert_eq!((w.vcpu_state(0), vcpu.poll_until.get()), (VcpuState::Runnable, 0), "refusals leave nothing");
+    assert_eq!((w.vcpu_state(0), w.deadlines(0)), (VcpuState::Runnable, [0; 3]), "refusals leave nothing");
 
     assert_eq!(op(&mut w, 0, SCHEDOP_POLL, &poll(1, 9_000_000)), (0, Outcome::Block));
     assert_eq!(w.vcpu_state(0), VcpuState::Polling);
-    assert_eq!((vcpu.poll_until.get(), vcpu.poll_port.get()), (9_000_000, first));
+    assert_eq!((w.deadlines(0)[2], vcpu.poll_port.get()), (9_000_000, first));
+    assert_eq!((w.runstate(0).state, w.runstate(0).entered), (timers::State::Blocked as u32, w.now));
+    assert_eq!((&w.kicked[..], &w.timers[..]), (&[0][..], &[0][..]));
     w.change(|tx| vcpu.set_state(tx, VcpuState::Runnable));
     assert_eq!(op(&mut w, 0, SCHEDOP_POLL, &poll(2, 0)), (0, Outcome::Block));
-    assert_eq!((vcpu.poll_until.get(), vcpu.poll_port.get()), (0, 0));
+    assert_eq!((w.deadlines(0)[2], vcpu.poll_port.get()), (0, 0));
     w.change(|tx| vcpu.set_state(tx, VcpuState::Runnable));
 
     send(&mut w, second);
@@ -106,8 +110,7 @@ fn watchdogs() {
     assert_eq!([set(0, 30), set(0, 1), set(0, 1)], [1, 2, error(Errno::ENOSPC)]);
     assert_eq!([set(3, 1), set(0, 0)], [error(Errno::EINVAL); 2]);
     assert_eq!([set(2, 0), set(2, 5), set(1, 60)], [0, error(Errno::EINVAL), 0]);
-    let deadlines = w.state.domains.domain(DomainSlot(0)).watchdogs.each_ref().map(|word| word.get());
-    assert_eq!(deadlines, [w.now + 60_000_000_000, 0]);
+    assert_eq!(w.state.timers().watchdogs(VcpuSlot(0)), Ok([w.now + 60_000_000_000, 0]));
 }
 
 #[test]

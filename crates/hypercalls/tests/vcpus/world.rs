@@ -158,7 +158,10 @@ impl World {
                 tx.set(&vcpu.domain, slot);
                 tx.set(&vcpu.id, VcpuId(id));
                 events.create_vcpu(tx, slot, id).unwrap();
+                let place = VcpuSlot(first_vcpu.0 + id);
+                state.timers().create_vcpu(tx, place, 0).unwrap();
                 if id == 0 {
+                    state.timers().set_runstate(tx, place, timers::State::Running, 0).unwrap();
                     tx.set(&vcpu.initialised, true);
                     vcpu.set_state(tx, VcpuState::Runnable);
                     context.set_mode(Mode::Kernel);
@@ -271,6 +274,16 @@ impl World {
     /// As [`run`](Self::run), for Dom0's first vCPU: the result alone.
     pub(crate) fn value(&mut self, number: u64, args: &[u64]) -> i64 {
         self.run(0, number, args).0
+    }
+
+    /// Deadlines of a vCPU: single-shot, periodic, poll.
+    pub(crate) fn deadlines(&self, vcpu: u32) -> [u64; 3] {
+        self.state.timers().deadlines(VcpuSlot(vcpu)).unwrap()
+    }
+
+    /// What a vCPU does, since when, and how long it has done what.
+    pub(crate) fn runstate(&self, vcpu: u32) -> timers::Runstate {
+        self.state.timers().runstate(VcpuSlot(vcpu)).unwrap()
     }
 
     pub(crate) fn vcpu_state(&self, vcpu: u32) -> VcpuState {

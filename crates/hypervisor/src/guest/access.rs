@@ -16,6 +16,15 @@ unsafe extern "C" {
     static revenant_msr_fault: u8;
     fn revenant_copy();
     fn revenant_read_msr();
+    static revenant_ds: u8;
+    static revenant_es: u8;
+    static revenant_fs: u8;
+    static revenant_gs: u8;
+    static revenant_ds_null: u8;
+    static revenant_es_null: u8;
+    static revenant_fs_null: u8;
+    static revenant_active_gs_null: u8;
+    fn revenant_load_selectors();
 }
 
 global_asm!(
@@ -45,6 +54,37 @@ revenant_msr_read:
 revenant_msr_fault:
     mov esi, 1
     ret
+
+    # EDI, ESI, EDX, ECX: selectors for DS, ES, FS, GS; those that fault become null. EAX: 1 if one did, else 0.
+    .global revenant_load_selectors, revenant_ds, revenant_es, revenant_fs, revenant_gs
+    .global revenant_ds_null, revenant_es_null, revenant_fs_null, revenant_active_gs_null
+revenant_load_selectors:
+    xor eax, eax
+revenant_ds:
+    mov ds, edi
+revenant_es:
+    mov es, esi
+revenant_fs:
+    mov fs, edx
+revenant_gs:
+    mov gs, ecx
+    ret
+revenant_ds_null:
+    mov eax, 1
+    xor edi, edi
+    jmp revenant_ds
+revenant_es_null:
+    mov eax, 1
+    xor esi, esi
+    jmp revenant_es
+revenant_fs_null:
+    mov eax, 1
+    xor edx, edx
+    jmp revenant_fs
+revenant_active_gs_null:
+    mov eax, 1
+    xor ecx, ecx
+    jmp revenant_gs
     .popsection
 "#
 );
@@ -60,6 +100,10 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
         (&raw const revenant_copy_words, &raw const revenant_copy_fault),
         (&raw const revenant_copy_bytes, &raw const revenant_copy_fault),
         (&raw const revenant_msr_read, &raw const revenant_msr_fault),
+        (&raw const revenant_ds, &raw const revenant_ds_null),
+        (&raw const revenant_es, &raw const revenant_es_null),
+        (&raw const revenant_fs, &raw const revenant_fs_null),
+        (&raw const revenant_gs, &raw const revenant_active_gs_null),
     ];
     let found = table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64);
     found.or_else(|| gs::fixup(rip))
@@ -105,4 +149,19 @@ pub(crate) fn read_msr(index: u32) -> Option<u64> {
         );
     }
     (fault == 0).then_some(high << 32 | low & 0xffff_ffff)
+}
+
+/// Loads ds, es, fs and gs; those that fault become null. False: there were some. FS's and GS's bases follow the
+/// selectors.
+pub(crate) fn load_selectors([ds, es, fs, gs]: [u16; 4]) -> bool {
+    let faults: u32;
+    // SAFETY: the hypervisor uses none of these segments; a fault is sent to where null is loaded.
+    unsafe {
+        asm!(
+            "call {load}", load = sym revenant_load_selectors,
+            inout("edi") u32::from(ds) => _, inout("esi") u32::from(es) => _,
+            inout("edx") u32::from(fs) => _, inout("ecx") u32::from(gs) => _, out("eax") faults,
+        );
+    }
+    faults == 0
 }

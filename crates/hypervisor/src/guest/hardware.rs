@@ -7,10 +7,12 @@ use crate::sealed::sealed;
 use crate::{devices, fpu_areas, watchdog};
 use core::arch::asm;
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
+use machine::apic::LocalApic;
 use machine::paging::{PageTables, TableMemory};
 use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
-use system::{Base, Flush, Platform, Power, TimeScale, own_vector};
+use system::{Base, Flush, Platform, Power, own_vector};
+use timers::TimeScale;
 use vault::GuestOwned;
 
 /// The machine. Derived: what it holds is set by every start.
@@ -18,9 +20,30 @@ use vault::GuestOwned;
 pub(crate) struct Hardware {
     /// TSC to system time.
     pub(crate) scale: TimeScale,
-    /// TSC at system time 0.
-    pub(crate) tsc_base: u64,
+    /// How this CPU's timer is set.
+    pub(crate) alarm: Alarm,
 }
+
+/// The timer of local APICs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm {
+    /// It waits for a time stamp; else it counts down.
+    pub(crate) by_stamp: bool,
+    /// Rate of what it goes by.
+    rate: clock::Rate,
+}
+
+impl Alarm {
+    /// The machine's.
+    pub(crate) fn new(timing: boot_info::Timing) -> Self {
+        let by_stamp = timing.tsc_invariant && LocalApic::has_deadline();
+        let khz = if by_stamp { timing.tsc_khz } else { timing.apic_timer_khz };
+        Self { by_stamp, rate: clock::Rate::from_khz(khz) }
+    }
+}
+
+/// Longest time the timer is set for, ns: it comes early then, and is set again.
+const LONGEST_ALARM: u64 = 1 << 31;
 
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
@@ -100,7 +123,7 @@ impl Platform for Hardware {
     #[inline(always)]
     fn now(&self) -> u64 {
         crate::inject::dispatched();
-        self.scale.nanoseconds(clock::tsc().wrapping_sub(self.tsc_base))
+        self.scale.to_ns(clock::tsc())
     }
     #[inline(always)]
     fn load_root(&self, root: Mfn) {
@@ -203,11 +226,21 @@ impl Platform for Hardware {
         let deadline =
             if watchdog::is_on() { deadline.min(self.now() + watchdog::LOOK_EVERY) } else { deadline };
         if deadline == u64::MAX {
-            apic.stop_timer();
+            if self.alarm.by_stamp {
+                apic.set_deadline(0)
+            } else {
+                apic.stop_timer()
+            }
             return;
         }
-        let left = deadline.saturating_sub(self.now());
-        apic.start_timer(clock::ticks_for(left, sealed().facts.timing.apic_timer_khz).max(1));
+        let now = clock::tsc();
+        let left = deadline.saturating_sub(self.scale.to_ns(now)).min(LONGEST_ALARM);
+        let ticks = self.alarm.rate.ticks(left);
+        if self.alarm.by_stamp {
+            apic.set_deadline(now.saturating_add(ticks));
+        } else {
+            apic.start_timer(u32::try_from(ticks).unwrap_or(u32::MAX));
+        }
     }
     fn idle(&self) {
         watchdog::waits();
@@ -263,11 +296,10 @@ impl Platform for Hardware {
     fn restore(&self, vcpu: VcpuSlot, context: &Context) {
         self.attach(context);
         fpu_areas::restore(vcpu);
-        self.set_base(Base::Fs, context.fs_base.get());
-        let active = usize::from(context.gs_mode.get() & 1);
-        self.set_base(Base::Gs, context.gs_base[active].get());
-        self.set_base(Base::OtherGs, context.gs_base[active ^ 1].get());
         self.write_msr(TSC_AUX, context.tsc_aux.get().into());
+    }
+    fn load_selectors(&self, selectors: [u16; 4]) -> bool {
+        access::load_selectors(selectors)
     }
     fn read_msr(&self, index: u32) -> Option<u64> {
         access::read_msr(index)

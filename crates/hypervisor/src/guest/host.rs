@@ -63,20 +63,7 @@ pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
         frame.rip = to;
         return core::ptr::null();
     }
-    if frame.rip == (&raw const stubs::revenant_iret).addr() as u64 {
-        return bad_return(frame);
-    }
     recovery::fatal(Cause::Exception, Some(frame), None)
-}
-
-/// The return to a guest faulted: its selectors are bad. The processor's frame is still in the context,
-/// the general registers are in `frame`; the guest gets an exception at its own instruction.
-fn bad_return(frame: &HostFrame) -> *const Context {
-    let Some(context) = attached() else { recovery::fatal(Cause::Exception, Some(frame), None) };
-    put_general(context, frame);
-    context.registers.error_code.set(frame.error);
-    context.registers.vector.set(pv_cpu::vector::BAD_RETURN);
-    context
 }
 
 fn put_general(context: &Context, frame: &HostFrame) {

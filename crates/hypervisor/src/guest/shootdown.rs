@@ -66,9 +66,8 @@ pub(crate) fn wait(cpus: u32) {
 
 #[cold]
 fn wait_for_others(own: CpuId, cpus: u32) {
-    let is_stale = |cpu: u32| {
-        ACTIVE[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst)
-    };
+    let is_stale =
+        |cpu: u32| ACTIVE[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst);
     for cpu in (0..cpus).filter(|cpu| *cpu != own.0 && is_stale(*cpu)) {
         run::system().platform.kick(CpuId(cpu));
     }

@@ -5,6 +5,7 @@
 //!                                 context (RSP0 is the frame's end), the stub the rest
 //! guest, syscall                  the CPU's own stub switches to the context and pushes the same
 //! hypervisor                      everything goes on the stack in use; `host_entry` decides
+//! iretq to a guest that faults    as from the guest, vector BAD_RETURN
 //! NMI, #DF, #MC, #DB              on stacks of their own; from a guest, #DB moves into the context
 //! ```
 //!
@@ -30,13 +31,21 @@ unsafe extern "C" {
     /// Start and end of all code here.
     static revenant_stubs_start: u8;
     static revenant_stubs_end: u8;
-    /// The `iretq` that returns to a guest.
-    pub(crate) static revenant_iret: u8;
     /// Returns to the guest whose context is in RDI; the stack is abandoned.
     pub(crate) fn revenant_resume(context: *const Context) -> !;
     /// Returns to where the frame behind the first word says, setting `arrived` to 1.
     pub(crate) fn revenant_retake(frame: *const Context, arrived: *mut u32) -> !;
 }
+
+/// From the frame that a faulting `iretq` pushes (error code, rip, cs, rflags, rsp, ss: six words, below RSP rounded down
+/// to 16) up to the context's word of error code and vector. `iretq` runs with RSP five words below the frame's end.
+const BAD_RETURN_ERROR: u64 = {
+    let end = Context::FRAME_END as u64;
+    let at_iretq = end - 5 * 8;
+    let pushed = (at_iretq & !15) - 6 * 8;
+    assert!(pushed >= 16, "a push must not leave the registers");
+    at_iretq - 8 - pushed
+};
 
 /// Bytes between two entry points of a table of `revenant_vectors`.
 pub(crate) const VECTOR_STRIDE: u64 = 32;
@@ -130,9 +139,25 @@ revenant_resume:
 revenant_iret:
     iretq
 
+    # The iretq to a guest faulted: the guest's registers are all in the processor, and RSP is in the middle of the
+    # context, where the processor pushed a frame of its own over general registers. There is no room for more: the
+    # frame is given up, and this is an entry from the guest whose selectors are bad.
+revenant_bad_return:
+    xchg rax, [rsp]                 # the error code comes, the guest's RAX goes
+    mov [rsp + {error}], eax
+    mov dword ptr [rsp + {error} + 4], {bad_return}
+    mov rax, [rsp]
+    add rsp, {error}
+    jmp revenant_from_guest
+
     # An exception or interrupt of the hypervisor itself, on the stack in use.
     .balign 32
 revenant_from_host:
+    push rax
+    lea rax, [rip + revenant_iret]
+    cmp [rsp + 16], rax
+    pop rax
+    je revenant_bad_return
     save_registers
     mov rdi, rsp
     cld
@@ -211,6 +236,8 @@ revenant_stubs_end:
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
+    error = const BAD_RETURN_ERROR,
+    bad_return = const pv_cpu::vector::BAD_RETURN,
     max_cpus = const percpu::MAX_CPUS,
     percpu = const machine::layout::PER_CPU,
     stride = const percpu::STRIDE,

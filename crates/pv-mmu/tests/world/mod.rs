@@ -280,7 +280,7 @@ impl Effects<'_> {
 
 impl Apply for Effects<'_> {
     fn restore_entry(&mut self, maddr: u64, old: u64) {
-        restore_pte(self.memory, Maddr(maddr), old);
+        restore_pte(self.memory, maddr, old);
     }
 
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {

@@ -1,0 +1,242 @@
+//! A CPU looks around: who was woken, whose turn it is, and the switch from one vCPU to the next.
+
+use crate::System;
+use crate::platform::{Base, Platform};
+use crate::schedule::look;
+use domains::{Life, VcpuState};
+use ids::{CpuId, DomainSlot, VcpuSlot};
+use pv_cpu::{Context, event_callback};
+use timers::State;
+use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
+
+impl<P: Platform> System<P> {
+    /// CPUs that are not `online` do not run guests: their vCPUs are given to others. By whoever starts, before
+    /// guests run on its CPU.
+    pub fn settle_homes(&'static self, online: impl Fn(CpuId) -> bool) {
+        self.schedule.set_online(online);
+        for slot in (0..self.state.domains.vcpus.len() as u32).map(VcpuSlot) {
+            self.state.timers().set_home(slot, self.schedule.home(slot));
+        }
+    }
+
+    /// A vCPU has something to look at: an event, an end of waiting.
+    pub(crate) fn wake(&self, vcpu: VcpuSlot) {
+        self.kick(self.schedule.wake(vcpu));
+    }
+
+    /// As [`wake`](Self::wake), for an event: one for a vCPU that this CPU runs is seen on the way back to it.
+    #[inline]
+    pub(crate) fn alert(&self, vcpu: VcpuSlot) {
+        let runs_here = self.schedule.loaded(self.platform.cpu()) == Some(vcpu);
+        if !runs_here || self.state.domains.vcpu(vcpu).state() != VcpuState::Runnable {
+            self.wake(vcpu);
+        }
+    }
+
+    /// Interrupts another CPU.
+    pub(crate) fn kick(&self, cpu: CpuId) {
+        if cpu != self.platform.cpu() {
+            self.platform.kick(cpu);
+        }
+    }
+
+    /// A port was raised: vCPUs that poll for it (`SCHEDOP_poll`) look again, for they want to know of masked
+    /// ports too. Whoever raises an event other than by an effect calls this after it.
+    pub fn wake_pollers(&self, domain: DomainSlot, port: u32) {
+        let Some(record) = self.state.domains.domains.get(usize::from(domain.0)) else { return };
+        let first = record.first_vcpu.get().0;
+        for slot in first..first + record.vcpus.get() {
+            let vcpu = self.state.domains.vcpu(VcpuSlot(slot));
+            if vcpu.state() == VcpuState::Polling && [0, port].contains(&vcpu.poll_port.get()) {
+                self.wake(VcpuSlot(slot));
+            }
+        }
+    }
+
+    /// The running vCPU gives up the rest of its turn.
+    pub(crate) fn end_turn(&self) {
+        self.schedule.disturb(self.platform.cpu(), look::YIELD);
+    }
+
+    /// Looks around: deadlines, woken vCPUs, whose turn it is. Afterwards this CPU holds the vCPU it runs next;
+    /// false: there is none.
+    pub(crate) fn reschedule(&'static self, cpu: CpuId) -> bool {
+        let now = self.platform.now();
+        let mut why = self.schedule.take_look(cpu);
+        self.schedule.set_idle(cpu, false);
+        if why & look::TIMER != 0 {
+            self.expire_timers(cpu, now);
+            why |= self.schedule.take_look(cpu);
+        }
+        if why & !(look::TIMER | look::AREA) == 0 && !self.schedule.is_over(cpu, now) {
+            // Whom this CPU holds was chosen and nothing has changed.
+            self.arm(cpu);
+            self.show_runstate(cpu);
+            return true;
+        }
+        self.look_at_woken(cpu, now);
+        let current = self.schedule.loaded(cpu).filter(|vcpu| self.can_run(*vcpu));
+        let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
+        let next = self.schedule.choose(cpu, current, over, now, |vcpu| self.can_run(vcpu));
+        let next = next.or_else(|| self.take_over(cpu, now));
+        if let Some(vcpu) = next {
+            self.switch(cpu, vcpu, now);
+        } else if let Some(old) = self.schedule.loaded(cpu) {
+            self.stop_running(old, now);
+            self.show_runstate(cpu);
+        }
+        self.arm(cpu);
+        if self.schedule.has_ready(cpu, |vcpu| !self.is_pinned(vcpu))
+            && let Some(idle) = self.schedule.call_idle()
+        {
+            self.kick(idle);
+        }
+        next.is_some()
+    }
+
+    /// A vCPU from another CPU, for one that has nothing to do: called idle first, so that who has one too many
+    /// from now on calls it.
+    fn take_over(&'static self, cpu: CpuId, now: u64) -> Option<VcpuSlot> {
+        self.schedule.set_idle(cpu, true);
+        let may_move = |vcpu| !self.is_pinned(vcpu) && self.can_run(vcpu);
+        let vcpu = self.schedule.take_over(cpu, may_move)?;
+        self.schedule.set_idle(cpu, false);
+        self.schedule.begin_turn(cpu, now);
+        Some(vcpu)
+    }
+
+    fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
+        self.state.domains.domain(self.state.domains.vcpu(vcpu).domain.get()).pinned.get()
+    }
+
+    /// Whether a vCPU wants a CPU and may have one.
+    fn can_run(&self, vcpu: VcpuSlot) -> bool {
+        let record = self.state.domains.vcpu(vcpu);
+        record.state() == VcpuState::Runnable
+            && record.initialised.get()
+            && self.state.domains.domain(record.domain.get()).life() == Life::Alive
+    }
+
+    /// Looks at the vCPUs of this CPU that were woken: who has what it waits for waits for its turn.
+    fn look_at_woken(&'static self, cpu: CpuId, now: u64) {
+        while let Some(vcpu) = self.schedule.next_woken(cpu) {
+            if self.schedule.home(vcpu) != cpu {
+                // It has moved since.
+                self.wake(vcpu);
+                continue;
+            }
+            let held = self.schedule.loaded(cpu) == Some(vcpu);
+            let state = self.state.domains.vcpu(vcpu).state();
+            if matches!(state, VcpuState::Blocked | VcpuState::Polling) {
+                let runs = held && self.schedule.is_alone(cpu);
+                self.end_waiting(vcpu, state, if runs { State::Running } else { State::Runnable }, now);
+            }
+            if !held && self.can_run(vcpu) {
+                self.schedule.make_ready(cpu, vcpu, now);
+            }
+        }
+    }
+
+    /// If a waiting vCPU has what it waits for, it waits no more.
+    fn end_waiting(&'static self, vcpu: VcpuSlot, state: VcpuState, to: State, now: u64) {
+        let upcall = self.state.events(self.platform).upcall_state(vcpu);
+        let ready = upcall.pending && !upcall.masked;
+        if !ready && (state == VcpuState::Blocked || !self.poll_is_over(vcpu)) {
+            return;
+        }
+        let (record, timers) = (self.state.domains.vcpu(vcpu), self.state.timers());
+        let mut journal = self.journal(vcpu);
+        journal.log().begin();
+        journal.change(|tx| {
+            tx.lock(self.state.domain_locks.of(record.domain.get()));
+            // Another vCPU may have taken it down.
+            if record.state() == state {
+                record.set_state(tx, VcpuState::Runnable);
+                known(timers.stop_poll(tx, vcpu));
+                known(timers.set_runstate(tx, vcpu, to, now));
+            }
+            tx.last();
+        });
+    }
+
+    /// Whether a `SCHEDOP_poll` has what it waits for: a polled port pending. Its time is `expire_timers`'s.
+    fn poll_is_over(&self, vcpu: VcpuSlot) -> bool {
+        let record = self.state.domains.vcpu(vcpu);
+        let port = record.poll_port.get();
+        let events = self.state.events(self.platform);
+        // More than one port: any event ends the wait, and the guest looks for itself.
+        port == 0 || events.is_pending(record.domain.get(), port) != Ok(false)
+    }
+
+    /// Gives this CPU to a vCPU.
+    fn switch(&'static self, cpu: CpuId, vcpu: VcpuSlot, now: u64) {
+        if let Some(old) = self.schedule.loaded(cpu).filter(|old| *old != vcpu) {
+            self.stop_running(old, now);
+            self.show_runstate(cpu);
+        }
+        self.state.timers().set_home(vcpu, cpu);
+        self.load(cpu, vcpu);
+        self.refresh_time(vcpu);
+        self.set_runstate(vcpu, State::Running, now);
+        self.show_runstate(cpu);
+    }
+
+    /// A vCPU that ran lets go of its CPU.
+    fn stop_running(&'static self, vcpu: VcpuSlot, now: u64) {
+        let Ok(present) = self.state.timers().runstate(vcpu) else { return };
+        if present.state == State::Running as u32 {
+            let state = match self.state.domains.vcpu(vcpu).state() {
+                VcpuState::Runnable if self.can_run(vcpu) => State::Runnable,
+                VcpuState::Blocked | VcpuState::Polling => State::Blocked,
+                VcpuState::Runnable | VcpuState::Down => State::Offline,
+            };
+            self.set_runstate(vcpu, state, now);
+        }
+    }
+
+    /// Makes this CPU hold `vcpu`'s registers. Whether they are in the CPU or in memory is durable, and changes
+    /// only when they are completely there: a failure in between neither loses them nor mixes two vCPUs' up.
+    fn load(&'static self, cpu: CpuId, vcpu: VcpuSlot) {
+        let context = self.state.contexts.context(vcpu);
+        if let Some(old) = self.schedule.loaded(cpu) {
+            let old_context = self.state.contexts.context(old);
+            if old_context.fpu_saved.get() == 0 {
+                if old == vcpu {
+                    return;
+                }
+                self.platform.save(old, old_context);
+                old_context.fpu_saved.set(1);
+            }
+        }
+        self.platform.restore(vcpu, context);
+        self.load_context(context);
+        let selectors = context.selectors.each_ref().map(|word| word.get());
+        let all_good = self.platform.load_selectors(selectors);
+        // After the selectors, which change the bases.
+        let active = usize::from(context.gs_mode.get() & 1);
+        self.platform.set_base(Base::Fs, context.fs_base.get());
+        self.platform.set_base(Base::Gs, context.gs_base[active].get());
+        self.platform.set_base(Base::OtherGs, context.gs_base[active ^ 1].get());
+        self.schedule.keep(cpu, vcpu);
+        if !all_good {
+            self.selectors_are_bad(vcpu, context, selectors);
+        }
+        context.fpu_saved.set(0);
+    }
+
+    /// Selectors that faulted are null now: the kernel's failsafe callback hears which ones were wanted. Stopped
+    /// before the vCPU counts as loaded, it is loaded again, and the kernel may hear of it twice.
+    fn selectors_are_bad(&'static self, vcpu: VcpuSlot, context: &'static Context, wanted: [u16; 4]) {
+        let callback = &context.callbacks[usize::from(CALLBACKTYPE_FAILSAFE)];
+        let Some(mut to) = event_callback(context, callback, false) else { return };
+        to.segments = Some(wanted);
+        if let Err(why) = self.bounce_to(vcpu, context, &to) {
+            self.crash_domain(vcpu, why);
+        }
+    }
+}
+
+/// Timers know every vCPU that is scheduled.
+pub(crate) fn known(done: Result<(), timers::Error>) {
+    debug_assert_eq!(done, Ok(()), "timers know every vCPU");
+}
