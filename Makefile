@@ -5,7 +5,7 @@
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
 #   make survive    panics under load on 2 CPUs       PANICS=100 SEED=1 DEVICES=1 CPUS=2 ICOUNT=1 KERNEL=trixie
-#   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan"
+#   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
 #   make clean      forget results (downloads stay; rm -r .build forgets them too)
 
 RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU="$(CPU)" PEER="$(PEER)" \
@@ -39,7 +39,7 @@ survive: setup
 	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)" DEVICES="$(DEVICES)"
 
 bench: setup
-	@ci/lab bench ONLY="$(ONLY)"
+	@ci/lab bench ONLY="$(ONLY)" PROFILE="$(PROFILE)"
 
 clean:
 	rm -rf dist target .build/image .build/iso .build/logs .build/initrd .build/guest

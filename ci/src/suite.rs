@@ -80,7 +80,7 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 16] = [
+const TESTS: [Test; 17] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -131,6 +131,12 @@ const TESTS: [Test; 16] = [
         guest_tests: &["devices"],
         qemu: DEVICES,
         limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "the bench has a figure for every row of Dom0",
+        guest_tests: &["bench"],
+        qemu: DEVICES,
         ..USUAL
     },
     Test {
