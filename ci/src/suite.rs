@@ -1,5 +1,7 @@
 //! The QEMU tests: one table, run one after another.
 
+mod failures;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -80,7 +82,12 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 17] = [
+/// All tests, those of failures last.
+fn all() -> impl Iterator<Item = &'static Test> {
+    TESTS.iter().chain(&failures::TESTS)
+}
+
+const TESTS: [Test; 9] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -155,99 +162,7 @@ const TESTS: [Test; 17] = [
         limit: 240,
         ..USUAL
     },
-    Test {
-        name: "Dom0 lives through panics under load on 1 CPU",
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "Dom0 lives through panics under load on 2 CPUs",
-        cpus: 2,
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "panics, also inside recovery, lose nothing on 2 CPUs while NMIs rain",
-        cpus: 2,
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics", "survive-recovery"],
-        features: &["inject"],
-        survives: true,
-        nmis: 1000,
-        limit: 300,
-        ..USUAL
-    },
-    Test {
-        name: "Debian 13's kernel lives through panics on 4 CPUs while disks and network cards work",
-        kernel: Suite::Trixie,
-        cpus: 4,
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-devices"],
-        features: &["inject"],
-        survives: true,
-        qemu: DEVICES,
-        limit: 600,
-        ..USUAL
-    },
-    Test {
-        name: "the watchdog ends hangs on 1 CPU",
-        expect: &["hang at ffff82d0"],
-        guest_tests: &["survive-hangs"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "the watchdog ends hangs on 2 CPUs",
-        cpus: 2,
-        expect: &["hang at ffff82d0"],
-        guest_tests: &["survive-hangs"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "a CPU that ignores NMIs is taken over and loses nothing",
-        cpus: 2,
-        expect: &["hangs and ignores NMIs"],
-        guest_tests: &["survive-deafness"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 300,
-        ..USUAL
-    },
-    Test {
-        name: "an entry in which the hypervisor fails whenever it is dispatched ends its domain",
-        expect: &[
-            "The hypervisor failed 3 times in the same entry of d0v0",
-            "d0v0 crashed: TooManyFailures",
-            "RIP e033:",
-            "Hardware Dom0 crashed: rebooting machine",
-        ],
-        append: "lab.test=fail-repeatedly",
-        features: &["inject"],
-        survives: true,
-        ..USUAL
-    },
 ];
-
-/// The watchdog with a short timeout.
-const WATCHDOG: &str = "watchdog watchdog_timeout=2";
 
 /// Disks of three kinds over scratch files, and two cards that reach the files of `.build/scratch/tftp`.
 pub(crate) const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=raw,if=none,id=virtio \
@@ -343,7 +258,7 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     if filter.is_empty() {
         tally.add(check::check(workspace, toolchain)?);
     }
-    let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
+    let chosen: Vec<&Test> = all().filter(|test| matches(test.name, filter)).collect();
     scratch(workspace)?;
     // Built once for all tests without features of their own.
     let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty())
@@ -413,8 +328,8 @@ mod tests {
 
     #[test]
     fn every_test_has_a_log_of_its_own() {
-        let logs: HashSet<String> = TESTS.iter().map(Test::log).collect();
-        assert_eq!(logs.len(), TESTS.len());
+        let logs: HashSet<String> = all().map(Test::log).collect();
+        assert_eq!(logs.len(), all().count());
         assert_eq!(Test { name: "A b, c!", ..USUAL }.log(), "a-b-c");
     }
 

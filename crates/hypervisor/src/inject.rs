@@ -34,7 +34,12 @@ mod on {
         pub(super) const LOST: u64 = 5;
         /// A panic at the next point, and the recovery from it panics after the given number of points.
         pub(super) const RECOVERY: u64 = 6;
+        /// The same, but the recovery loops.
+        pub(super) const RECOVERY_HANG: u64 = 7;
     }
+
+    /// Beside the points of a recovery: it is to loop.
+    const HANGS: u32 = 1 << 31;
 
     /// Points left before the failure; 0: none is asked for. A new life starts with 0.
     static LEFT: AtomicU64 = AtomicU64::new(0);
@@ -65,8 +70,9 @@ mod on {
         KIND.store(kind, Ordering::Relaxed);
         match kind {
             kind::AT_EACH_DISPATCH => {}
-            kind::RECOVERY => {
-                stop::points_in_recovery().store(points as u32, Ordering::Relaxed);
+            kind::RECOVERY | kind::RECOVERY_HANG => {
+                let hangs = if kind == kind::RECOVERY_HANG { HANGS } else { 0 };
+                stop::points_in_recovery().store(points as u32 | hangs, Ordering::Relaxed);
                 LEFT.store(1, Ordering::Relaxed);
             }
             _ => LEFT.store(points, Ordering::Relaxed),
@@ -140,7 +146,9 @@ mod on {
 
     /// A recovery begins: it fails if Dom0 asked for that, once.
     pub(crate) fn recovery_begins() {
-        LEFT.store(stop::points_in_recovery().swap(0, Ordering::Relaxed).into(), Ordering::Relaxed);
+        let points = stop::points_in_recovery().swap(0, Ordering::Relaxed);
+        KIND.store(if points & HANGS != 0 { kind::HANG } else { 0 }, Ordering::Relaxed);
+        LEFT.store((points & !HANGS).into(), Ordering::Relaxed);
     }
 }
 #[cfg(feature = "inject")]

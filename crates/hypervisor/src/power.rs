@@ -15,13 +15,14 @@ use system::Power;
 /// Does it. Comes back only from a sleep state that the machine refused.
 pub(crate) fn change(what: Power) {
     console::set_deferred(false);
-    watchdog::pause();
     match what {
         Power::Sleep { pm1a, pm1b } => {
+            watchdog::pause();
             sleep(pm1a, pm1b);
             watchdog::go_on();
         }
         Power::Off => {
+            watchdog::end();
             log!("Machine halted.");
             machine::control::halt()
         }
@@ -40,6 +41,7 @@ fn sleep(pm1a: u16, pm1b: u16) {
 
 /// Resets by what `reboot=` says, else by the firmware's register; what does not work falls through to the others.
 pub(crate) fn restart() -> ! {
+    watchdog::end();
     let asked = options::current().reboot;
     let method = match asked.method {
         Some(RebootMethod::TripleFault) => Method::TripleFault,

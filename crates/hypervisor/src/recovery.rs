@@ -45,6 +45,9 @@ record! {
         generation: GuestOwned<u32>,
         /// Failures that came one right after the other, in no guest's entry.
         in_a_row: GuestOwned<u32>,
+        /// Failures of the recovery under way.
+        in_recovery: GuestOwned<u32>,
+        spare: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
         rip: GuestOwned<u64>,
         rflags: GuestOwned<u64>,
@@ -60,6 +63,8 @@ record! {
 
 /// Failures so close to each other are taken for one that repeats itself, ms.
 const QUICK_MS: u64 = 20;
+/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished.
+const RECOVERY_MS: u64 = 10_000;
 /// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
@@ -88,7 +93,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     let epitaph = epitaph();
     // The hang of another CPU is not what this one's entry did.
     let is_own = cause != Cause::Hang || frame.is_some();
-    let failures = stop::lead(frame, is_own);
+    let stop::Hit { failures, recovery } = stop::lead(frame, is_own);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
@@ -105,6 +110,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // What an entry does again and again ends its domain.
     epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
+    epitaph.in_recovery.set(if recovery { epitaph.in_recovery.get() + 1 } else { 0 });
     note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
     if !stop::is_guarded() {
@@ -113,6 +119,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     if !stop::stop_others() {
         give_up("a CPU does not stop");
     }
+    if epitaph.in_recovery.get() > GIVE_UP {
+        give_up("recovery fails again and again");
+    }
     if epitaph.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
     }
@@ -120,6 +129,19 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
         give_up("the domain of an entry that fails cannot be ended");
     }
     microreboot()
+}
+
+/// An NMI on the leader: it fails if the recovery does not come to its end.
+pub(crate) fn on_nmi(frame: &HostFrame) {
+    if !sealed::is_mapped() {
+        // The first moments of the new life.
+        return;
+    }
+    let patience = watchdog::timeout() + RECOVERY_MS * sealed().facts.timing.tsc_khz;
+    let begun = epitaph().at.get();
+    if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {
+        fatal(Cause::Hang, Some(frame), None);
+    }
 }
 
 /// Keeps a panic's message for the next life.

@@ -59,6 +59,10 @@ pub(crate) unsafe fn start_one(cpu: CpuId) -> bool {
 pub(crate) unsafe fn take_over(cpu: CpuId, arrived: impl Fn() -> bool) -> bool {
     let record = sealed();
     let Some(facts) = record.facts.cpus().get(cpu.0 as usize) else { return false };
+    if cpu == CpuId(0) && record.facts.efi_system_table.is_some() {
+        // INIT sends the boot CPU to the firmware, and UEFI does not send it back.
+        return false;
+    }
     let apic = devices::local_apic(record.facts);
     // The main stack may be in use still, that of NMIs holds registers.
     let place = (cpu, facts.apic_id, percpu::DOUBLE_FAULT_STACK_TOP);

@@ -11,15 +11,20 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
 use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
-use crate::{devices, recovery};
-use crate::{inject, smp, watchdog};
+use crate::{devices, inject, recovery, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use ids::{CpuId, Maddr, VcpuSlot};
+use ids::{CpuId, VcpuSlot};
 use machine::apic::Ipi;
 use machine::{clock, control, percpu, stack};
 use system::Stopped;
 use vault::step;
+
+mod taken;
+
+#[cfg(feature = "inject")]
+pub(crate) use taken::forget_nmi;
+pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
 /// Where a CPU's record lies in its block.
 const RECORD: u64 = percpu::DATA + 0x2000;
@@ -56,15 +61,6 @@ pub(crate) struct StopRecord {
     nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
     finishing: AtomicU32,
-}
-
-/// What became of a CPU that was taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It was in an NMI's handler, which knows what it did before: nothing is lost.
-    Known = 1,
-    /// What it did is not known, and its registers are lost.
-    Lost = 2,
 }
 
 /// What `turn` says when a CPU failed in its turn.
@@ -106,9 +102,17 @@ pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does. Returns how often the entry in progress here has
-/// failed; `None` if the failure is no entry's, but of the recovery itself, or with nothing in progress.
-pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
+/// What a failure hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// How often the entry in progress here has failed; `None`: it was no entry's failure.
+    pub(crate) failures: Option<u8>,
+    /// The recovery from another failure.
+    pub(crate) recovery: bool,
+}
+
+/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does.
+pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
     let (leads, first) =
@@ -120,16 +124,19 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Option<u8> {
         };
     note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
-    let entrys = first && is_own || finishing;
-    let failures =
-        run::installed().filter(|_| entrys).and_then(|system| system.charge(&stopped_at(this_cpu())));
+    let failures = if first && is_own || finishing { charge() } else { None };
     if !leads {
         if finishing {
             shared().turn.store(FAILED, Ordering::Release);
         }
         wait()
     }
-    failures
+    Hit { failures, recovery: !first }
+}
+
+/// Charges a failure to the entry in progress here.
+fn charge() -> Option<u8> {
+    run::installed().and_then(|system| system.charge(&stopped_at(this_cpu())))
 }
 
 /// Stops every other CPU: by NMIs; one that ignores them is taken over. False: one does not answer that either.
@@ -221,26 +228,22 @@ fn finish_own() {
 
 /// This CPU's turn: finishes its outbox in the new life, and waits for the others.
 extern "C" fn own_turn() -> ! {
+    let (own, round) = (record(this_cpu()), shared().round.load(Ordering::Acquire));
+    // It may have to be stopped again.
+    own.waits.store(0, Ordering::Relaxed);
     stack::unblock_nmi();
     recovery::take_over();
     finish_own();
+    // In this order: once its turn is over the round may end at any time.
+    own.waits.store(round + 1, Ordering::Release);
     shared().turn.store(0, Ordering::Release);
-    wait()
+    wait_for_end_of(round)
 }
 
 /// Whose registers this CPU held when it stopped.
 pub(crate) fn held() -> Option<VcpuSlot> {
     let loaded = record(this_cpu()).loaded.load(Ordering::Relaxed);
     (loaded != 0).then(|| VcpuSlot(loaded - 1))
-}
-
-/// Whether this CPU was taken over since it was last asked.
-pub(crate) fn was_taken() -> Option<Taken> {
-    match record(this_cpu()).taken.swap(0, Ordering::Relaxed) {
-        0 => None,
-        1 => Some(Taken::Known),
-        _ => Some(Taken::Lost),
-    }
 }
 
 /// Lets the others go on: they start their second life.
@@ -257,38 +260,25 @@ pub(crate) fn release_others() {
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    keep(frame);
+    taken::keep(frame);
     inject::nmi();
     let own = this_cpu().0 + 1;
     match shared().leader.load(Ordering::Acquire) {
         0 => watchdog::on_nmi(frame),
-        leader if leader == own || record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
+        leader if leader == own => recovery::on_nmi(frame),
+        _ if record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
         _ if stubs::holds_registers(frame.rip) => {}
         _ => {
             at(frame);
+            if record(this_cpu()).finishing.swap(0, Ordering::Relaxed) != 0 {
+                // Its turn took too long.
+                charge();
+            }
             wait()
         }
     }
     record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }
-
-/// Keeps what INIT would destroy, in case that this handler does not come to its end.
-fn keep(frame: &HostFrame) {
-    let own = record(this_cpu());
-    own.nmis.fetch_add(1, Ordering::Relaxed);
-    let now = BASES.map(|register| {
-        // SAFETY: part of x86-64.
-        unsafe { control::read_msr(register) }
-    });
-    for (word, value) in own.bases.iter().zip(now.into_iter().chain([control::root().0])) {
-        word.store(value, Ordering::Relaxed);
-    }
-    // Release: the rest is there when this is.
-    own.nmi.store(core::ptr::from_ref(frame) as u64, Ordering::Release);
-}
-
-/// FS base, GS base and the other GS base.
-const BASES: [u32; 3] = [0xc000_0100, 0xc000_0101, 0xc000_0102];
 
 /// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
 pub(crate) fn at(frame: &HostFrame) {
@@ -300,58 +290,6 @@ pub(crate) fn at(frame: &HostFrame) {
         }
         _ => note(Some(frame)),
     }
-}
-
-/// What an NMI's handler kept of a CPU: where it was, three segment bases, the root of its page tables.
-#[repr(C)]
-pub(crate) struct Kept {
-    /// For [`stubs::revenant_retake`]: a context begins with a stack, which is not used there.
-    _stack: u64,
-    frame: HostFrame,
-    bases: [u64; 3],
-    root: Maddr,
-}
-
-/// What is known of a CPU that was just taken over, copied from its NMI stack.
-pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
-    let own = record(cpu);
-    let at = own.nmi.swap(0, Ordering::Acquire);
-    if at == 0 {
-        return None;
-    }
-    let frame: *const HostFrame = core::ptr::with_exposed_provenance(at as usize);
-    let [fs, gs, other, root] = own.bases.each_ref().map(|word| word.load(Ordering::Relaxed));
-    // SAFETY: the handler's frame, on the stack that nobody uses since the CPU was taken away from it.
-    let frame = unsafe { frame.read() };
-    Some(Kept { _stack: 0, frame, bases: [fs, gs, other], root: Maddr(root) })
-}
-
-/// A CPU that was taken over, with its own tables loaded: stops where it was, or goes on to where it can.
-pub(crate) fn taken(kept: Option<Kept>) -> ! {
-    let own = record(this_cpu());
-    let Some(kept) = kept else {
-        note(None);
-        own.taken.store(Taken::Lost as u32, Ordering::Release);
-        wait()
-    };
-    for (register, value) in BASES.into_iter().zip(kept.bases) {
-        // SAFETY: part of x86-64; the values were there.
-        unsafe { control::write_msr(register, value) };
-    }
-    if stubs::holds_registers(kept.frame.rip) {
-        if let (Some(system), Some(context)) = (run::installed(), attached()) {
-            system.load_context(context);
-        }
-        // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
-        unsafe { control::set_root(kept.root) };
-        // SAFETY: back to where the NMI hit it, with the registers it had; the main stack is as it was.
-        unsafe { stubs::revenant_retake(core::ptr::from_ref(&kept).cast(), own.taken.as_ptr()) }
-    }
-    // SAFETY: as above.
-    unsafe { control::set_root(kept.root) };
-    at(&kept.frame);
-    own.taken.store(Taken::Known as u32, Ordering::Release);
-    wait()
 }
 
 /// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
@@ -376,10 +314,13 @@ fn note(frame: Option<&HostFrame>) {
 
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
 fn wait() -> ! {
-    let own = record(this_cpu());
     let round = shared().round.load(Ordering::Acquire);
     // Release: what was noted is in memory.
-    own.waits.store(round + 1, Ordering::Release);
+    record(this_cpu()).waits.store(round + 1, Ordering::Release);
+    wait_for_end_of(round)
+}
+
+fn wait_for_end_of(round: u32) -> ! {
     let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     // Acquire: pairs with `release_others` and `finish_on`.
     while shared().round.load(Ordering::Acquire) == round {
@@ -393,10 +334,4 @@ fn wait() -> ! {
     control::flush_tlb();
     // SAFETY: as above.
     unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
-}
-
-/// Nothing is known of the NMI whose handler runs.
-#[cfg(feature = "inject")]
-pub(crate) fn forget_nmi() {
-    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }

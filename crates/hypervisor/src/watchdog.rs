@@ -1,10 +1,10 @@
 //! The watchdog: a CPU that does not leave the hypervisor is noticed and led into a microreboot.
 //!
-//! The interval timer's channel 0, which no guest owns, raises an NMI on CPU 0 eighteen times a second. Its
-//! handler watches CPU 0 itself and all others. Every CPU that is not idle gets an interrupt four times a
-//! second; one that has ended none for the timeout gets an NMI, whose handler leads if it hit the hypervisor. If
-//! that does not help, CPU 0 leads and takes the other over. With each interrupt the others look whether CPU 0
-//! still has its NMIs.
+//! The interval timer's channel 0, which no guest owns, raises an NMI eighteen times a second: on every CPU, or, where
+//! all cannot be addressed at once, on CPU 0. Every CPU that is not idle gets an ordinary interrupt four times a second,
+//! which it takes outside of the hypervisor alone; the NMI's handler leads if its own CPU is in the hypervisor and has
+//! ended none for the timeout. CPU 0 looks after the others: it sends one that hangs an NMI, and leads itself if that
+//! does not help, to take the other over. The others look, at each NMI and interrupt, whether CPU 0 still has its NMIs.
 //!
 //! A CPU that runs a guest or waits in the idle loop is not hung. State class: derived; every start begins to
 //! watch anew. The option's value is in the sealed record.
@@ -12,6 +12,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use boot_info::ApicMode;
 use command_line::Watchdog;
 use ids::CpuId;
 use machine::apic::Ipi;
@@ -23,7 +24,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::stubs;
 use crate::recovery::{self, Cause};
-use crate::sealed::sealed;
+use crate::sealed::{Sealed, sealed};
 use crate::{devices, stop};
 
 const CPUS: usize = percpu::MAX_CPUS as usize;
@@ -40,12 +41,10 @@ const TIMER_LINE: u8 = 0;
 static ON: AtomicBool = AtomicBool::new(false);
 /// TSC at CPU 0's last look.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
-/// What CPU 0 saw of each CPU when it last saw a change.
+/// What was seen of each CPU when a change was last seen, by itself or CPU 0.
 static SEEN: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 /// TSC at that time.
 static SINCE: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-/// The CPU is said to hang: its next NMI leads.
-static HUNG: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 /// Interrupts that each CPU ended.
 static BEATS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
 /// Waits of each CPU in the idle loop; odd: it waits.
@@ -58,7 +57,7 @@ pub(crate) fn is_on() -> bool {
 }
 
 /// The timeout in TSC ticks; 0: none is asked for.
-fn timeout() -> u64 {
+pub(crate) fn timeout() -> u64 {
     let record = sealed();
     let asked = record.options.watchdog != Watchdog::Off;
     if asked { u64::from(record.options.watchdog_timeout) * 1000 * record.facts.timing.tsc_khz } else { 0 }
@@ -86,9 +85,7 @@ pub(crate) fn owns_pin(gsi: u32) -> bool {
 
 /// Begins to watch, if the command line asks for it. By CPU 0 at first boot, by the leader in later lives.
 pub(crate) fn start() {
-    let facts = sealed().facts;
-    let target = facts.cpus().first().and_then(|cpu| u8::try_from(cpu.apic_id).ok());
-    let (Some((io_apic, pin, _)), Some(target)) = (pin(), target) else { return };
+    let (Some((io_apic, pin, _)), Some(target)) = (pin(), target()) else { return };
     if timeout() == 0 {
         return;
     }
@@ -98,6 +95,18 @@ pub(crate) fn start() {
     ON.store(true, Ordering::Release);
     io_apic.set_route(pin, Route::new(0, Delivery::Nmi, target, false, false));
     go_on();
+}
+
+/// Whom the NMIs go to: all CPUs, if the local APICs know that address and none is left out, which would wake up in
+/// the firmware's hands; else CPU 0.
+fn target() -> Option<u8> {
+    const ALL: u8 = 0xff;
+    let Sealed { facts, options, cpus, .. } = sealed();
+    let whole = options.maxcpus.is_none() && !options.nosmp && facts.cpus().len() == *cpus as usize;
+    if whole && facts.apic_mode == ApicMode::XApic {
+        return Some(ALL);
+    }
+    facts.cpus().first().and_then(|cpu| u8::try_from(cpu.apic_id).ok())
 }
 
 /// At first boot: says whether the NMIs come, and does without if not.
@@ -118,6 +127,7 @@ pub(crate) fn check() {
 /// No NMIs of the timer until [`go_on`].
 pub(crate) fn pause() {
     if is_on() {
+        mask(true);
         pit::stop();
     }
 }
@@ -125,7 +135,15 @@ pub(crate) fn pause() {
 /// NMIs again.
 pub(crate) fn go_on() {
     if is_on() {
+        mask(false);
         pit::start_periodic(0);
+    }
+}
+
+/// The timer may raise its line once more after it was stopped: the pin decides.
+fn mask(masked: bool) {
+    if let Some((io_apic, pin, _)) = pin() {
+        io_apic.set_masked(pin, masked);
     }
 }
 
@@ -157,7 +175,7 @@ fn state(cpu: CpuId) -> (u64, bool) {
     (beats.wrapping_add(waits), waits & 1 == 0 && stop::is_online(cpu))
 }
 
-/// How long a CPU that is not idle has ended no interrupt, in TSC ticks, as far as CPU 0 saw.
+/// How long a CPU that is not idle has ended no interrupt, in TSC ticks, as far as anybody saw.
 fn stays(cpu: CpuId, now: u64) -> u64 {
     let (word, busy) = state(cpu);
     let (seen, since) = (&SEEN[cpu.0 as usize], &SINCE[cpu.0 as usize]);
@@ -174,24 +192,20 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
         return;
     }
     let (own, now, timeout) = (this_cpu(), clock::tsc(), timeout());
-    let in_hypervisor = frame.cs & 3 == 0;
-    let said = HUNG[own.0 as usize].swap(false, Ordering::Relaxed);
+    if stays(own, now) > timeout && frame.cs & 3 == 0 {
+        recovery::fatal(Cause::Hang, Some(frame), None);
+    }
     if own != CpuId(0) {
-        let (word, busy) = state(own);
-        if said && busy && in_hypervisor && SEEN[own.0 as usize].load(Ordering::Relaxed) == word {
-            recovery::fatal(Cause::Hang, Some(frame), None);
+        if is_first_deaf(now) {
+            lead_instead_of(CpuId(0), frame);
         }
         return;
     }
     LOOKED.store(now, Ordering::Relaxed);
-    if stays(own, now) > timeout && in_hypervisor {
-        recovery::fatal(Cause::Hang, Some(frame), None);
-    }
     for other in (1..sealed().cpus).map(CpuId) {
         let stays = stays(other, now);
-        if stays > timeout + GRACE_MS * sealed().facts.timing.tsc_khz {
-            stop::at(frame);
-            recovery::fatal(Cause::Hang, None, Some(format_args!("CPU {} hangs and ignores NMIs", other.0)));
+        if stays > timeout + grace() {
+            lead_instead_of(other, frame);
         }
         if stays > timeout {
             tell(other);
@@ -199,10 +213,24 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     }
 }
 
+/// Leads because of a CPU that does not answer; this one was found at `frame`.
+fn lead_instead_of(deaf: CpuId, frame: &HostFrame) -> ! {
+    stop::at(frame);
+    recovery::fatal(Cause::Hang, None, Some(format_args!("CPU {} hangs and ignores NMIs", deaf.0)))
+}
+
+fn grace() -> u64 {
+    GRACE_MS * sealed().facts.timing.tsc_khz
+}
+
+/// Whether CPU 0 has not had its NMIs for too long.
+fn is_first_deaf(now: u64) -> bool {
+    now.saturating_sub(LOOKED.load(Ordering::Relaxed)) > timeout() + grace()
+}
+
 /// Tells a CPU that it hangs.
 fn tell(cpu: CpuId) {
     let facts = sealed().facts;
-    HUNG[cpu.0 as usize].store(true, Ordering::Relaxed);
     if let Some(target) = facts.cpus().get(cpu.0 as usize) {
         // SAFETY: every CPU's NMI gate is set.
         unsafe { devices::local_apic(facts).send(Ipi::Nmi, target.apic_id) };
@@ -212,19 +240,13 @@ fn tell(cpu: CpuId) {
 /// An interrupt was ended, on any CPU: looks whether CPU 0 still watches.
 #[inline]
 pub(crate) fn on_interrupt() {
-    if is_on() {
-        let cpu = this_cpu();
-        let beats = &BEATS[cpu.0 as usize];
-        beats.store(beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        if cpu != CpuId(0) {
-            look_after_the_first();
-        }
+    if !is_on() {
+        return;
     }
-}
-
-fn look_after_the_first() {
-    let patience = timeout() + GRACE_MS * sealed().facts.timing.tsc_khz;
-    if clock::tsc().saturating_sub(LOOKED.load(Ordering::Relaxed)) > patience {
+    let cpu = this_cpu();
+    let beats = &BEATS[cpu.0 as usize];
+    beats.store(beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    if cpu != CpuId(0) && is_first_deaf(clock::tsc()) {
         recovery::fatal(Cause::Hang, None, Some(format_args!("CPU 0 hangs and ignores NMIs")));
     }
 }

@@ -10,7 +10,7 @@ use ids::{CpuId, Maddr};
 
 use crate::apic::{Ipi, LocalApic};
 use crate::paging::{ADDRESS_MASK, Bits, MapError, PageTables, TableMemory};
-use crate::{clock, direct, layout, percpu};
+use crate::{clock, direct, layout, percpu, port};
 
 // Real mode straight to long mode: CR4.PAE, CR3, EFER.LME and NXE, then CR0.PE and PG at once. Whatever depends on the
 // page's address was written into it by `Trampoline::build`.
@@ -156,7 +156,8 @@ impl Trampoline {
     }
 
     /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, on the stack that ends at
-    /// `stack` in its block, and waits until `arrived`. One at a time. False if it does not come; it is then held in the INIT state.
+    /// `stack` in its block, and waits until `arrived`. The boot CPU can be taken where there is a BIOS only. One at a
+    /// time. False if it does not come; it is then held in the INIT state.
     ///
     /// # Safety
     /// The CPU owns nothing others wait for; its per-CPU block is mapped and that stack free.
@@ -171,17 +172,27 @@ impl Trampoline {
         self.set(&raw const smp_cpu, cpu.0);
         self.set(&raw const smp_stack, percpu::block(cpu) + stack);
         self.set(&raw const smp_entry, entry as usize as u64);
+        // The boot CPU goes from INIT to the firmware, which sends it here for this code.
+        let old = (cpu == CpuId(0)).then(|| set_warm_start(self.page));
         // SAFETY: the caller's promise.
         unsafe { apic.send(Ipi::Init, apic_id) };
         clock::delay(INIT_DELAY_NS, tsc_khz);
+        let came = self.start_up(apic, apic_id, tsc_khz, arrived);
+        if let Some(old) = old {
+            unset_warm_start(old);
+        }
+        came
+    }
+
+    fn start_up(&self, apic: LocalApic, apic_id: u32, tsc_khz: u64, arrived: impl Fn() -> bool) -> bool {
         for wait in [STARTUP_DELAY_NS, ARRIVAL_NS] {
-            // SAFETY: the page holds the start-up code; the caller's promise.
+            // SAFETY: the page holds the start-up code; `start`'s caller's promise.
             unsafe { apic.send(Ipi::Startup((self.page.0 >> 12) as u8), apic_id) };
             if clock::wait_until(wait, tsc_khz, &arrived) {
                 return true;
             }
         }
-        // SAFETY: it may be anywhere: stop it before the page is used for another.
+        // SAFETY: as above. It may be anywhere: stop it before the page is used for another.
         unsafe { apic.send(Ipi::Init, apic_id) };
         false
     }
@@ -199,6 +210,36 @@ impl Trampoline {
         // SAFETY: as above.
         unsafe { at.write_unaligned(value + base) };
     }
+}
+
+/// Where the BIOS jumps to on a warm start (data area, 40:67: offset and segment), if the battery-backed byte says so.
+const WARM_VECTOR: Maddr = Maddr(0x467);
+const SHUTDOWN_BYTE: u8 = 0x0f;
+/// Jump by the vector, without an end of interrupt.
+const JUMP: u8 = 0x0a;
+
+/// Makes the BIOS send a CPU that was reset to `page`; returns what the vector was.
+fn set_warm_start(page: Maddr) -> u32 {
+    let vector = direct::pointer::<u32>(WARM_VECTOR);
+    // SAFETY: RAM, so in the direct map; a word of the BIOS's data area.
+    let old = unsafe { vector.read_unaligned() };
+    // SAFETY: as above, meant for this.
+    unsafe { vector.write_unaligned((page.0 as u32 >> 4) << 16) };
+    write_cmos(SHUTDOWN_BYTE, JUMP);
+    old
+}
+
+fn unset_warm_start(old: u32) {
+    write_cmos(SHUTDOWN_BYTE, 0);
+    // SAFETY: as in `set_warm_start`.
+    unsafe { direct::pointer::<u32>(WARM_VECTOR).write_unaligned(old) };
+}
+
+fn write_cmos(index: u8, value: u8) {
+    // SAFETY: the index port of the battery-backed memory.
+    unsafe { port::write_u8(0x70, index) };
+    // SAFETY: its data port.
+    unsafe { port::write_u8(0x71, value) };
 }
 
 /// Where in the page `symbol` of the code comes to lie.
