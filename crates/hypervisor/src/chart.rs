@@ -58,11 +58,7 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         writeln!(page, "own {name} {:x} {:x}", range.start, range.end)?;
     }
     for region in arena.carved() {
-        writeln!(
-            page,
-            "region {} {:x} {:x} {:x}",
-            region.name, region.start, region.stride, region.count
-        )?;
+        writeln!(page, "region {} {:x} {:x} {:x}", region.name, region.start, region.stride, region.count)?;
         for field in region.fields {
             writeln!(page, "field {} {:x} {:x}", field.name, field.offset, field.size)?;
         }
