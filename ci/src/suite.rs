@@ -74,7 +74,7 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 12] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -83,6 +83,22 @@ const TESTS: [Test; 10] = [
         toolstack: true,
         guest_tests: &["xen-version", "xl-list"],
         limit: 180,
+        ..USUAL
+    },
+    // What user mode and hostile calls get is compared with Debian's own Xen, by the same programs.
+    Test {
+        name: "the peer refuses what must be refused, and user mode has its processor",
+        below: Below::Peer,
+        cpus: 2,
+        guest_tests: &["refusals", "processor"],
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "hostile hypercalls are refused, and user mode has its processor",
+        cpus: 2,
+        guest_tests: &["refusals", "processor", "fuzz"],
+        limit: 300,
         ..USUAL
     },
     Test {
