@@ -43,6 +43,11 @@ static void hypervisor_write(void)
 {
     FAULTS(SIGSEGV, SEGV_MAPERR, 0xffff82d040200000, "movq %%rax, (%0)", "r"(0xffff82d040200000UL));
 }
+/* The kernel's root table shows it, that of processes does not. */
+static void table_read(void)
+{
+    FAULTS(SIGSEGV, SEGV_MAPERR, 0xffff800000000000, "movq (%0), %%rax", "r"(0xffff800000000000UL));
+}
 static void not_canonical(void) { FAULTS(SIGSEGV, SI_KERNEL, 0, "movq (%0), %%rax", "r"(1UL << 62)); }
 static void read_only(void)
 {
@@ -163,6 +168,7 @@ static const struct { const char *name; int signal; void (*run)(void); } cases[]
     { "read of the kernel", 0, kernel_read },
     { "read of the hypervisor", 0, hypervisor_read },
     { "write to the hypervisor", 0, hypervisor_write },
+    { "read of the machine-to-physical table", 0, table_read },
     { "address that is not canonical", 0, not_canonical },
     { "write to a read-only page", 0, read_only },
     { "execution of data", 0, no_execute },
