@@ -150,11 +150,6 @@ impl Trampoline {
         Ok(trampoline)
     }
 
-    /// The start-up page: code that a CPU runs in the hypervisor's name, so no guest may write there.
-    pub const fn page(&self) -> Maddr {
-        self.page
-    }
-
     /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, and waits until `arrived`.
     /// One at a time. False if it does not come; it is then held in the INIT state.
     ///
