@@ -1,5 +1,8 @@
-/* Measures what operations cost a program: bench [ROW...]. For each it prints "LAB-BENCH NAME UNITS BATCH OPERATIONS":
- * the units of one operation, which of all batches this was measured in, and how many operations a batch has.
+// Long file: one program, the rows of one table.
+/* Measures what operations cost a program: bench [ROW...], or names the rows: bench names. For each it prints
+ * "LAB-BENCH NAME UNITS OPERATIONS BEST FIRST BATCHES": the units of one operation, the operations of a batch, the
+ * number of the batch that this was measured in, that of the row's first, and how many batches the row has. The
+ * numbers are those of the plugin (ci/plugin/count.c), which sees every batch.
  *
  * The unit is the TSC's. In QEMU with -icount shift=0 the TSC counts one for each instruction (and idle time in
  * nanoseconds), so the figures repeat. Each row runs in short batches, shorter than the kernel's tick, and the
@@ -9,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <xen/xen.h>
@@ -100,7 +105,7 @@ static char *map(size_t pages)
 static char *area;
 /* The pages of one page table: a batch of faults fills a whole one, which has its share in the cost. */
 #define TABLE_PAGES 512
-#define AREA_PAGES (9 * TABLE_PAGES)
+#define AREA_PAGES (21 * TABLE_PAGES)
 
 /* Without huge pages, so that all platforms have the same faults. */
 static int fault_set_up(void)
@@ -192,15 +197,57 @@ static void exec_batch(int operations)
     }
 }
 
+/* An invalid instruction, which a handler steps over. */
+static void step_over(int signal, siginfo_t *information, void *context)
+{
+    (void)signal;
+    (void)information;
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2;
+}
+
+static int signal_set_up(void)
+{
+    struct sigaction action = { .sa_sigaction = step_over, .sa_flags = SA_SIGINFO };
+
+    return sigaction(SIGILL, &action, NULL);
+}
+
+static void signal_batch(int operations)
+{
+    while (operations--)
+        __asm__ volatile("ud2");
+}
+
 /* --- Two processes --- */
 
 static pid_t partner;
 static int there[2], back[2];
 
+static void schedule_as(int policy, int priority)
+{
+    struct sched_param parameter = { .sched_priority = priority };
+
+    if (sched_setscheduler(0, policy, &parameter))
+        die("sched_setscheduler");
+}
+
+/* Makes a second process; 0 there. Both are in a class where a waker runs on and a yield always switches, so that
+ * who runs when is the same everywhere. */
+static pid_t start_partner(void)
+{
+    schedule_as(SCHED_FIFO, 1);
+    partner = fork();
+    if (partner < 0)
+        die("fork");
+    return partner;
+}
+
 static void partner_tear_down(void)
 {
+    /* First: the partner would not let a process of a lower class run. */
     kill(partner, 9);
     waitpid(partner, NULL, 0);
+    schedule_as(SCHED_OTHER, 0);
 }
 
 static int pipe_set_up(void)
@@ -209,12 +256,11 @@ static int pipe_set_up(void)
 
     if (pipe(there) || pipe(back))
         die("pipe");
-    partner = fork();
-    if (partner < 0)
-        die("fork");
-    while (partner == 0)
-        if (read(there[0], &byte, 1) != 1 || write(back[1], &byte, 1) != 1)
-            _exit(0);
+    if (start_partner() == 0) {
+        while (read(there[0], &byte, 1) == 1 && write(back[1], &byte, 1) == 1)
+            ;
+        _exit(1);
+    }
     return 0;
 }
 
@@ -227,29 +273,13 @@ static void pipe_batch(int operations)
             die("ping-pong");
 }
 
-/* The partner yields too, so a yield of ours is two switches. The scheduling class is one where a yield always
- * switches. */
+/* The partner yields too, so a yield of ours is two switches. */
 static int switch_set_up(void)
 {
-    struct sched_param priority = { .sched_priority = 1 };
-
-    if (sched_setscheduler(0, SCHED_FIFO, &priority))
-        die("sched_setscheduler");
-    partner = fork();
-    if (partner < 0)
-        die("fork");
-    while (partner == 0)
-        sched_yield();
+    if (start_partner() == 0)
+        for (;;)
+            sched_yield();
     return 0;
-}
-
-static void switch_tear_down(void)
-{
-    struct sched_param priority = { 0 };
-
-    /* First: the partner would not let a process of a lower class run. */
-    partner_tear_down();
-    sched_setscheduler(0, SCHED_OTHER, &priority);
 }
 
 static void switch_batch(int operations)
@@ -379,10 +409,7 @@ static int event_pair_set_up(void)
         return 1;
     if (pipe(there) || pipe(back))
         die("pipe");
-    partner = fork();
-    if (partner < 0)
-        die("fork");
-    if (partner == 0) {
+    if (start_partner() == 0) {
         uint32_t theirs;
 
         /* A file of its own, so that each process reads its own events. */
@@ -465,13 +492,14 @@ static const struct row rows[] = {
     { "getpid", 10, 200, NULL, getpid_batch, NULL },
     { "clock_gettime", 10, 200, NULL, clock_batch, NULL },
     { "sched_yield", 10, 200, NULL, yield_batch, NULL },
-    { "page_fault", 8, TABLE_PAGES, fault_set_up, fault_batch, fault_tear_down },
+    { "page_fault", 20, TABLE_PAGES, fault_set_up, fault_batch, fault_tear_down },
     { "mprotect", 10, 32, mprotect_set_up, mprotect_batch, mprotect_tear_down },
     { "mmap", 20, 8, NULL, mmap_batch, NULL },
     { "fork", 20, 1, NULL, fork_batch, NULL },
     { "exec", 20, 1, NULL, exec_batch, NULL },
+    { "signal", 10, 100, signal_set_up, signal_batch, NULL },
     { "pipe", 10, 32, pipe_set_up, pipe_batch, partner_tear_down },
-    { "switch", 10, 128, switch_set_up, switch_batch, switch_tear_down },
+    { "switch", 10, 128, switch_set_up, switch_batch, partner_tear_down },
     { "privcmd", 10, 100, privcmd_set_up, no_hypercall_batch, privcmd_tear_down },
     { "xen_version", 10, 100, privcmd_set_up, version_batch, privcmd_tear_down },
     { "enosys", 10, 100, privcmd_set_up, enosys_batch, privcmd_tear_down },
@@ -484,15 +512,15 @@ static const struct row rows[] = {
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
 struct cost {
-    double ticks;       /* of one operation, -1 if not measured */
-    unsigned long batch; /* of all batches, the number of the cheapest */
+    double ticks; /* of one operation, -1 if not measured */
+    unsigned long first, best;
 };
 
-/* The cost of an operation in the cheapest batch; that of an empty batch is taken off. */
+/* The cost of an operation in the cheapest batch. */
 static struct cost measure(const struct row *row)
 {
     static unsigned long batches;
-    struct cost cost = { -1, 0 };
+    struct cost cost = { -1, batches, batches };
 
     for (int i = 0; i < row->batches; i++, batches++) {
         uint64_t start = ticks();
@@ -502,8 +530,10 @@ static struct cost measure(const struct row *row)
         uint64_t end = ticks();
         double each = (double)(end - start) / row->operations;
 
-        if (cost.ticks < 0 || each < cost.ticks)
-            cost = (struct cost){ each, batches };
+        if (cost.ticks < 0 || each < cost.ticks) {
+            cost.ticks = each;
+            cost.best = batches;
+        }
     }
     return cost;
 }
@@ -522,6 +552,11 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "nothing") == 0)
         return 0;
+    if (argc == 2 && strcmp(argv[1], "names") == 0) {
+        for (size_t i = 0; i < ROWS; i++)
+            puts(rows[i].name);
+        return 0;
+    }
     /* Nothing is printed before the end: the console is no part of what is measured. */
     for (size_t i = 0; i < ROWS; i++) {
         costs[i].ticks = -1;
@@ -533,6 +568,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < ROWS; i++)
         if (costs[i].ticks >= 0)
-            printf("LAB-BENCH %s %.1f %lu %d\n", rows[i].name, costs[i].ticks, costs[i].batch, rows[i].operations);
+            printf("LAB-BENCH %s %.1f %d %lu %lu %d\n", rows[i].name, costs[i].ticks, rows[i].operations,
+                   costs[i].best, costs[i].first, rows[i].batches);
     return 0;
 }

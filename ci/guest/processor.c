@@ -155,7 +155,7 @@ static void local_descriptors(void)
     uint32_t *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
     memcpy(low, data, sizeof(data));
-    for (unsigned round = 0; round < 200; round++) {
+    for (unsigned round = 0; round < 100; round++) {
         unsigned entry = round % 2 ? 8191 - round : round;
         struct user_desc d = { .entry_number = entry, .base_addr = (uintptr_t)low, .limit = 7, .seg_32bit = 1, .useable = 1 };
         uint32_t first, second;
@@ -227,7 +227,7 @@ static void bases(void)
         if (fork() != 0) {
             continue;
         }
-        for (unsigned long i = 1; i < 3000; i++) {
+        for (unsigned long i = 1; i < 1000; i++) {
             unsigned long base = i << 12 | (unsigned long)process << 40, seen = 0;
 
             syscall(SYS_arch_prctl, ARCH_SET_GS, base);
@@ -272,7 +272,7 @@ static void vectors(void)
 #define LOAD(n) "vmovdqu " #n "*32(%0), %%ymm" #n ";"
 #define STORE(n) "vmovdqu %%ymm" #n ", " #n "*32(%0);"
         if (__builtin_cpu_supports("avx")) {
-            for (int i = 0; i < 400; i++) {
+            for (int i = 0; i < 200; i++) {
                 long answer;
 
                 asm volatile(ALL(LOAD) "movl $24, %%eax; syscall; movl $0x4000, %%edx; 1: decl %%edx; jnz 1b; movq %3, %0;" ALL(STORE)
@@ -340,7 +340,7 @@ static void clocks(void)
 {
     struct timespec before = { 0 }, now, called;
 
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < 50000; i++) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (now.tv_sec < before.tv_sec || (now.tv_sec == before.tv_sec && now.tv_nsec < before.tv_nsec)) {
             fail("time went back");
@@ -375,7 +375,8 @@ int main(int argc, char **argv)
         expect("another port", SIGSEGV, other_port);
         expect("ports by iopl", 0, port_by_level);
         expect("iopl given back", SIGSEGV, right_given_back);
-        expect("cli by iopl", SIGSEGV, interrupts_by_level);
+        /* Linux skips it, with a warning. */
+        expect("cli by iopl", 0, interrupts_by_level);
     }
     printf("processor: %d failed\n", failed);
     return failed != 0;

@@ -43,6 +43,11 @@ static void hypervisor_write(void)
 {
     FAULTS(SIGSEGV, SEGV_MAPERR, 0xffff82d040200000, "movq %%rax, (%0)", "r"(0xffff82d040200000UL));
 }
+/* The kernel's root table shows it, that of processes does not. */
+static void table_read(void)
+{
+    FAULTS(SIGSEGV, SEGV_MAPERR, 0xffff800000000000, "movq (%0), %%rax", "r"(0xffff800000000000UL));
+}
 static void not_canonical(void) { FAULTS(SIGSEGV, SI_KERNEL, 0, "movq (%0), %%rax", "r"(1UL << 62)); }
 static void read_only(void)
 {
@@ -83,7 +88,6 @@ static void swap_gs(void) { asm volatile("swapgs"); }
 static void load_tr(void) { asm volatile("ltr %%ax" : : "a"(0xe040)); }
 static void load_gdt(void) { asm volatile("lgdt (%0)" : : "r"(&count)); }
 static void return_from_interrupt(void) { asm volatile("sysretq"); }
-static void virtual_machine(void) { asm volatile("vmrun" : : "a"(0)); }
 static void hypercall_from_user(void)
 {
     long answer = 4711;
@@ -94,12 +98,6 @@ static void hypercall_from_user(void)
         fail("answer %ld", answer);
     }
 }
-static void alignment(void)
-{
-    asm volatile("pushfq; orl $0x40000, (%%rsp); popfq; movq %0, %%rax; movl 1(%%rax), %%ecx; pushfq; andl $~0x40000, (%%rsp); popfq"
-                 : : "r"(&count) : "rax", "rcx", "memory", "cc");
-}
-
 static void count_trap(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
@@ -155,12 +153,14 @@ static void rip_not_canonical(greg_t *r) { r[REG_RIP] = 1L << 62; }
 static void rip_in_kernel(greg_t *r) { r[REG_RIP] = (greg_t)0xffffffff81000000; }
 static void rip_in_hypervisor(greg_t *r) { r[REG_RIP] = (greg_t)0xffff82d040200000; }
 static void rsp_not_canonical(greg_t *r) { r[REG_RSP] = 1L << 62; }
-static void flags_all(greg_t *r) { r[REG_EFL] = -1 & ~0x100; }
+static void flags_all(greg_t *r) { r[REG_EFL] = -1 & ~0x500; }
+/* Xen 4.17 hands it to Linux, which does not survive that: `traps peer` leaves it out. */
+static void flag_direction(greg_t *r) { r[REG_EFL] |= 0x400; }
 
 #define BAD(name) static void bad_##name(void) { bad_return(name); }
 BAD(ss_missing) BAD(ss_code) BAD(ss_ldt) BAD(ss_hypervisor) BAD(ss_null)
 BAD(cs_missing) BAD(cs_null) BAD(cs_data) BAD(cs_ldt) BAD(cs_hypervisor) BAD(cs_beyond)
-BAD(rip_not_canonical) BAD(rip_in_kernel) BAD(rip_in_hypervisor) BAD(rsp_not_canonical) BAD(flags_all)
+BAD(rip_not_canonical) BAD(rip_in_kernel) BAD(rip_in_hypervisor) BAD(rsp_not_canonical) BAD(flags_all) BAD(flag_direction)
 
 static const struct { const char *name; int signal; void (*run)(void); } cases[] = {
     { "read of null", 0, null_read },
@@ -168,6 +168,7 @@ static const struct { const char *name; int signal; void (*run)(void); } cases[]
     { "read of the kernel", 0, kernel_read },
     { "read of the hypervisor", 0, hypervisor_read },
     { "write to the hypervisor", 0, hypervisor_write },
+    { "read of the machine-to-physical table", 0, table_read },
     { "address that is not canonical", 0, not_canonical },
     { "write to a read-only page", 0, read_only },
     { "execution of data", 0, no_execute },
@@ -196,9 +197,7 @@ static const struct { const char *name; int signal; void (*run)(void); } cases[]
     { "ltr", SIGSEGV, load_tr },
     { "lgdt", SIGSEGV, load_gdt },
     { "sysret", SIGSEGV, return_from_interrupt },
-    { "vmrun", SIGILL, virtual_machine },
     { "hypercall from user mode", 0, hypercall_from_user },
-    { "alignment check", SIGBUS, alignment },
     { "trap flag over a system call", 0, trap_flag },
     { "return: ss not in the GDT", SIGSEGV, bad_ss_missing },
     { "return: ss null", SIGSEGV, bad_ss_null },
@@ -214,13 +213,18 @@ static const struct { const char *name; int signal; void (*run)(void); } cases[]
     { "return: rip not canonical", SIGSEGV, bad_rip_not_canonical },
     { "return: rip in the kernel", SIGSEGV, bad_rip_in_kernel },
     { "return: rip in the hypervisor", SIGSEGV, bad_rip_in_hypervisor },
-    { "return: rsp not canonical", SIGBUS, bad_rsp_not_canonical },
-    { "return: all flags", 0, bad_flags_all },
+    { "return: rsp not canonical", EITHER, bad_rsp_not_canonical },
+    { "return: all flags but the direction", 0, bad_flags_all },
+    { "return: the direction flag", 0, bad_flag_direction },
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        if (argc > 1 && cases[i].run == bad_flag_direction) {
+            continue;
+        }
         expect(cases[i].name, cases[i].signal, cases[i].run);
     }
     printf("%zu traps, %d failed\n", sizeof(cases) / sizeof(*cases), failed);

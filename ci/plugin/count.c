@@ -2,7 +2,8 @@
  *
  * The guest marks a stretch with two NOPs whose displacement says which (ci/guest/bench.c). For each stretch the
  * plugin writes a line to the file of the option out=: the stretch's number and the counts within, in the order of
- * `enum kind`. One processor is assumed, as with -icount.
+ * `enum kind`. With profile=FILE it writes there how many instructions each block of code executed within all
+ * stretches: a line "ADDRESS COUNT" each. One processor is assumed, as with -icount.
  *
  * QEMU's package has no header for plugins; what is used of the interface (docs/devel/tcg-plugins) is declared here. */
 #include <stddef.h>
@@ -21,6 +22,7 @@ typedef struct {
 
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
 void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *, unsigned cpu);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *bytes, size_t size);
@@ -49,12 +51,57 @@ static plugin_u64 counter(enum kind kind)
     return (plugin_u64){ score, kind * sizeof(uint64_t) };
 }
 
+/* Blocks of code by address, in a hash table that is never full in practice; what finds no place is not counted. */
+#define BLOCKS (1u << 18)
+struct block {
+    uint64_t address, before, within;
+};
+static struct block blocks[BLOCKS];
+static struct qemu_plugin_scoreboard *executed;
+static const char *profile;
+
+static size_t place_of(uint64_t address)
+{
+    size_t at = (address * 0x9e3779b97f4a7c15u) >> 46;
+
+    for (size_t tries = 0; tries < 64; tries++, at = (at + 1) % BLOCKS)
+        if (blocks[at].address == address || blocks[at].address == 0) {
+            blocks[at].address = address;
+            return at;
+        }
+    return BLOCKS;
+}
+
+static void profile_begin(unsigned cpu)
+{
+    const uint64_t *counts = qemu_plugin_scoreboard_find(executed, cpu);
+
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i].before = counts[i];
+}
+
+static void profile_end(unsigned cpu)
+{
+    const uint64_t *counts = qemu_plugin_scoreboard_find(executed, cpu);
+    FILE *file = fopen(profile, "w");
+
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i].within += counts[i] - blocks[i].before;
+        if (file && blocks[i].within)
+            fprintf(file, "%llx %llu\n", (unsigned long long)blocks[i].address, (unsigned long long)blocks[i].within);
+    }
+    if (file)
+        fclose(file);
+}
+
 static void at_mark(unsigned cpu, void *which)
 {
     const uint64_t *counts = qemu_plugin_scoreboard_find(score, cpu);
 
     if ((uintptr_t)which == BEGIN) {
         memcpy(start, counts, sizeof(start));
+        if (profile)
+            profile_begin(cpu);
         return;
     }
     fprintf(out, "%lu", stretches++);
@@ -62,6 +109,8 @@ static void at_mark(unsigned cpu, void *which)
         fprintf(out, " %llu", (unsigned long long)(counts[i] - start[i]));
     fputc('\n', out);
     fflush(out);
+    if (profile)
+        profile_end(cpu);
 }
 
 /* The kind of an instruction that is counted by itself, or KINDS. */
@@ -113,6 +162,13 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
     size_t count = qemu_plugin_tb_n_insns(block);
 
     qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, 0, counter(INSTRUCTION), count);
+    if (profile) {
+        size_t place = place_of(qemu_plugin_tb_vaddr(block));
+
+        if (place != BLOCKS)
+            qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(
+                block, 0, (plugin_u64){ executed, place * sizeof(uint64_t) }, count);
+    }
     for (size_t i = 0; i < count; i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
         uint8_t code[16];
@@ -135,15 +191,18 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
 __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
     (void)info;
-    if (argc != 1 || strncmp(argv[0], "out=", 4) != 0) {
-        fprintf(stderr, "count: the option is out=FILE\n");
-        return -1;
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "out=", 4) == 0)
+            out = fopen(argv[i] + 4, "w");
+        else if (strncmp(argv[i], "profile=", 8) == 0)
+            profile = strdup(argv[i] + 8);
     }
-    out = fopen(argv[0] + 4, "w");
     if (!out) {
-        perror(argv[0] + 4);
+        fprintf(stderr, "count: the option out=FILE is missing, or the file cannot be written\n");
         return -1;
     }
+    if (profile)
+        executed = qemu_plugin_scoreboard_new(BLOCKS * sizeof(uint64_t));
     score = qemu_plugin_scoreboard_new(KINDS * sizeof(uint64_t));
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     return 0;

@@ -49,7 +49,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
   bench [WORD...]       instructions of operations on bare Linux, Debian's Xen and the image; words name columns
-                        (bare, xen, revenant) and processor models to measure, the others are as measured before
+                        (bare, xen, revenant) and processor models to measure, the others are as measured before;
+                        PROFILE=ROW shows where the image spends a row (names: ci/guest/bench.c)
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
@@ -80,7 +81,10 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "test" => suite::run(&workspace, &toolchain, &options.words),
         "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
-        "bench" => bench::run(&workspace, &toolchain, &options.words),
+        "bench" => match &options.profile {
+            Some(row) => bench::profile(&workspace, &toolchain, row, &options.words).map(|()| true),
+            None => bench::run(&workspace, &toolchain, &options.words).map(|()| true),
+        },
         "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
         _ => bail!("{USAGE}"),
     }

@@ -97,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) seed: u32,
     /// Disks and network cards work meanwhile.
     pub(crate) devices: bool,
+    /// The row of the bench to profile.
+    pub(crate) profile: Option<String>,
     /// Other words: a test filter.
     pub(crate) words: Vec<String>,
 }
@@ -126,6 +128,7 @@ impl Default for Options {
             panics: 100,
             seed: 1,
             devices: false,
+            profile: None,
             words: Vec::new(),
         }
     }
@@ -203,6 +206,7 @@ impl Options {
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),
             "FILTER" => self.words.push(value.into()),
+            "PROFILE" => self.profile = Some(value.into()),
             "ONLY" => self.words.extend(value.split_whitespace().map(str::to_string)),
             _ => bail!("cannot understand {key}={value}"),
         }

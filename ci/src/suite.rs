@@ -87,7 +87,7 @@ fn all() -> impl Iterator<Item = &'static Test> {
     TESTS.iter().chain(&failures::TESTS)
 }
 
-const TESTS: [Test; 8] = [
+const TESTS: &[Test] = &[
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -96,6 +96,22 @@ const TESTS: [Test; 8] = [
         toolstack: true,
         guest_tests: &["xen-version", "xl-list"],
         limit: 180,
+        ..USUAL
+    },
+    // What user mode and hostile calls get is compared with Debian's own Xen, by the same programs.
+    Test {
+        name: "the peer refuses what must be refused, and user mode has its processor",
+        below: Below::Peer,
+        cpus: 2,
+        guest_tests: &["refusals", "processor"],
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "hostile hypercalls are refused, and user mode has its processor",
+        cpus: 2,
+        guest_tests: &["refusals", "processor", "fuzz"],
+        limit: 300,
         ..USUAL
     },
     Test {
@@ -138,6 +154,12 @@ const TESTS: [Test; 8] = [
         guest_tests: &["devices"],
         qemu: DEVICES,
         limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "the bench has a figure for every row of Dom0",
+        guest_tests: &["bench"],
+        qemu: DEVICES,
         ..USUAL
     },
     Test {

@@ -7,21 +7,19 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::rows::ROWS;
+use crate::bench::counts::{Batches, Counts, KINDS};
+use crate::bench::rows::{ROWS, Row};
 use crate::bench::stamps::Stamps;
 
-/// A row that moved less than this is the same.
-const TOLERANCE: f64 = 0.02;
-
-/// Figures by row name.
+/// Figures by row name; counts of other things have `ROW.KIND` for a name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Figures(BTreeMap<String, f64>);
 
 /// A row whose figure changed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
-    /// The row's title.
-    pub(crate) title: &'static str,
+    /// The row.
+    pub(crate) row: Row,
     /// Before and now.
     pub(crate) figures: (f64, f64),
 }
@@ -37,6 +35,23 @@ impl Figures {
     /// Takes the lines `LAB-BENCH NAME FIGURE` of a console log.
     pub(crate) fn of_log(text: &str) -> Figures {
         Figures::parse(text, "LAB-BENCH ")
+    }
+
+    /// Adds what the plugin counted in the batches that a console log names.
+    pub(crate) fn add_counts(&mut self, log: &str, counts: &Counts) -> Result<()> {
+        for batches in log.lines().filter_map(Batches::of_line) {
+            let waits = ROWS.iter().any(|row| row.name == batches.name && row.waits);
+            let chosen = counts.batch(&batches, waits).with_context(|| {
+                format!("the plugin counted nothing for batch {} of {}", batches.best, batches.name)
+            })?;
+            if waits {
+                self.0.insert(batches.name.into(), chosen.instructions);
+            }
+            for (kind, count) in KINDS.iter().zip(chosen.others) {
+                self.0.insert(format!("{}.{kind}", batches.name), count);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lines `NAME FIGURE`, each behind `mark`.
@@ -86,10 +101,10 @@ impl Figures {
 
     /// The rows that differ from `before` by more than the tolerance.
     pub(crate) fn changes(&self, before: &Figures) -> Vec<Change> {
-        let change = |row: &crate::bench::rows::Row| {
+        let change = |row: &Row| {
             let figures = (before.get(row.name)?, self.get(row.name)?);
-            let moved = (figures.1 - figures.0).abs() > TOLERANCE * figures.0;
-            moved.then_some(Change { title: row.title, figures })
+            let moved = (figures.1 - figures.0).abs() > row.tolerance * figures.0;
+            moved.then_some(Change { row: *row, figures })
         };
         ROWS.iter().filter_map(change).collect()
     }
@@ -111,6 +126,20 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_counted_without_its_waiting() {
+        let log = "LAB-BENCH getpid 361.5 2 1 0 2\nLAB-BENCH nanosleep 100000 2 2 2 2\n";
+        let counts = Counts::parse(
+            "0 800 2 0 0 0 0 0 0 0\n1 722 4 0 0 0 0 2 0 0\n2 90 0 0 0 0 0 0 0 0\n3 80 0 0 0 6 0 0 0 0\n",
+        );
+        let mut figures = figures(log);
+        figures.add_counts(log, &counts.unwrap()).unwrap();
+        let shown = ["getpid", "getpid.cr3", "getpid.sysret", "nanosleep", "nanosleep.wrmsr"];
+        let shown = shown.map(|name| figures.get(name).unwrap());
+        assert_eq!(shown, [361.5, 2.0, 1.0, 40.0, 3.0]);
+        assert!(figures.add_counts("LAB-BENCH fork 1 1 9 9 1", &Counts::parse("").unwrap()).is_err());
+    }
+
+    #[test]
     fn stages_add_up() {
         let mut figures = figures("LAB-BENCH init_tsc 900\n");
         figures.add_boot(Stamps { image: 100, kernel: 400 }).unwrap();
@@ -128,6 +157,6 @@ mod tests {
         let now = figures("LAB-BENCH getpid 1019\nLAB-BENCH fork 1021\nLAB-BENCH pipe 900\n");
         let changes = now.changes(&before);
         assert_eq!(changes.iter().map(Change::is_worse).collect::<Vec<_>>(), [true, false]);
-        assert!(changes[0].title.starts_with("fork"));
+        assert!(changes[0].row.title.starts_with("fork"));
     }
 }

@@ -8,6 +8,8 @@ use crate::memory::FRAME;
 pub(crate) struct Held {
     /// Root tables with the slot of the vCPU that uses them: a typed reference each.
     pub(crate) roots: Vec<(u64, usize)>,
+    /// Those of them that kernels use.
+    pub(crate) kernel_roots: Vec<u64>,
     /// Frames of descriptor tables: a typed reference each.
     pub(crate) descriptors: Vec<u64>,
     /// Frames held writable and by a general reference: event arrays, control blocks, vcpu_infos, end-of-interrupt pages.
@@ -33,6 +35,7 @@ impl Held {
         let tables = [contexts.column("gdt", 8)?, contexts.column("ldt", 8)?];
         for vcpu in 0..contexts.count {
             let named = roots.iter().map(|root| root.at(vcpu, 0)).filter(|mfn| *mfn != 0);
+            self.kernel_roots.push(roots[0].at(vcpu, 0));
             self.roots.extend(named.map(|mfn| (mfn, vcpu)));
             self.descriptors.extend(tables.iter().flat_map(|t| t.all(vcpu)).filter(|mfn| *mfn != 0));
         }

@@ -95,7 +95,7 @@ pub fn walk(machine: &Machine<'_>, cr3s: &[u64]) -> Result<Report, String> {
     roots.remove(&machine.root());
     reach::walk(machine, &table, &own, &held, &roots, &mut report)?;
     let lists = lists::check(machine, &table, &mut report)?;
-    counts::check(machine, &table, &own, &held, &lists, &mut report)?;
+    counts::check(machine, &table, &held, &lists, &mut report)?;
     events::check(machine, &mut report)?;
     irqs::check(machine, &mut report)?;
     Ok(report)

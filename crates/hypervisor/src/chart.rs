@@ -47,7 +47,6 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         ("image-a", image(Copy::A)),
         ("image-b", image(Copy::B)),
         ("seals", Range::new(seals, seal_bytes)),
-        ("start-up", Range::new(record.trampoline.page(), ids::FRAME_SIZE)),
         ("per-cpu", record.per_cpu),
         ("vault", record.vault),
         ("m2p", record.m2p),

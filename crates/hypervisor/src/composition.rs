@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
-use crate::guest::{access, run, stubs};
+use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, fpu_areas};
 use cpu_policy::cpuid::Leaf;
@@ -68,8 +68,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs, the interrupt message window, and the page that starts CPUs,
-/// which lies in the firmware's memory.
+/// What Dom0 may not map: local and I/O APICs and the interrupt message window. All memory below 1 MiB is the
+/// firmware's, which Linux searches: also the page there that starts CPUs.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
@@ -77,7 +77,6 @@ fn io_ranges(record: &Sealed) -> IoRanges {
         let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
         assert!(added, "room for the machine's own devices");
     };
-    forbid(record.trampoline.page().0, record.trampoline.page().0);
     forbid(0xfee0_0000, 0xfeef_ffff);
     forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
     for io_apic in &facts.acpi.madt.io_apics {
@@ -168,6 +167,9 @@ pub(crate) fn load_entry_points() {
         apic.set_timer_vector(own_vector::TIMER);
     }
     access::set_smap(control::detect().smap);
+    if let Some(system) = run::installed() {
+        swift::watch(system.schedule.look_word(cpu));
+    }
 }
 
 /// Says how the vault is used.

@@ -32,9 +32,12 @@ const NMI: u8 = 2;
 /// Words of the largest frame.
 const MAX_WORDS: usize = 12;
 const EFLAGS_IF: u64 = 1 << 9;
-/// TF, NT, RF, VM and AC are clear in a handler (and DF after `syscall`, by the guest's wish).
-const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+/// TF, NT, RF, VM and AC are clear in a handler. So is DF, unlike on Xen: a process that makes a system call with it
+/// set would have the kernel copy backwards, for Linux relies on `syscall` clearing it as its own mask would.
+const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 const EFLAGS_IOPL: u64 = 3 << 12;
+/// Flags that a handler keeps, of those in the low half, as a signed mask.
+pub const HANDLER_FLAGS: i32 = !((EFLAGS_CLEARED | EFLAGS_IOPL) as i32);
 /// Bytes of `evtchn_upcall_mask` in `vcpu_info`.
 const UPCALL_MASK: u64 = 1;
 

@@ -49,6 +49,17 @@ record! {
         pub registers: Registers,
         /// Where it goes on, while the vector says so.
         pub transfer: Transfer,
+        /// Machine address of its vcpu_info while it is loaded: derived, for the entry code; every loading writes
+        /// it.
+        pub info: GuestOwned<u64>,
+        /// Mode whose GS base is active on the CPU; the other's waits in the swap register. Four bytes from here on
+        /// are looked at as one (`offsets::MODES`).
+        pub gs_mode: GuestOwned<u8>,
+        mode: GuestOwned<u8>,
+        /// Whether an NMI or machine check handler runs (until `iret`).
+        pub in_nmi: GuestOwned<bool>,
+        zero: GuestOwned<u8>,
+        gap: GuestOwned<u32>,
         /// Address of the last page fault that entered from this vCPU.
         pub fault_address: GuestOwned<u64>,
         /// FS base while not loaded.
@@ -57,8 +68,6 @@ record! {
         pub gs_base: [GuestOwned<u64>; 2],
         /// Data selectors while not loaded: ds, es, fs, gs.
         pub selectors: [GuestOwned<u16>; 4],
-        /// Mode whose GS base is active on the CPU; the other's waits in the swap register.
-        pub gs_mode: GuestOwned<u8>,
         /// 1: the registers that the CPU holds while it is loaded (bases, selectors, extended state) are
         /// all in memory; 0: in the CPU that loaded it last.
         pub fpu_saved: GuestOwned<u8>,
@@ -66,13 +75,10 @@ record! {
         pub copy_fault: GuestOwned<u8>,
         /// Failures of the hypervisor in the entry in progress; 0 once it is complete.
         pub failures: GuestOwned<u8>,
-        mode: GuestOwned<u8>,
         /// CR0.TS as the guest set it.
         pub task_switched: Durable<bool>,
         /// The guest's I/O privilege level (`PHYSDEVOP_set_iopl`).
         pub iopl: Durable<u8>,
-        /// Whether an NMI or machine check handler runs (until `iret`).
-        pub in_nmi: GuestOwned<bool>,
         /// Ports covered by the I/O bitmap.
         pub io_ports: Durable<u32>,
         /// Guest address of the I/O bitmap; 0 for none.
@@ -136,6 +142,7 @@ pub enum Mode {
 }
 
 impl Context {
+    pub(crate) const MODE_AT: usize = offset_of!(Context, mode);
     /// Offset of the frame's end in a context.
     pub const FRAME_END: usize = FRAME_END;
 

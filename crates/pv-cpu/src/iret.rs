@@ -15,6 +15,9 @@ const EFLAGS_IF: u64 = 1 << 9;
 /// IOPL and VM never reach the processor's flags; bit 1 is always set.
 const EFLAGS_FORBIDDEN: u64 = 3 << 12 | 1 << 17;
 
+/// Flags that an `iret` may set, of those in the low half, as a signed mask.
+pub const RETURN_FLAGS: i32 = !(EFLAGS_FORBIDDEN as i32);
+
 /// Prepares the return that `frame` describes; `info` is the vcpu_info's machine address. Selectors or an address
 /// that the processor refuses are a matter of the guest's failsafe callback: a process can ask for them.
 ///

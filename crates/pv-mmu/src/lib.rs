@@ -58,18 +58,22 @@ impl From<FrameError> for MmuError {
 
 /// Locks of page-table frames: by level, then by frame. Derived.
 ///
-/// Order: a higher level before a lower one, never two of one level.
+/// Order: a higher level before a lower one, never two of one level. The lock of descriptor tables, which come in
+/// sets, is taken with none of them.
 #[derive(Debug)]
-pub struct TableLocks([[LockWord; 64]; 4]);
+pub struct TableLocks {
+    tables: [[LockWord; 64]; 4],
+    descriptors: LockWord,
+}
 
 impl TableLocks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self([const { [const { LockWord::new() }; 64] }; 4])
+        Self { tables: [const { [const { LockWord::new() }; 64] }; 4], descriptors: LockWord::new() }
     }
 
     fn of(&'static self, mfn: Mfn, level: u32) -> &'static LockWord {
-        &self.0[(level - 1) as usize & 3][(mfn.0 % 64) as usize]
+        &self.tables[(level - 1) as usize & 3][(mfn.0 % 64) as usize]
     }
 }
 

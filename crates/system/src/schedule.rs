@@ -165,6 +165,11 @@ impl Schedule {
         self.cpu(cpu).look.load(Ordering::Acquire)
     }
 
+    /// The word of [`look`](Self::look), for entry code; 0: nothing.
+    pub fn look_word(&self, cpu: CpuId) -> &AtomicU32 {
+        &self.cpu(cpu).look
+    }
+
     /// Takes what a CPU has to look at.
     pub(crate) fn take_look(&self, cpu: CpuId) -> u32 {
         self.cpu(cpu).look.swap(0, Ordering::AcqRel)

@@ -1,12 +1,12 @@
 //! Touching guest addresses, with faults as answers: a few instructions whose faults `host` knows.
 #![expect(unsafe_code, reason = "guest accesses in assembly")]
 
-use super::gs;
+use super::{gs, swift};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether SMAP is on: then guest pages need STAC. Derived; set by every start.
-static SMAP: AtomicBool = AtomicBool::new(false);
+pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     static revenant_copy_words: u8;
@@ -106,7 +106,7 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
         (&raw const revenant_gs, &raw const revenant_active_gs_null),
     ];
     let found = table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64);
-    found.or_else(|| gs::fixup(rip))
+    found.or_else(|| gs::fixup(rip)).or_else(|| swift::fixup(rip))
 }
 
 /// Copies `len` bytes; one side is guest memory. False after a fault.

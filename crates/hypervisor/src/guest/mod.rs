@@ -15,3 +15,4 @@ pub(crate) mod memory;
 pub(crate) mod run;
 pub(crate) mod shootdown;
 pub(crate) mod stubs;
+pub(crate) mod swift;

@@ -12,6 +12,7 @@
 //! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
+use super::swift;
 use core::arch::global_asm;
 use machine::percpu;
 use pv_cpu::Context;
@@ -19,7 +20,7 @@ use pv_cpu::Context;
 /// Offset in the per-CPU data of the cell that holds the end of the running vCPU's frame.
 pub(crate) const FRAME_CELL: u64 = percpu::DATA;
 /// Offset in the per-CPU data of the cell where the syscall stub puts RAX aside.
-const SCRATCH_CELL: u64 = percpu::DATA + 8;
+pub(super) const SCRATCH_CELL: u64 = percpu::DATA + 8;
 
 unsafe extern "C" {
     /// 256 entry points, 32 bytes apart, by vector.
@@ -56,7 +57,7 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 pub(crate) fn holds_registers(rip: u64) -> bool {
     let [start, end] =
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip)
+    (start..end).contains(&rip) || swift::contains(rip)
 }
 
 global_asm!(
@@ -215,11 +216,27 @@ revenant_moved:
     .endr
     .endm
 
-    syscall_stub revenant_syscall64, 0xe033
-    .balign 64
     syscall_stub revenant_syscall32, 0xe023
 
+    # The same for 64-bit code, ready for `swift`: RAX is the frame's end, RSP the end of this CPU's stack.
+    .balign 64
+    .global revenant_syscall64
+revenant_syscall64:
+    .set cpu, 0
+    .rept {max_cpus}
+    .balign 64
+    movabs [{percpu} + cpu * {stride} + {scratch}], rax
+    movabs rax, [{percpu} + cpu * {stride} + {frame}]
+    mov [rax - 16], rsp
+    mov rsp, [rax + {stack}]
+    mov [rax - 40], rcx
+    mov [rax - 24], r11
+    jmp revenant_swift
+    .set cpu, cpu + 1
+    .endr
+
     .balign 32
+    .global revenant_syscall
 revenant_syscall:
     push rax                        # the low half: the number
     mov dword ptr [rsp + 4], 256
@@ -243,4 +260,6 @@ revenant_stubs_end:
     stride = const percpu::STRIDE,
     frame = const FRAME_CELL,
     scratch = const SCRATCH_CELL,
+    // Its first word is the stack.
+    stack = const -(Context::FRAME_END as i64),
 );
