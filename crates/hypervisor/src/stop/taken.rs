@@ -59,6 +59,15 @@ pub(crate) struct Kept {
     root: Maddr,
 }
 
+impl Kept {
+    fn load_bases(&self) {
+        for (register, value) in BASES.into_iter().zip(self.bases) {
+            // SAFETY: part of x86-64; the values were there.
+            unsafe { control::write_msr(register, value) };
+        }
+    }
+}
+
 /// What is known of a CPU that was just taken over, copied from its NMI stack.
 pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
     let own = record(cpu);
@@ -82,13 +91,14 @@ pub(crate) fn taken(kept: Option<Kept>) -> ! {
         own.taken.store(Taken::Lost as u32, Ordering::Release);
         wait()
     };
-    for (register, value) in BASES.into_iter().zip(kept.bases) {
-        // SAFETY: part of x86-64; the values were there.
-        unsafe { control::write_msr(register, value) };
-    }
+    kept.load_bases();
     if stubs::holds_registers(kept.frame.rip) {
         if let (Some(system), Some(context)) = (run::installed(), attached()) {
+            // The code there changes GS and its word itself: both stay as they were.
+            let active = context.gs_mode.get();
             system.load_context(context);
+            context.gs_mode.set(active);
+            kept.load_bases();
         }
         // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
         unsafe { control::set_root(kept.root) };
