@@ -109,6 +109,8 @@ pub type Entry = extern "C" fn(CpuId) -> !;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Trampoline {
     page: Maddr,
+    /// Tables below 4 GiB to start with.
+    root: u32,
     final_root: Maddr,
 }
 
@@ -117,7 +119,7 @@ const STARTUP_DELAY_NS: u64 = 300_000;
 const ARRIVAL_NS: u64 = 2_000_000_000;
 
 impl Trampoline {
-    /// Fills `page` and builds its tables from `memory`.
+    /// Builds the tables for code in `page` from `memory`.
     ///
     /// # Safety
     /// `page` is a free frame below 1 MiB in the direct map; `memory` allocates below 4 GiB; `tables` are the final ones,
@@ -135,22 +137,24 @@ impl Trampoline {
         let table = own.table(memory, page.0, crate::paging::PageSize::Small)?;
         memory.write(table, (page.0 >> 12) as usize & 511, page.0 | (Bits::PRESENT | Bits::WRITABLE).bits());
         let root = u32::try_from(own.root().0 & ADDRESS_MASK).map_err(|_| MapError::OutOfMemory)?;
-        let base = page.0 as u32;
-
-        let len = offset(&raw const smp_end) as usize;
-        let to = direct::pointer::<u8>(page);
-        // SAFETY: the code is shorter than a page, which the caller gave us.
-        unsafe { ptr::copy_nonoverlapping(&raw const smp_code, to, len) };
-        let trampoline = Self { page, final_root: tables.root() };
-        trampoline.set(&raw const smp_root, root);
-        trampoline.add(offset(&raw const smp_gdtr) + 2, base);
-        trampoline.add(offset(&raw const smp_far), base);
-        trampoline.set(&raw const smp_final_root, trampoline.final_root.0);
-        trampoline.set(&raw const smp_high_address, (&raw const smp_high).addr() as u64);
-        Ok(trampoline)
+        Ok(Self { page, root, final_root: tables.root() })
     }
 
-    /// The start-up page: code that a CPU runs in the hypervisor's name, so no guest may write there.
+    /// Writes the code: before every start, for Dom0 may write to low memory.
+    fn fill(&self) {
+        let base = self.page.0 as u32;
+        let len = offset(&raw const smp_end) as usize;
+        let to = direct::pointer::<u8>(self.page);
+        // SAFETY: the code is shorter than the page, which is ours.
+        unsafe { ptr::copy_nonoverlapping(&raw const smp_code, to, len) };
+        self.set(&raw const smp_root, self.root);
+        self.add(offset(&raw const smp_gdtr) + 2, base);
+        self.add(offset(&raw const smp_far), base);
+        self.set(&raw const smp_final_root, self.final_root.0);
+        self.set(&raw const smp_high_address, (&raw const smp_high).addr() as u64);
+    }
+
+    /// The start-up page: code that a CPU runs in the hypervisor's name.
     pub const fn page(&self) -> Maddr {
         self.page
     }
@@ -169,6 +173,7 @@ impl Trampoline {
         tsc_khz: u64,
         arrived: impl Fn() -> bool,
     ) -> bool {
+        self.fill();
         self.set(&raw const smp_cpu, cpu.0);
         self.set(&raw const smp_stack, percpu::block(cpu) + stack);
         self.set(&raw const smp_entry, entry as usize as u64);
