@@ -163,10 +163,28 @@ const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "Debian 13's kernel is Dom0 on 1 CPU",
+        name: "Debian 12's kernel is Dom0 on 4 CPUs, with disks and network cards",
+        cpus: 4,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 1 CPU, with disks and network cards",
         kernel: Suite::Trixie,
-        guest_tests: &["xen-version"],
+        guest_tests: &["xen-version", "devices"],
+        qemu: DEVICES,
         limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 2 CPUs, with disks and network cards",
+        kernel: Suite::Trixie,
+        cpus: 2,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
         ..USUAL
     },
     Test {
