@@ -128,7 +128,6 @@ const TESTS: &[Test] = &[
         expect: &[
             "(XEN) command line: unknown option 'colour=red' ignored",
             "(XEN) command line: 'com1=fast' ignored: expected ",
-            "(XEN) command line: dom0_vcpus_pin is noted",
             "mem=786432 KiB: RAM above is ignored",
             "1 of 2 CPUs are used",
             "(XEN) 767 MiB of RAM, 1 CPUs",
