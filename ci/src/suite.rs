@@ -70,7 +70,7 @@ const USUAL: Test = Test {
     limit: 120,
 };
 
-const TESTS: [Test; 10] = [
+const TESTS: [Test; 12] = [
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
@@ -135,6 +135,23 @@ const TESTS: [Test; 10] = [
         guest_tests: &["devices"],
         qemu: DEVICES,
         limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "four virtual CPUs take turns on 1 CPU",
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "four virtual CPUs share 2 CPUs",
+        cpus: 2,
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
         ..USUAL
     },
     Test {
