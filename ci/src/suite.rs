@@ -195,6 +195,23 @@ const TESTS: &[Test] = &[
         limit: 240,
         ..USUAL
     },
+    Test {
+        name: "four virtual CPUs take turns on 1 CPU",
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "four virtual CPUs share 2 CPUs",
+        cpus: 2,
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
+        ..USUAL
+    },
 ];
 
 /// Disks of three kinds over scratch files, and two cards that reach the files of `.build/scratch/tftp`.

@@ -186,6 +186,9 @@ impl Campaign {
             restarted || budget != PLENTY,
             entry.register(Reg::Rip).unwrap_or(0),
         );
+        if !ended && !restarted {
+            self.world.audit_area().map_err(|e| fail("after a start", e))?;
+        }
         if let Err(e) = self.world.compare(ran.result, &lived)
             && !self.world.schedule_differs(ran.result, &lived)
         {
@@ -273,8 +276,12 @@ impl Campaign {
             (ran, repaired) = self.world.recover(entry.cpu, 0);
             self.report.steps += ran.steps;
         }
-        ran.result = self.world.settle(entry, ran.result).0;
+        let again;
+        (ran.result, again) = self.world.settle(entry, ran.result);
         if !matches!(ran.result, Err(Cut::Off(_))) {
+            if !again {
+                self.world.audit_area().map_err(|e| format!("{repaired:?}: {e}"))?;
+            }
             self.world.audit().map_err(|e| format!("{repaired:?}: {e}"))?;
         }
         let Err(first) = self.world.compare(ran.result, outcome) else { return Ok(()) };

@@ -5,7 +5,7 @@ use crate::platform::{Base, Platform};
 use crate::schedule::look;
 use domains::{Life, VcpuState};
 use ids::{CpuId, DomainSlot, VcpuSlot};
-use pv_cpu::{Context, event_callback};
+use pv_cpu::{Context, Mode, event_callback};
 use timers::State;
 use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
 
@@ -76,7 +76,9 @@ impl<P: Platform> System<P> {
         }
         self.look_at_woken(cpu, now);
         let current = self.schedule.loaded(cpu).filter(|vcpu| self.can_run(*vcpu));
-        let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
+        let late = self.schedule.is_over(cpu, now)
+            && !(current.is_some_and(|vcpu| self.is_busy(vcpu)) && self.schedule.postpone(cpu, now));
+        let over = why & look::YIELD != 0 || late;
         let next = self.schedule.choose(cpu, current, over, now, |vcpu| self.can_run(vcpu));
         let next = next.or_else(|| self.take_over(cpu, now));
         if let Some(vcpu) = next {
@@ -103,6 +105,13 @@ impl<P: Platform> System<P> {
         self.schedule.set_idle(cpu, false);
         self.schedule.begin_turn(cpu, now);
         Some(vcpu)
+    }
+
+    /// Whether a guest's kernel lets no event in: it may hold a spinning lock, or be changing tasks, with the local
+    /// descriptor table of one and the selectors of another.
+    fn is_busy(&self, vcpu: VcpuSlot) -> bool {
+        let kernel = self.state.contexts.context(vcpu).mode() == Mode::Kernel;
+        kernel && self.state.events(self.platform).upcall_state(vcpu).masked
     }
 
     fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
