@@ -16,10 +16,12 @@ use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
-const MODULE_GROUPS: [(&str, &[&str]); 4] = [
+const MODULE_GROUPS: [(&str, &[&str]); 6] = [
     ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
     ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
     ("net", &["virtio_pci", "virtio_net", "e1000e"]),
+    ("efi", &["efivarfs"]),
+    ("input", &["xhci_pci", "usbhid", "hid_generic", "evdev"]),
     ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
 ];
 

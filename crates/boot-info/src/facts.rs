@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use arrayvec::ArrayVec;
 use ids::Maddr;
 
-use crate::{AcpiFacts, Cpu, Display, MemoryMap, Range};
+use crate::{AcpiFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
 
 /// Modules the boot loader may pass.
 pub(crate) const MAX_MODULES: usize = 32;
@@ -106,6 +106,8 @@ pub struct BootFacts {
     pub memory: MemoryMap,
     /// The firmware is UEFI: the machine address of its system table.
     pub efi_system_table: Option<Maddr>,
+    /// What a 64-bit UEFI says of itself.
+    pub efi: EfiFacts,
     /// The screen.
     pub display: Display,
     /// What the ACPI tables say.
@@ -128,6 +130,7 @@ impl BootFacts {
     pub const EMPTY: Self = Self {
         memory: MemoryMap::EMPTY,
         efi_system_table: None,
+        efi: EfiFacts::EMPTY,
         display: Display::None,
         acpi: AcpiFacts::EMPTY,
         root_pointer: None,

@@ -4,7 +4,7 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
+    ApicVerbosity, Dom0Mode, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
     RebootMethod, Scheduler, VcpuRange, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
@@ -58,6 +58,7 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"dom0_max_vcpus" => vcpu_range(value).map(|range| options.dom0_max_vcpus = range),
         b"dom0_mem" => options.dom0_mem.changed_by(value).map(|memory| options.dom0_mem = memory),
         b"dom0_vcpus_pin" => flag(&mut options.dom0_vcpus_pin, value),
+        b"efi" => efi(&mut options.efi, value),
         b"ept" => ept(&mut options.ept, value),
         b"guest_loglvl" => LogLevels::parse(value).map(|levels| options.guest_loglvl = levels),
         b"iommu" => raw(&mut options.iommu, value),
@@ -125,6 +126,21 @@ fn dom0(mode: &mut Dom0Mode, value: &[u8]) -> Result<(), Expected> {
             mode.msr_relaxed = on;
         } else {
             return Err("a list of pv|pvh, shadow=, verbose=, cpuid-faulting=, msr-relaxed=<boolean>");
+        }
+    }
+    Ok(())
+}
+
+fn efi(efi: &mut Efi, value: &[u8]) -> Result<(), Expected> {
+    for item in list(value) {
+        if let Some(on) = named_boolean(b"rs", item) {
+            efi.runtime_services = on;
+        } else {
+            efi.uncached = match item {
+                b"attr=uc" => true,
+                b"attr=no" => false,
+                _ => return Err("a list of rs=<boolean>, attr=no|uc"),
+            };
         }
     }
     Ok(())

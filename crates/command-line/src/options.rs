@@ -108,6 +108,15 @@ pub struct Dom0Mode {
     pub msr_relaxed: bool,
 }
 
+/// `efi=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Efi {
+    /// `rs`: the firmware's runtime services are used.
+    pub runtime_services: bool,
+    /// `attr=uc`: its memory that says of no way to be mapped is mapped uncached, not left out.
+    pub uncached: bool,
+}
+
 /// `ept=`. `None` goes by the CPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Ept {
@@ -177,6 +186,7 @@ pub struct Options {
     pub dom0_max_vcpus: VcpuRange,
     pub dom0_mem: Dom0Memory,
     pub dom0_vcpus_pin: bool,
+    pub efi: Efi,
     pub ept: Ept,
     pub guest_loglvl: LogLevels,
     /// As written.
@@ -230,6 +240,7 @@ impl Default for Options {
             dom0_max_vcpus: VcpuRange { min: 1, max: None },
             dom0_mem: Dom0Memory::default(),
             dom0_vcpus_pin: false,
+            efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
             iommu: RawValue::EMPTY,

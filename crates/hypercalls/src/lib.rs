@@ -12,11 +12,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod assist;
 mod call;
 mod console_io;
 mod cpu_state;
 mod descriptors;
+mod efi;
 mod event_channel;
 mod grant_table;
 mod mca;

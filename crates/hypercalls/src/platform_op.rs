@@ -1,6 +1,7 @@
 //! `platform_op`: what Dom0's kernel asks of the machine.
 
 use crate::call::{Call, CallResult, Outcome, fault};
+use crate::efi;
 use boot_info::BootFacts;
 use guest_memory::GuestMemory;
 use ids::Gva;
@@ -42,7 +43,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             return set_time(call, seconds, nanoseconds, system_time);
         }
         Request::Sleep { state, pm1a, pm1b, flags } => return sleep(call, state, [pm1a, pm1b], flags),
-        Request::Firmware(kind) => firmware(kind)?,
+        Request::Firmware(kind) => firmware(call, kind)?,
         Request::CpuInfo { cpu } => cpu_info(call.state.facts, cpu),
         Request::CpuVersion { cpu } => cpu_version(call.state.facts, cpu),
         Request::PowerManagement(kind) => power_management(call, kind)?,
@@ -65,8 +66,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
         Request::Quirk { .. } => return Err(Errno::EINVAL),
         // Dom0's kernel does not control frequencies.
         Request::FrequencyChange { .. } => return Err(Errno::ENOSYS),
-        // Nothing of EFI is handed on, whatever started this machine.
-        Request::Efi { .. } => return Err(Errno::ENOSYS),
+        Request::Efi(request) => return efi::runtime_call(call, at, op, request),
         Request::Microcode { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EINVAL),
         Request::Other { command } => return call.unsupported(PLATFORM_OP, command.into(), Errno::ENOSYS),
     };
@@ -127,13 +127,16 @@ fn sleep<M: GuestMemory + 'static, A: Apply>(
     })
 }
 
-fn firmware(kind: Firmware) -> Result<Answer, Errno> {
+fn firmware<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    kind: Firmware,
+) -> Result<Answer, Errno> {
     match kind {
         // The BIOS was asked about neither disks nor monitor.
         Firmware::Disk { .. } | Firmware::DiskSignature { .. } | Firmware::Monitor { .. } => {
             Err(Errno::ESRCH)
         }
-        Firmware::Efi { .. } => Err(Errno::ENOSYS),
+        Firmware::Efi(what) => efi::info(call, what),
         // Nobody holds a key down by the time it is asked for.
         Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: 0 }),
         Firmware::Keyboard { .. } => Err(Errno::ESRCH),

@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, faults, heap, options, requirements, start};
+use crate::{console, devices, efi, faults, heap, options, requirements, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -72,6 +72,9 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     devices::map(&mut memory, tables, &facts);
+    // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
+    let firmware = unsafe { BootMap::new() };
+    let efi = efi::Services::map(tables, &mut memory, &firmware, &facts, &options);
     let page = trampoline_page(&ram, &facts, info_range);
     // SAFETY: a free page; all slots above are filled but those of single large ranges, whose L3 tables exist.
     let trampoline =
@@ -97,6 +100,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
         Sealed {
             facts,
             facts_seal,
+            efi,
             options,
             console: console::port(),
             image,
@@ -138,6 +142,9 @@ fn read_firmware(facts: &mut BootFacts) {
     let firmware = unsafe { BootMap::new() };
     if let Err(error) = facts.acpi.read(&firmware, facts.root_pointer, facts.efi_system_table) {
         refuse!("firmware: {error}: switch ACPI on in the machine's settings, or update the firmware");
+    }
+    if let Some(system_table) = facts.efi_system_table {
+        facts.efi.read(&firmware, system_table);
     }
     complete_display(facts, &firmware);
     facts.cpu = devices::cpu_facts();

@@ -9,6 +9,7 @@ mod composition;
 mod console;
 mod devices;
 mod dom0;
+mod efi;
 mod entry;
 mod faults;
 mod firmware;

@@ -52,8 +52,8 @@ fn report_unsupported(options: &Options) {
         (options.dom0_vcpus_pin, "dom0_vcpus_pin is noted: Dom0's vCPUs do not move"),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (
-            matches!(options.reboot.method, Some(RebootMethod::Efi | RebootMethod::Xen)),
-            "reboot=efi and reboot=xen are not supported: the ACPI register is used",
+            options.reboot.method == Some(RebootMethod::Xen),
+            "reboot=xen is not supported: the ACPI register is used",
         ),
     ];
     for (_, line) in lines.into_iter().filter(|(asked, _)| *asked) {

@@ -13,7 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::run;
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, panic, power, stop};
+use crate::{devices, efi, heap, panic, power, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -236,6 +236,7 @@ pub(crate) fn take_over() {
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
+    efi::after_crash();
     if let Some(vcpu) = stop::held() {
         system.load_context(system.state.contexts.context(vcpu));
         system.recover_interrupts(apic.in_service().iter());

@@ -5,7 +5,7 @@ use super::hardware::this_cpu;
 use super::run::system;
 use super::{access, stubs};
 use crate::recovery::{self, Cause};
-use crate::stop;
+use crate::{efi, stop};
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -63,6 +63,9 @@ pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
     }
     if frame.rip == (&raw const stubs::revenant_iret).addr() as u64 {
         return bad_return(frame);
+    }
+    if efi::fixup(frame) {
+        return core::ptr::null();
     }
     recovery::fatal(Cause::Exception, Some(frame), None)
 }
