@@ -91,11 +91,24 @@ impl Machine {
             words.extend([
                 "-drive".into(),
                 "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
+                "-drive".into(),
+                format!("if=pflash,format=raw,file={}", comma(&variables(iso))),
             ]);
         }
         words.extend(self.more.iter().cloned());
         words
     }
+}
+
+/// The UEFI's memory for its variables, beside the medium.
+fn variables(iso: &Path) -> PathBuf {
+    iso.with_file_name("variables.fd")
+}
+
+/// Makes that memory, empty.
+pub(crate) fn make_variables(iso: &Path) -> std::io::Result<()> {
+    let empty = std::fs::read("/usr/share/OVMF/OVMF_VARS_4M.fd")?;
+    std::fs::write(variables(iso), empty)
 }
 
 /// A path within a comma-separated QEMU option.

@@ -76,6 +76,9 @@ pub(crate) fn runtime_call<M: GuestMemory + 'static, A: Apply>(
     mut op: PlatformOp,
     mut request: XenpfEfiRuntimeCall,
 ) -> CallResult {
+    if call.state.facts.efi.version == 0 {
+        return Err(Errno::ENOSYS);
+    }
     let allowed = match request.function {
         XEN_EFI_SET_WAKEUP_TIME => XEN_EFI_SET_WAKEUP_TIME_ENABLE | XEN_EFI_SET_WAKEUP_TIME_ENABLE_ONLY,
         XEN_EFI_QUERY_VARIABLE_INFO => XEN_EFI_VARINFO_BOOT_SNAPSHOT,
