@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) model: String,
     /// UEFI firmware instead of the BIOS.
     pub(crate) uefi: bool,
+    /// The graphic mode that GRUB is to set, in its words.
+    pub(crate) graphics: String,
     /// One instruction is one nanosecond of guest time (one processor, repeatable counts).
     pub(crate) icount: bool,
     /// The lab's serial port is the second; the first goes nowhere.
@@ -37,6 +39,7 @@ impl Default for Machine {
             memory: 1024,
             model: "EPYC-Milan".into(),
             uefi: false,
+            graphics: String::new(),
             icount: false,
             second_port: false,
             gdb: None,

@@ -47,7 +47,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
-  --kernel FILE|none --initrd FILE|none";
+  --graphics MODE --kernel FILE|none --initrd FILE|none";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);

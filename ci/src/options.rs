@@ -147,6 +147,7 @@ impl Options {
             "uefi" => self.machine.uefi = true,
             "icount" => self.machine.icount = true,
             "com2" => self.machine.second_port = true,
+            "graphics" => self.machine.graphics = value()?,
             "kernel" => self.kernel_file = Given::parse(&value()?),
             "initrd" => self.initrd = Given::parse(&value()?),
             "frozen" => self.machine.frozen = true,

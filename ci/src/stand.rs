@@ -57,6 +57,7 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
         kernel: kernel.map(|image| (image, kernel_options(options))),
         initrd,
+        graphics: options.machine.graphics.clone(),
     };
     let iso = entry.write(&workspace.build(&format!("iso/{}", options.name)))?;
     if options.machine.uefi {

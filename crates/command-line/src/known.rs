@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 162] = [
+const NAMES: [&str; 161] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -155,7 +155,6 @@ const NAMES: [&str; 162] = [
     "unrestricted_guest",
     "vcpu_migration_delay",
     "vesa-ram",
-    "vga",
     "viridian-spinlock-retry-count",
     "viridian-version",
     "vm-notify-window",

@@ -158,6 +158,15 @@ pub enum Scheduler {
     Null,
 }
 
+/// `vga=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vga {
+    /// `keep`: the log stays on the screen when Dom0 has it.
+    pub keep: bool,
+    /// A mode was asked for that is not the one that the boot loader left.
+    pub other_mode: bool,
+}
+
 /// `xen-version=`, which is ours: the release whose tools are served where structures differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XenVersion {
@@ -209,6 +218,7 @@ pub struct Options {
     /// Pages of trace buffer for each CPU.
     pub tbuf_size: u32,
     pub ucode: MicrocodeSource,
+    pub vga: Vga,
     pub watchdog: Watchdog,
     /// Seconds; 0 turns the watchdog off.
     pub watchdog_timeout: u32,
@@ -263,6 +273,7 @@ impl Default for Options {
                 allow_same: false,
                 digest_check: true,
             },
+            vga: Vga { keep: false, other_mode: false },
             watchdog: Watchdog::Off,
             watchdog_timeout: 5,
             x2apic: None,

@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, efi, faults, heap, options, requirements, start};
+use crate::{console, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -53,6 +53,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     options::report(&facts);
     requirements::check_cpu();
     read_firmware(&mut facts);
+    screen::open(&facts, &options);
     log_memory(&facts);
     limit(&mut facts, &options);
     log_cpus(&facts);
@@ -72,6 +73,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     devices::map(&mut memory, tables, &facts);
+    screen::map(&mut memory, tables, &facts, &options);
     // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
     let firmware = unsafe { BootMap::new() };
     let efi = efi::Services::map(tables, &mut memory, &firmware, &facts, &options);
@@ -81,6 +83,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
         unsafe { Trampoline::build(tables, &mut memory, page) }.expect("no memory for the start-up page");
     // SAFETY: the image is mapped as before, RAM at the direct map; the boot stack is in the image.
     unsafe { control::set_root(tables.root()) };
+    screen::moved(&facts);
 
     facts.apic_mode = devices::apic_mode(&facts);
     devices::start(&mut facts);

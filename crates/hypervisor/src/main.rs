@@ -25,6 +25,7 @@ mod recovery;
 mod refusal;
 mod requirements;
 mod routes;
+mod screen;
 mod sealed;
 mod selftest;
 mod smp;

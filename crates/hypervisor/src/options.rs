@@ -38,10 +38,13 @@ pub(crate) fn report(facts: &BootFacts) {
 }
 
 fn report_unsupported(options: &Options) {
-    let Consoles { vga, com1, com2, other } = options.console;
+    let Consoles { com1, com2, other, .. } = options.console;
     let shared = [com1, com2].into_iter().flatten().any(|sharing| sharing != Sharing::None);
     let lines = [
-        (vga, "console=vga is not supported: messages go to the serial console alone"),
+        (
+            options.vga.other_mode,
+            "vga=: the screen stays in the boot loader's mode; in GRUB, gfxpayload sets it",
+        ),
         (other, "console=pv, dbgp, ehci and xhci are not supported"),
         (shared, "console=com1H, com1L, com2H and com2L are not supported: the line is not shared"),
         (

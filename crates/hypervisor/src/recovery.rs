@@ -13,7 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::run;
 use crate::sealed::{self, sealed};
-use crate::{devices, efi, heap, panic, power, stop};
+use crate::{devices, efi, heap, panic, power, screen, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -189,6 +189,7 @@ extern "C" fn second_life() -> ! {
     unsafe { heap::add_permanent(record.heap) };
     // SAFETY: the ring's memory is the log's alone.
     unsafe { console::adopt(record.log) };
+    screen::keep();
     console::set_deferred(true);
     console::set_clock(record.facts.timing.tsc_khz);
     let system = composition::compose();
