@@ -17,7 +17,7 @@ pub(crate) struct BootEntry {
     pub(crate) kernel: Option<(PathBuf, String)>,
     /// The kernel's initramfs.
     pub(crate) initrd: Option<PathBuf>,
-    /// The graphic mode that the hypervisor gets, in GRUB's words; a BIOS's screen is text without.
+    /// The mode of the screen that the hypervisor gets, in GRUB's words; GRUB's choice if empty.
     pub(crate) graphics: String,
 }
 
@@ -29,7 +29,7 @@ impl BootEntry {
                     if [ $grub_platform = efi ]; then insmod all_video; fi\n"
             .to_string();
         if !self.graphics.is_empty() {
-            head += &format!("insmod all_video\nset gfxpayload={}\n", self.graphics);
+            head += "insmod all_video\n";
         }
         head += "menuentry lab {\n";
         let (load_kernel, load_initrd) = match &self.hypervisor {
@@ -39,6 +39,10 @@ impl BootEntry {
         let mut body = String::new();
         if let Some((_, options)) = &self.hypervisor {
             body += &format!("  multiboot2 /boot/hypervisor {options}\n");
+            if !self.graphics.is_empty() {
+                // That command sets it too, to what the image's header asks for.
+                body += &format!("  set gfxpayload={}\n", self.graphics);
+            }
         }
         if let Some((_, command)) = &self.kernel {
             body += &format!("  {load_kernel} /boot/vmlinuz {command}\n");
@@ -100,8 +104,8 @@ mod tests {
         let hypervisor = Some(("r".into(), "x".into()));
         let text =
             BootEntry { hypervisor, kernel: None, initrd: None, graphics: "800x600".into() }.configuration();
-        assert!(text.contains("multiboot2 /boot/hypervisor x\n}") && !text.contains("module2"));
-        assert!(text.contains("insmod all_video\nset gfxpayload=800x600\n"));
+        assert!(text.contains("multiboot2 /boot/hypervisor x\n") && !text.contains("module2"));
+        assert!(text.contains("insmod all_video\n") && text.contains("set gfxpayload=800x600\n"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) struct Machine {
     pub(crate) model: String,
     /// UEFI firmware instead of the BIOS.
     pub(crate) uefi: bool,
-    /// The graphic mode that GRUB is to set, in its words.
+    /// The mode of the screen that GRUB is to set, in its words.
     pub(crate) graphics: String,
     /// One instruction is one nanosecond of guest time (one processor, repeatable counts).
     pub(crate) icount: bool,

@@ -40,7 +40,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   build                 dist/revenant and dist/revenant.debug (FEATURES=a,b)
   artefacts             download and make what runs need
   run                   boot to a shell on this terminal
-  boot                  boot under a script: --expect TEXT, --send TEXT, --refuse TEXT (in order, any number)
+  boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
+                        --refuse TEXT (in order, any number)
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone

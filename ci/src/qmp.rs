@@ -1,8 +1,9 @@
-//! QEMU's control socket: only what the runner needs, the reason of a shutdown.
+//! QEMU's control socket: only what the runner needs, the reason of a shutdown, the text screen, and keys.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -11,24 +12,57 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listener {
     reason: Arc<Mutex<Option<String>>>,
+    stream: Arc<Mutex<Option<UnixStream>>>,
 }
 
 impl Listener {
     /// Connects to the socket as soon as QEMU has made it.
     pub(crate) fn start(socket: PathBuf) -> Listener {
         let listener = Listener::default();
-        let reason = Arc::clone(&listener.reason);
+        let (reason, place) = (Arc::clone(&listener.reason), Arc::clone(&listener.stream));
         thread::spawn(move || {
             for _ in 0..100 {
                 if let Ok(stream) = UnixStream::connect(&socket) {
                     // An error here is QEMU's end; what was learnt until then stays.
-                    let _ = listen(&stream, &reason);
+                    let _ = listen(&stream, &reason, &place);
                     return;
                 }
                 thread::sleep(Duration::from_millis(50));
             }
         });
         listener
+    }
+
+    /// Gives QEMU a command; its answer goes unread.
+    fn command(&self, line: &str) {
+        if let Ok(mut stream) = self.stream.lock()
+            && let Some(stream) = stream.as_mut()
+        {
+            // A QEMU that has ended is noticed elsewhere.
+            let _ = stream.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Presses a key for a moment.
+    pub(crate) fn press(&self, key: &str) {
+        self.command(&format!(
+            "{{\"execute\":\"send-key\",\"arguments\":{{\"keys\":[{{\"type\":\"qcode\",\"data\":\"{key}\"}}]}}}}"
+        ));
+    }
+
+    /// The text screen's lines of 80 characters, as they were a moment ago; QEMU writes them to `file`.
+    pub(crate) fn text_screen(&self, file: &Path) -> String {
+        const COLUMNS: usize = 80;
+        let before = fs::read(file).unwrap_or_default();
+        self.command(&format!(
+            "{{\"execute\":\"pmemsave\",\"arguments\":{{\"val\":{},\"size\":4000,\"filename\":\"{}\"}}}}",
+            0xb_8000,
+            file.display()
+        ));
+        let characters: Vec<u8> = before.iter().step_by(2).copied().collect();
+        let lines =
+            characters.chunks(COLUMNS).map(|line| String::from_utf8_lossy(line).trim_end().to_string());
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Why the machine shut down, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...).
@@ -44,8 +78,15 @@ impl Listener {
     }
 }
 
-fn listen(mut stream: &UnixStream, reason: &Mutex<Option<String>>) -> std::io::Result<()> {
+fn listen(
+    mut stream: &UnixStream,
+    reason: &Mutex<Option<String>>,
+    place: &Mutex<Option<UnixStream>>,
+) -> std::io::Result<()> {
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    if let Ok(mut place) = place.lock() {
+        *place = Some(stream.try_clone()?);
+    }
     for line in BufReader::new(stream).lines() {
         if let Some(said) = shutdown_reason(&line?)
             && let Ok(mut place) = reason.lock()
