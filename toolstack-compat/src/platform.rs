@@ -28,6 +28,12 @@ pub enum Request {
     ParkCpus { count: u32 },
     /// Calls an EFI runtime service.
     Efi(XenpfEfiRuntimeCall),
+    /// A range of memory with a type of its own.
+    MemoryType { index: u32 },
+    /// A CPU that was plugged in.
+    CpuAdd { apic_id: u32 },
+    /// Memory that was plugged in, in frames.
+    MemoryAdd { start: u64, end: u64 },
     /// Loads microcode.
     Microcode { image: u64, len: u32 },
     /// Reports a quirk of the board.
@@ -82,8 +88,10 @@ pub enum EfiInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
 pub enum PowerManagement {
-    /// Performance, idle or throttling states.
-    States,
+    /// Performance or idle states.
+    States { acpi_id: u32 },
+    /// Throttling states.
+    Throttling,
     /// Capabilities to be agreed on: guest address of three words.
     Capabilities { at: u64 },
     /// None of these.
@@ -100,6 +108,8 @@ pub enum Answer {
     CpuInfo { max_present: u32, found: Option<(u32, u32)> },
     /// Of [`Request::CpuVersion`].
     CpuVersion { max_present: u32, vendor: [u8; 12], family: u32, model: u32, stepping: u32 },
+    /// Of [`Request::MemoryType`].
+    MemoryType { mfn: u64, frames: u64, kind: u32 },
     /// Of [`Request::Efi`].
     Efi(XenpfEfiRuntimeCall),
     /// Of [`EfiInfo::Version`] and [`EfiInfo::RuntimeVersion`].

@@ -22,6 +22,7 @@ mod descriptors;
 mod efi;
 mod event_channel;
 mod grant_table;
+mod kexec;
 mod mca;
 mod memory_exchange;
 mod memory_map;

@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, efi, faults, heap, options, requirements, screen, start};
+use crate::{console, cpu, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -60,6 +60,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).unwrap_or_else(|_| too_many_ranges());
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
+    facts.image = image;
     requirements::check_placement(&ram, &facts, image);
     let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
 
@@ -150,7 +151,7 @@ fn read_firmware(facts: &mut BootFacts) {
         facts.efi.read(&firmware, system_table);
     }
     complete_display(facts, &firmware);
-    facts.cpu = devices::cpu_facts();
+    facts.cpu = cpu::facts();
     let boot_cpu = devices::boot_apic_id();
     if !facts.order_cpus(boot_cpu) {
         refuse!("firmware: ACPI does not list the boot CPU (APIC {boot_cpu}) as usable: update the firmware");
@@ -183,6 +184,7 @@ fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
         Display::None if facts.efi_system_table.is_none() => (80, 25),
         _ => return,
     };
+    facts.keyboard_flags = byte(0x417) as u8;
     let font_height = if (8..=32).contains(&byte(0x485)) { byte(0x485) } else { 16 };
     facts.display =
         Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };

@@ -7,6 +7,7 @@ extern crate alloc;
 mod boot;
 mod composition;
 mod console;
+mod cpu;
 mod devices;
 mod dom0;
 mod efi;

@@ -7,12 +7,13 @@ use xen_abi::platform::{
     XEN_FW_DISK_MBR_SIGNATURE, XEN_FW_EFI_APPLE_PROPERTIES, XEN_FW_EFI_CONFIG_TABLE, XEN_FW_EFI_INFO,
     XEN_FW_EFI_MEM_INFO, XEN_FW_EFI_PCI_ROM, XEN_FW_EFI_RT_VERSION, XEN_FW_EFI_VENDOR, XEN_FW_EFI_VERSION,
     XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID, XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX,
-    XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ, XENPF_CORE_PARKING, XENPF_CPU_OFFLINE,
-    XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO,
-    XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_MICROCODE_UPDATE,
-    XENPF_PLATFORM_QUIRK, XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq,
-    XenpfCoreParking, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMicrocodeUpdate,
-    XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfSetProcessorPminfo, XenpfSettime32,
+    XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ, XENPF_CORE_PARKING, XENPF_CPU_HOTADD,
+    XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO,
+    XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_MEM_HOTADD,
+    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_SET_PROCESSOR_PMINFO,
+    XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking, XenpfCpuHotadd, XenpfCpuOl,
+    XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate, XenpfPcpuVersion,
+    XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfSetProcessorPminfo, XenpfSettime32,
     XenpfSettime64,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -66,6 +67,12 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
             }
         }
         XENPF_EFI_RUNTIME_CALL => Request::Efi(member(op)?),
+        XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(op)?.reg },
+        XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(op)?.apic_id },
+        XENPF_MEM_HOTADD => {
+            let m: XenpfMemHotadd = member(op)?;
+            Request::MemoryAdd { start: m.spfn, end: m.epfn }
+        }
         XENPF_MICROCODE_UPDATE => {
             let m: XenpfMicrocodeUpdate = member(op)?;
             Request::Microcode { image: m.data, len: m.length }
@@ -109,7 +116,8 @@ fn efi_info(info: &XenpfFirmwareInfo) -> EfiInfo {
 
 fn power_management(info: &XenpfSetProcessorPminfo) -> PowerManagement {
     match info.type_ {
-        XEN_PM_CX | XEN_PM_PX | XEN_PM_TX => PowerManagement::States,
+        XEN_PM_CX | XEN_PM_PX => PowerManagement::States { acpi_id: info.id },
+        XEN_PM_TX => PowerManagement::Throttling,
         XEN_PM_PDC => PowerManagement::Capabilities { at: info.u[0] },
         _ => PowerManagement::Other,
     }
@@ -139,6 +147,11 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             let Ok(mut m) = member::<XenpfPcpuVersion>(op) else { return };
             (m.max_present, m.vendor_id) = (max_present, vendor);
             (m.family, m.model, m.stepping) = (family, model, stepping);
+            put(op, &m);
+        }
+        Answer::MemoryType { mfn, frames, kind } => {
+            let Ok(mut m) = member::<XenpfReadMemtype>(op) else { return };
+            (m.mfn, m.nr_mfns, m.type_) = (mfn, frames, kind);
             put(op, &m);
         }
         Answer::Efi(call) => put(op, &call),
