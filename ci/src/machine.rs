@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) model: String,
     /// UEFI firmware instead of the BIOS.
     pub(crate) uefi: bool,
+    /// The mode of the screen that GRUB is to set, in its words.
+    pub(crate) graphics: String,
     /// One instruction is one nanosecond of guest time (one processor, repeatable counts).
     pub(crate) icount: bool,
     /// The lab's serial port is the second; the first goes nowhere.
@@ -39,6 +41,7 @@ impl Default for Machine {
             memory: 1024,
             model: "EPYC-Milan".into(),
             uefi: false,
+            graphics: String::new(),
             icount: false,
             second_port: false,
             gdb: None,
@@ -98,11 +101,24 @@ impl Machine {
             words.extend([
                 "-drive".into(),
                 "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
+                "-drive".into(),
+                format!("if=pflash,format=raw,file={}", comma(&variables(iso))),
             ]);
         }
         words.extend(self.more.iter().cloned());
         words
     }
+}
+
+/// The UEFI's memory for its variables, beside the medium.
+fn variables(iso: &Path) -> PathBuf {
+    iso.with_file_name("variables.fd")
+}
+
+/// Makes that memory, empty.
+pub(crate) fn make_variables(iso: &Path) -> std::io::Result<()> {
+    let empty = std::fs::read("/usr/share/OVMF/OVMF_VARS_4M.fd")?;
+    std::fs::write(variables(iso), empty)
 }
 
 /// A path within a comma-separated QEMU option.

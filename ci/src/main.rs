@@ -43,7 +43,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   build                 dist/revenant and dist/revenant.debug (FEATURES=a,b)
   artefacts             download and make what runs need
   run                   boot to a shell on this terminal
-  boot                  boot under a script: --expect TEXT, --send TEXT, --refuse TEXT (in order, any number)
+  boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
+                        --refuse TEXT (in order, any number)
   survive               panics under load: PANICS=100 SEED=1 DEVICES=1, and what boot takes
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
@@ -54,7 +55,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
-  --kernel FILE|none --initrd FILE|none --walk --damage";
+  --graphics MODE --kernel FILE|none --initrd FILE|none --walk --damage";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);

@@ -17,6 +17,9 @@ use crate::machine::{Machine, Serial};
 use crate::qmp::Listener;
 use crate::workspace::Workspace;
 
+/// Time between two looks at the text screen.
+const GLANCE: Duration = Duration::from_millis(300);
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
@@ -125,7 +128,7 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
         .spawn()
         .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
     let listener = Listener::start(place.control.clone());
-    let mut result = follow(&mut child, run, &mut talk, start, &listener);
+    let mut result = follow(&mut child, run, &mut talk, start, (&listener, &place));
     let mut walked = None;
     if run.inspection != Inspection::None && matches!(result, Ok(Some(End::Done))) {
         // setpriv has become QEMU: the child's number is QEMU's.
@@ -153,14 +156,16 @@ fn follow(
     run: &Run<'_>,
     talk: &mut Conversation,
     start: Instant,
-    listener: &Listener,
+    (listener, place): (&Listener, &Place),
 ) -> Result<Option<End>> {
     let mut input = child.stdin.take().context("QEMU has no input")?;
     let stream = read_serial(child)?;
     loop {
         let left = run.limit.saturating_sub(start.elapsed());
-        let bytes = match stream.recv_timeout(left) {
+        let watches = talk.watches_screen();
+        let bytes = match stream.recv_timeout(if watches { left.min(GLANCE) } else { left }) {
             Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() && watches => Vec::new(),
             Err(RecvTimeoutError::Timeout) => {
                 return Ok(Some(End::TimedOut(waited(talk))));
             }
@@ -171,13 +176,18 @@ fn follow(
             out.write_all(&bytes)?;
             out.flush()?;
         }
-        for act in talk.feed(&bytes) {
+        let mut acts = talk.feed(&bytes);
+        if talk.watches_screen() {
+            acts.extend(talk.look(&listener.text_screen(&place.log.with_extension("screen"))));
+        }
+        for act in acts {
             match act {
                 Act::Send(text) => {
                     input.write_all(text.as_bytes())?;
                     input.flush()?;
                 }
                 Act::Nmis(rate) => listener.inject_nmis(rate)?,
+                Act::Key(key) => listener.press(&key),
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);
@@ -224,6 +234,7 @@ fn waited(talk: &Conversation) -> String {
 fn ended(status: ExitStatus, listener: &Listener, talk: &Conversation, errors: &Path) -> End {
     let said = fs::read_to_string(errors).unwrap_or_default();
     match (status.code(), listener.reason()) {
+        (Some(0), Some(reason)) if talk.ends_with(&reason) => End::Done,
         (Some(0), Some(reason)) => End::Shutdown(reason, waited(talk)),
         // isa-debug-exit ends QEMU with (value << 1) | 1; a failing QEMU ends with 1 too, but says why.
         (Some(code), _) if code & 1 == 1 && (code > 1 || said.trim().is_empty()) => {

@@ -1,5 +1,7 @@
-//! QEMU's control sockets: the reason of a shutdown, NMIs, and commands to a machine that is looked into.
+//! QEMU's control sockets: the reason of a shutdown, NMIs, the text screen, keys, and commands to a machine that is
+//! looked into.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ impl Listener {
                         *place = Some(copy);
                     }
                     // An error here is QEMU's end; what was learnt until then stays.
-                    let _ = listen(&stream, &reason);
+                    let _ = listen(&stream, &reason, &place);
                     return;
                 }
                 thread::sleep(Duration::from_millis(50));
@@ -53,6 +55,38 @@ impl Listener {
         Ok(())
     }
 
+    /// Gives QEMU a command; its answer goes unread.
+    fn command(&self, line: &str) {
+        if let Ok(mut stream) = self.stream.lock()
+            && let Some(stream) = stream.as_mut()
+        {
+            // A QEMU that has ended is noticed elsewhere.
+            let _ = stream.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Presses a key for a moment.
+    pub(crate) fn press(&self, key: &str) {
+        self.command(&format!(
+            "{{\"execute\":\"send-key\",\"arguments\":{{\"keys\":[{{\"type\":\"qcode\",\"data\":\"{key}\"}}]}}}}"
+        ));
+    }
+
+    /// The text screen's lines of 80 characters, as they were a moment ago; QEMU writes them to `file`.
+    pub(crate) fn text_screen(&self, file: &Path) -> String {
+        const COLUMNS: usize = 80;
+        let before = fs::read(file).unwrap_or_default();
+        self.command(&format!(
+            "{{\"execute\":\"pmemsave\",\"arguments\":{{\"val\":{},\"size\":4000,\"filename\":\"{}\"}}}}",
+            0xb_8000,
+            file.display()
+        ));
+        let characters: Vec<u8> = before.iter().step_by(2).copied().collect();
+        let lines =
+            characters.chunks(COLUMNS).map(|line| String::from_utf8_lossy(line).trim_end().to_string());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Why the machine shut down, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...).
     pub(crate) fn reason(&self) -> Option<String> {
         // The listener sees the event before the socket closes, which may be a moment after QEMU's end.
@@ -66,8 +100,15 @@ impl Listener {
     }
 }
 
-fn listen(mut stream: &UnixStream, reason: &Mutex<Option<String>>) -> std::io::Result<()> {
+fn listen(
+    mut stream: &UnixStream,
+    reason: &Mutex<Option<String>>,
+    place: &Mutex<Option<UnixStream>>,
+) -> std::io::Result<()> {
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    if let Ok(mut place) = place.lock() {
+        *place = Some(stream.try_clone()?);
+    }
     for line in BufReader::new(stream).lines() {
         if let Some(said) = shutdown_reason(&line?)
             && let Ok(mut place) = reason.lock()

@@ -11,6 +11,7 @@ use crate::initramfs;
 use crate::inspect::Inspection;
 use crate::iso::BootEntry;
 use crate::kernel::Kernel;
+use crate::machine;
 use crate::options::{Below, Options};
 use crate::packages::{Suite, unpacked};
 use crate::qemu::{self, Outcome, Run};
@@ -57,8 +58,13 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
         kernel: kernel.map(|image| (image, kernel_options(options))),
         initrd,
+        graphics: options.machine.graphics.clone(),
     };
-    entry.write(&workspace.build(&format!("iso/{}", options.name)))
+    let iso = entry.write(&workspace.build(&format!("iso/{}", options.name)))?;
+    if options.machine.uefi {
+        machine::make_variables(&iso).context("making the UEFI's memory (ci/setup.sh installs ovmf)")?;
+    }
+    Ok(iso)
 }
 
 /// The options that GRUB gives the hypervisor; all are Xen's names.

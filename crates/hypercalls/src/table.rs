@@ -2,8 +2,8 @@
 
 use crate::call::{Call, Outcome};
 use crate::{
-    assist, console_io, cpu_state, descriptors, grant_table, mca, memory_op, mmu_update, mmuext, multicall,
-    notice, physdev, platform_op, trap_table, va_mapping, version,
+    assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update, mmuext,
+    multicall, notice, physdev, platform_op, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
@@ -50,6 +50,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::CONSOLE_IO => console_io::console_io(call),
         number::PLATFORM_OP => platform_op::platform_op(call),
         number::GRANT_TABLE_OP => grant_table::grant_table_op(call),
+        number::KEXEC_OP => kexec::kexec_op(call),
         number::ARCH_0 => mca::mca(call),
         number::PHYSDEV_OP => physdev::physdev_op(call),
         _ => notice::refused(call, op),

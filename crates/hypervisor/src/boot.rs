@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, faults, heap, options, requirements, start};
+use crate::{console, cpu, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -53,12 +53,14 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     options::report(&facts);
     requirements::check_cpu();
     read_firmware(&mut facts);
+    screen::open(&facts, &options);
     log_memory(&facts);
     limit(&mut facts, &options);
     log_cpus(&facts);
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).unwrap_or_else(|_| too_many_ranges());
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
+    facts.image = image;
     requirements::check_placement(&ram, &facts, image);
     let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
 
@@ -72,12 +74,17 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     devices::map(&mut memory, tables, &facts);
+    screen::map(&mut memory, tables, &facts, &options);
+    // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
+    let firmware = unsafe { BootMap::new() };
+    let efi = efi::Services::map(tables, &mut memory, &firmware, &facts, &options);
     let page = trampoline_page(&ram, &facts, info_range);
     // SAFETY: a free page; all slots above are filled but those of single large ranges, whose L3 tables exist.
     let trampoline =
         unsafe { Trampoline::build(tables, &mut memory, page) }.expect("no memory for the start-up page");
     // SAFETY: the image is mapped as before, RAM at the direct map; the boot stack is in the image.
     unsafe { control::set_root(tables.root()) };
+    screen::moved(&facts);
 
     facts.apic_mode = devices::apic_mode(&facts);
     devices::start(&mut facts);
@@ -101,6 +108,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
         Sealed {
             facts,
             facts_seal,
+            efi,
             options,
             console: console::port(),
             image,
@@ -144,8 +152,11 @@ fn read_firmware(facts: &mut BootFacts) {
     if let Err(error) = facts.acpi.read(&firmware, facts.root_pointer, facts.efi_system_table) {
         refuse!("firmware: {error}: switch ACPI on in the machine's settings, or update the firmware");
     }
+    if let Some(system_table) = facts.efi_system_table {
+        facts.efi.read(&firmware, system_table);
+    }
     complete_display(facts, &firmware);
-    facts.cpu = devices::cpu_facts();
+    facts.cpu = cpu::facts();
     let boot_cpu = devices::boot_apic_id();
     if !facts.order_cpus(boot_cpu) {
         refuse!("firmware: ACPI does not list the boot CPU (APIC {boot_cpu}) as usable: update the firmware");
@@ -178,6 +189,7 @@ fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
         Display::None if facts.efi_system_table.is_none() => (80, 25),
         _ => return,
     };
+    facts.keyboard_flags = byte(0x417) as u8;
     let font_height = if (8..=32).contains(&byte(0x485)) { byte(0x485) } else { 16 };
     facts.display =
         Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };

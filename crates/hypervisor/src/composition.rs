@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
-use crate::{chart, devices, fpu_areas};
+use crate::{chart, devices, efi, fpu_areas};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -44,13 +44,15 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         cpus: record.cpus as usize,
         port_chunks: PORT_CHUNKS,
     };
-    let state = State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
-        .expect("the vault is large enough for all regions");
+    let mut state =
+        State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
+            .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
     if !state.machine.booted.get() {
         chart::write(record, &arena);
     }
+    state.efi = efi::services();
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);

@@ -2,9 +2,8 @@
 #![expect(unsafe_code, reason = "ends the machine")]
 
 use crate::console::{self, log};
-use crate::options;
 use crate::sealed::{self, sealed};
-use crate::watchdog;
+use crate::{efi, options, watchdog};
 use boot_info::{BootFacts, E820Entry, E820Kind};
 use command_line::RebootMethod;
 use ids::Maddr;
@@ -50,6 +49,10 @@ pub(crate) fn restart() -> ! {
         Some(RebootMethod::PciPower) => Method::PowerCycle,
         Some(RebootMethod::Acpi | RebootMethod::Efi | RebootMethod::Xen) | None => Method::Acpi,
     };
+    if asked.method == Some(RebootMethod::Efi) {
+        log!("Restarting the machine: EFI first");
+        efi::reset();
+    }
     log!("Restarting the machine: {method:?} first");
     let facts = sealed::is_mapped().then(|| sealed().facts);
     if let Some(facts) = facts.filter(|facts| asked.warm && facts.efi_system_table.is_none()) {

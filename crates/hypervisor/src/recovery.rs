@@ -13,7 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, inject, panic, power, stop, watchdog};
+use crate::{devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -222,6 +222,7 @@ extern "C" fn second_life() -> ! {
     unsafe { heap::add_permanent(record.heap) };
     // SAFETY: the ring's memory is the log's alone.
     unsafe { console::adopt(record.log) };
+    screen::keep();
     console::set_deferred(true);
     console::set_clock(record.facts.timing.tsc_khz);
     inject::recovery_begins();
@@ -278,6 +279,7 @@ pub(crate) fn take_over() {
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
+    efi::after_crash();
     let taken = stop::was_taken();
     let vcpu = stop::held();
     if let Some(vcpu) = vcpu {

@@ -12,6 +12,7 @@ use machine::layout;
 use machine::smp::Trampoline;
 
 use crate::console::Port;
+use crate::efi::Services;
 
 /// Everything that stays as boot left it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Sealed {
     pub(crate) facts: &'static BootFacts,
     /// The checksum of the facts.
     pub(crate) facts_seal: u64,
+    /// How the firmware's services are called.
+    pub(crate) efi: Option<Services>,
     /// The command line's options.
     pub(crate) options: Options,
     /// The serial console.

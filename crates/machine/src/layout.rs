@@ -36,6 +36,10 @@ pub const HPET: u64 = MMIO + 0x1000;
 const IO_APICS: u64 = MMIO + 0x1_0000;
 /// I/O APICs there is room for.
 pub const MAX_IO_APICS: usize = 16;
+/// The screen's memory, while it shows the log: at most [`SCREEN_SIZE`].
+pub const SCREEN: u64 = MMIO + 0x4000_0000;
+/// Bytes there is room for.
+pub const SCREEN_SIZE: u64 = 0x1000_0000;
 /// First address for other devices.
 pub const MMIO_FREE: u64 = MMIO + 0x2_0000;
 /// Link address of the image.

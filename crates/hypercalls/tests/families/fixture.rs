@@ -113,14 +113,21 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));
     let locks = Box::leak(Box::new(Static::new()));
-    Box::leak(Box::new(State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room")))
+    let mut state = State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room");
+    state.efi = (facts.efi.version != 0).then_some(&crate::efi::SERVICES);
+    Box::leak(Box::new(state))
 }
 
 impl World {
     /// Dom0 owns [`OWNED`] single frames, the other domain none; the rest of RAM is free.
     pub(crate) fn new() -> Self {
+        Self::on(facts())
+    }
+
+    /// The same on another machine.
+    pub(crate) fn on(facts: BootFacts) -> Self {
         let ground = Ground::leak(VAULT_BYTES);
-        let facts = Box::leak(Box::new(facts()));
+        let facts = Box::leak(Box::new(facts));
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES as usize)));
         let state = carve(ground, facts);
         let seen = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };

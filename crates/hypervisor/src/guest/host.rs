@@ -5,7 +5,7 @@ use super::hardware::this_cpu;
 use super::run::system;
 use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
-use crate::{stop, watchdog};
+use crate::{efi, stop, watchdog};
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -61,6 +61,9 @@ pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
     }
     if let Some(to) = access::fixup(frame.rip) {
         frame.rip = to;
+        return core::ptr::null();
+    }
+    if efi::fixup(frame) {
         return core::ptr::null();
     }
     recovery::fatal(Cause::Exception, Some(frame), None)
