@@ -21,6 +21,7 @@ use machine::{fpu, layout, percpu};
 use spin::Mutex;
 use x86::controlregs::{self, Cr0};
 
+use crate::cells;
 use crate::console::log;
 use crate::fpu_areas;
 use crate::guest::hardware::this_cpu;
@@ -29,7 +30,7 @@ use crate::guest::run;
 use crate::sealed::sealed;
 
 /// Where this CPU's cell lies in its data pages. Kept aside: it outlives a microreboot.
-const CELL: u64 = percpu::DATA + 16;
+const CELL: u64 = cells::FIRMWARE_CALL;
 /// `EFI_INVALID_PARAMETER`.
 const INVALID_PARAMETER: u64 = 1 << 63 | 2;
 /// `EFI_DEVICE_ERROR`.

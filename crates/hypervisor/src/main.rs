@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod boot;
+mod cells;
 mod chart;
 mod composition;
 mod console;

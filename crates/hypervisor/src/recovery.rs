@@ -13,7 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{devices, efi, heap, inject, panic, power, screen, stop, watchdog};
+use crate::{cells, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -69,7 +69,7 @@ const RECOVERY_MS: u64 = 10_000;
 const GIVE_UP: u32 = 8;
 
 /// Where the epitaph lies: in CPU 0's per-CPU data, which no image copy holds.
-const EPITAPH: u64 = percpu::DATA + 0x1000;
+const EPITAPH: u64 = cells::EPITAPH;
 
 fn epitaph() -> &'static Epitaph {
     let at = percpu::block(CpuId(0)) + EPITAPH;

@@ -11,7 +11,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
 use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
-use crate::{devices, inject, recovery, smp, watchdog};
+use crate::{cells, devices, inject, recovery, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ids::{CpuId, VcpuSlot};
@@ -27,7 +27,7 @@ pub(crate) use taken::forget_nmi;
 pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
 /// Where a CPU's record lies in its block.
-const RECORD: u64 = percpu::DATA + 0x2000;
+const RECORD: u64 = cells::STOP_RECORD;
 /// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
 /// The NMI is sent again after so long, ns.

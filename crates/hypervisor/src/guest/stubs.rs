@@ -13,14 +13,15 @@
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
 use super::swift;
+use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
 use pv_cpu::Context;
 
 /// Offset in the per-CPU data of the cell that holds the end of the running vCPU's frame.
-pub(crate) const FRAME_CELL: u64 = percpu::DATA;
+pub(crate) const FRAME_CELL: u64 = cells::FRAME;
 /// Offset in the per-CPU data of the cell where the syscall stub puts RAX aside.
-pub(super) const SCRATCH_CELL: u64 = percpu::DATA + 8;
+pub(super) const SCRATCH_CELL: u64 = cells::SCRATCH;
 
 unsafe extern "C" {
     /// 256 entry points, 32 bytes apart, by vector.

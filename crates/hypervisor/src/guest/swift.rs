@@ -15,6 +15,7 @@
 
 use super::hardware::this_cpu;
 use super::{access, stubs};
+use crate::cells;
 use core::arch::global_asm;
 use core::sync::atomic::AtomicU32;
 use machine::{layout, percpu};
@@ -33,7 +34,7 @@ unsafe extern "C" {
 }
 
 /// Cell of the per-CPU data with the address of the word that says whether the CPU has to look around.
-const LOOK_CELL: u64 = percpu::DATA + 0x10;
+const LOOK_CELL: u64 = cells::LOOK;
 
 /// From the frame's end to a field of the context.
 const fn field(offset: usize) -> i64 {
