@@ -53,12 +53,33 @@ struct Test {
     xen: &'static str,
     /// Features of the image's build.
     features: &'static [&'static str],
+    /// UEFI instead of a BIOS.
+    uefi: bool,
+    /// QEMU's processor model; the lab's usual one if empty.
+    model: &'static str,
+    /// The mode of the screen, in GRUB's words.
+    graphics: &'static str,
+    /// What comes after the texts.
+    last: Last,
     /// More QEMU arguments.
     qemu: &'static str,
     /// The console is the second serial port.
     second_port: bool,
     /// Wall-time limit in seconds, generous: a shared machine may be three times as slow.
     limit: u64,
+}
+
+/// The end of a test.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// Nothing more.
+    Nothing,
+    /// This key is pressed twice, before the guest tests' results.
+    Key(&'static str),
+    /// The text screen shows this.
+    Screen(&'static str),
+    /// This is typed at the shell, and the machine ends for this reason.
+    End(&'static str, &'static str),
 }
 
 /// A test names what differs from this.
@@ -77,6 +98,10 @@ const USUAL: Test = Test {
     damage: false,
     xen: "",
     features: &[],
+    uefi: false,
+    model: "",
+    graphics: "",
+    last: Last::Nothing,
     qemu: "",
     second_port: false,
     limit: 120,
@@ -94,7 +119,7 @@ const TESTS: &[Test] = &[
         name: "the peer boots Dom0, answers a hypercall, and xl lists it",
         below: Below::Peer,
         toolstack: true,
-        guest_tests: &["xen-version", "xl-list"],
+        guest_tests: &["xen-version", "xl-list", "platform-answers"],
         limit: 180,
         ..USUAL
     },
@@ -142,7 +167,7 @@ const TESTS: &[Test] = &[
     },
     Test {
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "devices"],
+        guest_tests: &["xen-version", "platform-answers", "devices"],
         qemu: DEVICES,
         damage: true,
         ..USUAL
@@ -193,6 +218,45 @@ const TESTS: &[Test] = &[
         guest_tests: &["devices"],
         qemu: DEVICES,
         limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "under UEFI Dom0 has variables, the clock and a frame buffer",
+        uefi: true,
+        toolstack: true,
+        guest_tests: &["efi"],
+        qemu: "-device VGA",
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "an old Intel machine, i440fx with xAPIC and no HPET, keeps its clock and restarts",
+        model: "Westmere,-x2apic",
+        cpus: 2,
+        init: false,
+        expect: &["setting system clock to 2030-05-06", "root shell"],
+        last: Last::End("reboot -f\n", "guest-reset"),
+        qemu: "-machine pc,hpet=off -rtc base=2030-05-06T12:00:00",
+        ..USUAL
+    },
+    Test {
+        name: "keys of a USB keyboard reach Dom0 on 2 CPUs with x2APIC and 512 MiB",
+        model: "Skylake-Server,+x2apic",
+        cpus: 2,
+        expect: &["press a key"],
+        guest_tests: &["keyboard"],
+        xen: "dom0_mem=256M,max:256M",
+        last: Last::Key("a"),
+        qemu: "-m 512 -device qemu-xhci -device usb-kbd -device intel-iommu",
+        ..USUAL
+    },
+    Test {
+        name: "without a serial console the screen says why there is no boot",
+        init: false,
+        xen: "console=vga noreboot dom0_mem=9G,max:9G",
+        graphics: "text",
+        last: Last::Screen("Cannot boot: dom0_mem"),
+        qemu: "-device VGA",
         ..USUAL
     },
     Test {
@@ -261,8 +325,16 @@ impl Test {
             steps.push(Step::Nmis(self.nmis));
         }
         texts.extend(self.expect.iter().map(ToString::to_string));
-        texts.extend(self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} pass")));
         steps.extend(texts.into_iter().map(Step::See));
+        match self.last {
+            Last::Nothing => {}
+            Last::Key(key) => steps.extend([Step::Key(key.into()), Step::Key(key.into())]),
+            Last::Screen(text) => steps.push(Step::Screen(text.into())),
+            Last::End(command, reason) => {
+                steps.extend([Step::Send(command.into()), Step::End(reason.into())]);
+            }
+        }
+        steps.extend(self.guest_tests.iter().map(|name| Step::See(format!("LAB-RESULT {name} pass"))));
         steps
     }
 
@@ -293,6 +365,11 @@ impl Test {
         };
         options.machine.cpus = self.cpus;
         options.machine.second_port = self.second_port;
+        options.machine.uefi = self.uefi;
+        options.machine.graphics = self.graphics.into();
+        if !self.model.is_empty() {
+            options.machine.model = self.model.into();
+        }
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
         if !self.guest_tests.is_empty() {
             options.append = format!("lab.test={}", self.guest_tests.join(","));

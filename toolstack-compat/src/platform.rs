@@ -32,6 +32,8 @@ pub enum Request {
     MemoryType { index: u32 },
     /// A CPU that was plugged in.
     CpuAdd { apic_id: u32 },
+    /// Reads and writes of registers.
+    Resources { count: u32 },
     /// Memory that was plugged in, in frames.
     MemoryAdd { start: u64, end: u64 },
     /// Loads microcode.

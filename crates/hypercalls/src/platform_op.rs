@@ -74,6 +74,8 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
         Request::CpuAdd { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP),
         Request::MemoryAdd { start, end } if start >= end => return Err(Errno::EINVAL),
         Request::MemoryAdd { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP),
+        Request::Resources { count: 0 } => Answer::None,
+        Request::Resources { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::ENOSYS),
         Request::Microcode { len: 0, .. } => return Err(Errno::ENOENT),
         Request::Microcode { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EINVAL),
         Request::Other { command } => return call.unsupported(PLATFORM_OP, command.into(), Errno::ENOSYS),

@@ -10,11 +10,11 @@ use xen_abi::platform::{
     XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ, XENPF_CORE_PARKING, XENPF_CPU_HOTADD,
     XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO,
     XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_MEM_HOTADD,
-    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_SET_PROCESSOR_PMINFO,
-    XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking, XenpfCpuHotadd, XenpfCpuOl,
-    XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate, XenpfPcpuVersion,
-    XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfSetProcessorPminfo, XenpfSettime32,
-    XenpfSettime64,
+    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_RESOURCE_OP,
+    XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking,
+    XenpfCpuHotadd, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate,
+    XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfResourceOp,
+    XenpfSetProcessorPminfo, XenpfSettime32, XenpfSettime64,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -68,6 +68,7 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
         }
         XENPF_EFI_RUNTIME_CALL => Request::Efi(member(op)?),
         XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(op)?.reg },
+        XENPF_RESOURCE_OP => Request::Resources { count: member::<XenpfResourceOp>(op)?.nr_entries },
         XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(op)?.apic_id },
         XENPF_MEM_HOTADD => {
             let m: XenpfMemHotadd = member(op)?;
