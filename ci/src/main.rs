@@ -19,6 +19,7 @@ mod options;
 mod packages;
 mod qemu;
 mod qmp;
+mod scratch;
 mod stand;
 mod suite;
 mod toolchain;

@@ -8,6 +8,7 @@ mod boot;
 mod composition;
 mod console;
 mod cpu;
+mod describe;
 mod devices;
 mod dom0;
 mod efi;
