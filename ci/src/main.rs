@@ -21,6 +21,7 @@ mod options;
 mod packages;
 mod qemu;
 mod qmp;
+mod scratch;
 mod stand;
 mod suite;
 mod survive;

@@ -13,8 +13,8 @@ use crate::expect::Step;
 use crate::image;
 use crate::options::Options;
 use crate::qemu::End;
+use crate::scratch;
 use crate::stand;
-use crate::suite;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -32,8 +32,8 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, options: &Option
     options.image = Some(image::build(workspace, toolchain, &[FEATURE.to_string()])?);
     let test = if options.devices { "survive-devices" } else { "survive-panics" };
     if options.devices {
-        suite::scratch(workspace)?;
-        options.machine.more.extend(suite::DEVICES.split_whitespace().map(String::from));
+        scratch::make(workspace)?;
+        options.machine.more.extend(scratch::DEVICES.split_whitespace().map(String::from));
     }
     options.append = format!("{} lab.test={test} lab.set=PANICS={panics},SEED={seed}", options.append);
     options.steps.push(Step::See(format!("LAB-RESULT {test} pass")));

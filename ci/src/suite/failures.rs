@@ -1,7 +1,8 @@
 //! Tests in which the hypervisor fails, in an image built with the feature `inject`.
 
-use super::{DEVICES, Test, USUAL};
+use super::{Test, USUAL};
 use crate::packages::Suite;
+use crate::scratch::DEVICES;
 
 pub(super) const TESTS: [Test; 8] = [
     Test {

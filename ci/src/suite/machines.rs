@@ -1,8 +1,9 @@
 //! Tests of kernels, machines and what guests ask for.
 
-use super::{DEVICES, Last, Test, USUAL};
+use super::{Last, Test, USUAL};
 use crate::options::Below;
 use crate::packages::Suite;
+use crate::scratch::DEVICES;
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },

@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, cpu, devices, efi, faults, heap, options, requirements, screen, start};
+use crate::{console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -54,9 +54,9 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     requirements::check_cpu();
     read_firmware(&mut facts);
     screen::open(&facts, &options);
-    log_memory(&facts);
+    describe::memory(&facts);
     limit(&mut facts, &options);
-    log_cpus(&facts);
+    describe::machine(&facts);
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).unwrap_or_else(|_| too_many_ranges());
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
@@ -195,55 +195,12 @@ fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
         Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };
 }
 
-fn log_cpus(facts: &BootFacts) {
-    let acpi = &facts.acpi;
-    let vendor = core::str::from_utf8(&facts.cpu.vendor).unwrap_or("?");
-    log!("{vendor} {:#x}, {} CPUs:", facts.cpu.signature, facts.cpus().len());
-    for (number, cpu) in facts.cpus().iter().enumerate() {
-        log!("  CPU {number}: APIC {}, ACPI {}", cpu.apic_id, cpu.acpi_id);
-    }
-    for line in &acpi.madt.overrides {
-        log!("  ISA {} is GSI {}, {:?} {:?}", line.source, line.gsi, line.polarity, line.trigger);
-    }
-    if let Some(address) = acpi.root.and_then(|root| root.address) {
-        log!("ACPI root pointer at {:#x}", address.0);
-    }
-    if let Some(fadt) = &acpi.fadt {
-        let ports =
-            [fadt.pm1a_control, fadt.pm1b_control, fadt.pm_timer].map(|block| block.map_or(0, |b| b.port));
-        log!(
-            "PM1a control {:#x}, PM1b {:#x}, PM timer {:#x}, SCI {}",
-            ports[0],
-            ports[1],
-            ports[2],
-            fadt.sci_interrupt
-        );
-    }
-    for space in &acpi.config_spaces {
-        let (first, last) = (space.first_bus, space.last_bus);
-        log!("PCI segment {} buses {first:#x} to {last:#x} at {:#x}", space.segment, space.address.0);
-    }
-    log!("Screen: {:?}", facts.display);
-}
-
 /// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.
 fn trampoline_page(ram: &FreeRanges, facts: &BootFacts, info: Range) -> Maddr {
     let mut low = unreserved(ram, facts, [Range { start: 0, end: 0x1000 }, info, Range::default()]);
     low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).unwrap_or_else(|| {
         refuse!("memory: no free page below 640 KiB to start CPUs with: update the firmware")
     })
-}
-
-fn log_memory(facts: &BootFacts) {
-    log!("Memory map:");
-    for entry in facts.memory.iter() {
-        let end = entry.start.0.wrapping_add(entry.len).wrapping_sub(1);
-        log!("  [{:016x}, {end:016x}] ({})", entry.start.0, entry.kind.name());
-    }
-    for module in facts.modules() {
-        let range = module.range();
-        log!("Module [{:#x}, {:#x}) {}", range.start, range.end, facts.module_command_line(module));
-    }
 }
 
 fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRanges {

@@ -10,6 +10,7 @@ mod chart;
 mod composition;
 mod console;
 mod cpu;
+mod describe;
 mod devices;
 mod dom0;
 mod efi;

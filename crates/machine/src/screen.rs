@@ -255,8 +255,9 @@ mod tests {
     #[test]
     fn a_screen_without_room_is_none() {
         let format = Format::Pixels { pitch: 4, width: 1, height: 1, bytes: 4 };
+        let mut screen = Screen::CLOSED;
         // SAFETY: nothing is drawn.
-        assert!(!unsafe { Screen::CLOSED.open(0, format) });
+        assert!(!unsafe { screen.open(0, format) });
         assert_eq!(Format::Text { columns: 80, rows: 25 }.bytes(), 4000);
     }
 }
