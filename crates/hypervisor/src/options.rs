@@ -1,7 +1,7 @@
 //! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
 
 use boot_info::BootFacts;
-use command_line::{Consoles, Options, RebootMethod, Sharing, Watchdog};
+use command_line::{Consoles, Options, PageTableIsolation, RebootMethod, Sharing, Watchdog};
 use spin::Mutex;
 
 use crate::console::log;
@@ -53,6 +53,20 @@ fn report_unsupported(options: &Options) {
         ),
         (options.watchdog != Watchdog::Off, "watchdog is not supported yet: hangs are not detected"),
         (options.dom0_vcpus_pin, "dom0_vcpus_pin is noted: Dom0's vCPUs do not move"),
+        (options.iommu.is_given(), "iommu= is noted: no IOMMU is used yet"),
+        (options.cpuid.is_given(), "cpuid= is not supported yet: Dom0 sees the features of the CPU"),
+        (
+            options.spec_ctrl.is_given(),
+            "spec-ctrl= is not supported yet: no mitigation of speculation is applied",
+        ),
+        (
+            options.xpti != PageTableIsolation::default(),
+            "xpti= is not supported yet: page tables are not isolated",
+        ),
+        (
+            options.ucode.module != 0 || options.ucode.scan,
+            "ucode= is not supported yet: the microcode stays the firmware's",
+        ),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (
             options.reboot.method == Some(RebootMethod::Xen),
