@@ -87,7 +87,10 @@ impl Place {
         fs::create_dir_all(&logs)?;
         let control = std::env::temp_dir().join(format!("lab-{}.qmp", std::process::id()));
         let _ = fs::remove_file(&control);
-        Ok(Place { log: logs.join(format!("{name}.log")), control })
+        let log = logs.join(format!("{name}.log"));
+        // An earlier run's screen must not be taken for this one's.
+        let _ = fs::remove_file(log.with_extension("screen"));
+        Ok(Place { log, control })
     }
 }
 
