@@ -97,7 +97,10 @@ impl Place {
         let [control, second] = ["", "-2"]
             .map(|which| std::env::temp_dir().join(format!("lab-{}{which}.qmp", std::process::id())));
         let _ = (fs::remove_file(&control), fs::remove_file(&second));
-        Ok(Place { log: logs.join(format!("{name}.log")), control, second })
+        let log = logs.join(format!("{name}.log"));
+        // An earlier run's screen must not be taken for this one's.
+        let _ = fs::remove_file(log.with_extension("screen"));
+        Ok(Place { log, control, second })
     }
 }
 

@@ -15,7 +15,7 @@ mod ranges;
 
 pub use acpi::{
     AcpiError, AcpiFacts, ConfigSpace, Cpu, Fadt, Firmware, GenericAddress, Hpet, InterruptOverride, IoApic,
-    IoBlock, LocalNmi, Madt, NmiSource, Polarity, RootPointer, Trigger,
+    IoBlock, Iommu, LocalNmi, Madt, NmiSource, Polarity, RootPointer, Trigger,
 };
 pub use display::Display;
 pub use efi::{EfiFacts, EfiRegion};

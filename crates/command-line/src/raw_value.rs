@@ -20,6 +20,11 @@ impl RawValue {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
+    /// Whether the option was given.
+    pub fn is_given(&self) -> bool {
+        self.len > 0
+    }
+
     /// The items of the text, which is a comma-separated list.
     pub fn items(&self) -> impl Iterator<Item = &[u8]> {
         crate::value::list(self.as_bytes())

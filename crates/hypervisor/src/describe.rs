@@ -33,6 +33,9 @@ pub(crate) fn machine(facts: &BootFacts) {
         let (first, last) = (space.first_bus, space.last_bus);
         log!("PCI segment {} buses {first:#x} to {last:#x} at {:#x}", space.segment, space.address.0);
     }
+    if let Some(iommu) = acpi.iommu {
+        log!("IOMMU: {iommu:?}, not used: devices reach all memory");
+    }
     log!("Screen: {:?}", facts.display);
 }
 

@@ -1,7 +1,7 @@
 //! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
 
 use boot_info::BootFacts;
-use command_line::{Consoles, Options, RebootMethod, Sharing};
+use command_line::{Consoles, Options, PageTableIsolation, RebootMethod, Sharing};
 use spin::Mutex;
 
 use crate::console::log;
@@ -50,6 +50,20 @@ fn report_unsupported(options: &Options) {
         (
             com1.is_some() && com2.is_some(),
             "console=com1,com2: one serial console is supported, com1 is taken",
+        ),
+        (options.iommu.is_given(), "iommu= is noted: no IOMMU is used yet"),
+        (options.cpuid.is_given(), "cpuid= is not supported yet: Dom0 sees the features of the CPU"),
+        (
+            options.spec_ctrl.is_given(),
+            "spec-ctrl= is not supported yet: no mitigation of speculation is applied",
+        ),
+        (
+            options.xpti != PageTableIsolation::default(),
+            "xpti= is not supported yet: page tables are not isolated",
+        ),
+        (
+            options.ucode.module != 0 || options.ucode.scan,
+            "ucode= is not supported yet: the microcode stays the firmware's",
         ),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (

@@ -84,14 +84,31 @@ pub struct AcpiFacts {
     pub hpet: Option<Hpet>,
     /// PCI Express configuration space.
     pub config_spaces: ArrayVec<ConfigSpace, 16>,
+    /// The machine has an IOMMU, of Intel (DMAR) or AMD (IVRS).
+    pub iommu: Option<Iommu>,
+}
+
+/// Whose IOMMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Iommu {
+    /// VT-d.
+    Intel,
+    /// AMD-Vi.
+    Amd,
 }
 
 const HEADER: usize = 36;
 
 impl AcpiFacts {
     /// Nothing known.
-    pub const EMPTY: Self =
-        Self { root: None, madt: Madt::EMPTY, fadt: None, hpet: None, config_spaces: ArrayVec::new_const() };
+    pub const EMPTY: Self = Self {
+        root: None,
+        madt: Madt::EMPTY,
+        fadt: None,
+        hpet: None,
+        config_spaces: ArrayVec::new_const(),
+        iommu: None,
+    };
 
     /// Reads all tables. `copy` is the root pointer's copy the boot loader passed, if it did; `efi_system_table` leads
     /// to it on UEFI machines.
@@ -119,6 +136,8 @@ impl AcpiFacts {
                 }
                 b"FACP" if self.fadt.is_none() => self.fadt = Some(Fadt::read(checked(table)?)?),
                 b"HPET" if self.hpet.is_none() => self.hpet = Some(Hpet::read(checked(table)?)?),
+                b"DMAR" => self.iommu = Some(Iommu::Intel),
+                b"IVRS" => self.iommu = Some(Iommu::Amd),
                 b"MCFG" => self.config_spaces = small::read_mcfg(checked(table)?)?,
                 _ => {}
             }
