@@ -17,10 +17,6 @@ const NOBODY: u32 = u32::MAX;
 const SLICE: u64 = 10_000_000;
 /// How long it runs at least before one that was just woken gets its turn, ns.
 const SHORT_SLICE: u64 = 1_000_000;
-/// How long a vCPU that had better not be stopped may overrun its turn, and after what time that is looked at again,
-/// ns.
-const GRACE: u64 = 1_000_000;
-const AGAIN: u64 = 50_000;
 /// No time.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -60,8 +56,6 @@ struct Cpu {
     since: AtomicU64,
     /// When that turn ends if others wait. Its own.
     slice: AtomicU64,
-    /// When it ends if it was put off; never if it was not. Its own.
-    latest: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -99,7 +93,6 @@ impl Schedule {
             armed: AtomicU64::new(0),
             since: AtomicU64::new(0),
             slice: AtomicU64::new(NEVER),
-            latest: AtomicU64::new(NEVER),
             queue: Mutex::new(Queue {
                 woken: (number..vcpus).step_by(cpus as usize).collect(),
                 ready: VecDeque::new(),
@@ -230,19 +223,6 @@ impl Schedule {
         now >= self.cpu(cpu).slice.load(Ordering::Relaxed)
     }
 
-    /// Puts the end of a turn that is over off for a moment; false: it has been for too long.
-    pub(crate) fn postpone(&self, cpu: CpuId, now: u64) -> bool {
-        let own = self.cpu(cpu);
-        if own.latest.load(Ordering::Relaxed) == NEVER {
-            own.latest.store(now.saturating_add(GRACE), Ordering::Relaxed);
-        }
-        let may = now < own.latest.load(Ordering::Relaxed);
-        if may {
-            own.slice.store(now.saturating_add(AGAIN), Ordering::Relaxed);
-        }
-        may
-    }
-
     /// Chooses who runs next: `current` (whom the CPU holds and who can run) until its turn is over, then those
     /// who wait, first come, first served. The turn begins anew if it passes on, or comes back to `current`.
     pub(crate) fn choose(
@@ -273,7 +253,6 @@ impl Schedule {
         let end = if queue.ready.is_empty() { NEVER } else { now.saturating_add(SLICE) };
         own.since.store(now, Ordering::Relaxed);
         own.slice.store(end, Ordering::Relaxed);
-        own.latest.store(NEVER, Ordering::Relaxed);
         next.or(current)
     }
 
@@ -324,7 +303,6 @@ impl Schedule {
     pub(crate) fn begin_turn(&self, cpu: CpuId, now: u64) {
         self.cpu(cpu).since.store(now, Ordering::Relaxed);
         self.cpu(cpu).slice.store(NEVER, Ordering::Relaxed);
-        self.cpu(cpu).latest.store(NEVER, Ordering::Relaxed);
     }
 
     /// Notes what this CPU's timer is to be set to; whether that is new.
@@ -365,82 +343,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CPU: CpuId = CpuId(0);
-    const MS: u64 = 1_000_000;
-
-    fn slots(range: core::ops::Range<u32>) -> impl Iterator<Item = VcpuSlot> {
-        range.map(VcpuSlot)
-    }
-
-    /// One CPU, three vCPUs that always want to run: nanoseconds that each gets of `ticks` ms.
-    #[test]
-    fn turns_are_fair() {
-        let s = Schedule::new(1, 3);
-        let mut got = [0; 3];
-        slots(0..3).for_each(|vcpu| s.make_ready(CPU, vcpu, 0));
-        let mut current = None;
-        for tick in 0..300 {
-            current = s.choose(CPU, current, s.is_over(CPU, tick * MS), tick * MS, |_| true);
-            got[current.unwrap().0 as usize] += 1;
-            assert_eq!(s.turn_ends(CPU), tick / 10 * 10 * MS + 10 * MS, "no look renews a turn");
-        }
-        assert_eq!(got, [100; 3]);
-        let next = s.choose(CPU, current, true, 300 * MS, |vcpu| vcpu.0 == 1);
-        assert_eq!(next, Some(VcpuSlot(1)), "a yield passes the turn on to who can run");
-    }
-
-    #[test]
-    fn who_wakes_does_not_wait_long_and_who_is_alone_is_not_stopped() {
-        let s = Schedule::new(1, 2);
-        let zero = s.choose(CPU, Some(VcpuSlot(0)), true, 0, |_| true);
-        assert_eq!((zero, s.turn_ends(CPU), s.is_over(CPU, 1 << 60)), (Some(VcpuSlot(0)), NEVER, false));
-        s.make_ready(CPU, VcpuSlot(1), MS / 2);
-        assert_eq!((s.turn_ends(CPU), s.is_over(CPU, MS / 2)), (MS, false));
-        s.make_ready(CPU, VcpuSlot(1), 7 * MS);
-        assert_eq!(s.choose(CPU, zero, s.is_over(CPU, 7 * MS), 7 * MS, |_| true), Some(VcpuSlot(1)));
-    }
-
-    #[test]
-    fn a_turn_is_put_off_for_a_bounded_time() {
-        let s = Schedule::new(1, 2);
-        s.make_ready(CPU, VcpuSlot(1), 0);
-        let mut now = 10 * MS;
-        while s.postpone(CPU, now) {
-            assert!(!s.is_over(CPU, now));
-            now = s.turn_ends(CPU);
-        }
-        assert_eq!(now, 11 * MS);
-    }
-
-    #[test]
-    fn vcpus_of_cpus_that_do_not_run_get_other_homes() {
-        let s = Schedule::new(4, 8);
-        s.set_online(|cpu| cpu.0 != 1 && cpu.0 != 3);
-        let homes: alloc::vec::Vec<u32> = slots(0..8).map(|vcpu| s.home(vcpu).0).collect();
-        assert_eq!(homes, [0, 0, 2, 2, 0, 0, 2, 2]);
-        let mut seen = [false; 8];
-        for cpu in [0, 2].map(CpuId) {
-            while let Some(vcpu) = s.next_woken(cpu) {
-                seen[vcpu.0 as usize] |= s.home(vcpu) == cpu;
-            }
-        }
-        assert_eq!(seen, [true; 8], "each is looked at where it is at home");
-    }
-
-    #[test]
-    fn only_who_is_in_memory_is_taken_over() {
-        let s = Schedule::new(2, 4);
-        s.keep(CPU, VcpuSlot(0));
-        s.make_ready(CPU, VcpuSlot(0), 0);
-        assert_eq!(s.take_over(CpuId(1), |_| true), None, "its registers are in its CPU");
-        s.make_ready(CPU, VcpuSlot(2), 0);
-        assert_eq!(s.take_over(CpuId(1), |_| false), None, "pinned");
-        assert_eq!(s.take_over(CpuId(1), |_| true), Some(VcpuSlot(2)));
-        assert_eq!((s.home(VcpuSlot(2)), s.wake(VcpuSlot(2))), (CpuId(1), CpuId(1)));
-        s.set_idle(CpuId(1), true);
-        assert_eq!((s.call_idle(), s.call_idle()), (Some(CpuId(1)), None), "called once");
-    }
-}
+mod tests;
