@@ -190,13 +190,15 @@ pub(crate) fn load_selectors([ds, es, fs, gs]: [u16; 4]) -> bool {
 
 /// Loads one data selector (0: ds, 1: es, 2: fs, 3: gs) whose descriptor is known to be good.
 pub(crate) fn load_selector(which: usize, selector: u16) {
-    // SAFETY: the hypervisor uses none of these segments; the caller sees to the descriptor.
-    unsafe {
-        match which {
-            0 => asm!("mov ds, {:e}", in(reg) u32::from(selector), options(nomem, nostack, preserves_flags)),
-            1 => asm!("mov es, {:e}", in(reg) u32::from(selector), options(nomem, nostack, preserves_flags)),
-            2 => asm!("mov fs, {:e}", in(reg) u32::from(selector), options(nomem, nostack, preserves_flags)),
-            _ => asm!("mov gs, {:e}", in(reg) u32::from(selector), options(nomem, nostack, preserves_flags)),
-        }
+    let value = u32::from(selector);
+    match which {
+        // SAFETY: the hypervisor uses none of these segments; the caller sees to the descriptor.
+        0 => unsafe { asm!("mov ds, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        1 => unsafe { asm!("mov es, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        2 => unsafe { asm!("mov fs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        _ => unsafe { asm!("mov gs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
     }
 }
