@@ -4,13 +4,16 @@
 #   make run        boot Dom0 on it to a shell here   KERNEL=trixie CPUS=2 MEM=2048 PEER=1 BARE=1 UEFI=1 TOOLSTACK=1
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
+#   make survive    panics under load on 2 CPUs       PANICS=100 SEED=1 DEVICES=1 CPUS=2 ICOUNT=1 KERNEL=trixie
+#   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
+#   make fuzz       random hypercalls in Dom0         SEED=1 CALLS=100000 CPUS=2
 #   make clean      forget results (downloads stay; rm -r .build forgets them too)
 
 RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU="$(CPU)" PEER="$(PEER)" \
       BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
       XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
-.PHONY: build setup artefacts run check test laws clean
+.PHONY: build setup artefacts run check test survive bench fuzz laws clean
 
 build: setup
 	@ci/lab build FEATURES="$(FEATURES)"
@@ -32,6 +35,16 @@ laws: setup
 
 test: setup
 	@ci/lab test FILTER="$(FILTER)"
+
+survive: setup
+	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)" DEVICES="$(DEVICES)"
+
+bench: setup
+	@ci/lab bench ONLY="$(ONLY)" PROFILE="$(PROFILE)"
+
+fuzz: setup
+	@ci/lab boot --guest-test fuzz APPEND="lab.fuzz=$(or $(SEED),1):$(or $(CALLS),100000)" CPUS="$(or $(CPUS),2)" \
+		KERNEL="$(KERNEL)" --expect "LAB-RESULT fuzz pass" --refuse "LAB-RESULT fuzz fail" --walk --name fuzz --timeout 86400
 
 clean:
 	rm -rf dist target .build/image .build/iso .build/logs .build/initrd .build/guest

@@ -1,8 +1,10 @@
-/* Asks a hypervisor built with the feature `inject` to panic after some points: break-hypervisor POINTS... */
+/* Asks a hypervisor built with the feature `inject` to fail after some points: break-hypervisor [KIND] POINTS...
+   KIND: panic, repeat, hang, hang-locked, ignore-nmi, lost, recovery, hang-recovery. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -13,19 +15,29 @@ struct hypercall {
 
 #define IOCTL_PRIVCMD_HYPERCALL _IOC(_IOC_NONE, 'P', 0, sizeof(struct hypercall))
 
+static const char *const kinds[] = {"panic", "repeat", "hang", "hang-locked", "ignore-nmi", "lost", "recovery",
+                                    "hang-recovery"};
+
 int main(int argc, char **argv)
 {
     int fd = open("/dev/xen/privcmd", O_RDWR | O_CLOEXEC);
+    uint64_t kind = 0;
 
     if (fd < 0) {
         perror("/dev/xen/privcmd");
         return 1;
     }
     for (int i = 1; i < argc; i++) {
-        struct hypercall call = { .op = 63, .arg = { strtoull(argv[i], NULL, 0) } };
+        for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
+            if (!strcmp(argv[i], kinds[k])) {
+                kind = k;
+                goto next;
+            }
+        struct hypercall call = { .op = 63, .arg = { strtoull(argv[i], NULL, 0), kind } };
 
         /* The answer is ENOSYS: the hypercall does not exist. */
         ioctl(fd, IOCTL_PRIVCMD_HYPERCALL, &call);
+next:;
     }
     return 0;
 }

@@ -9,6 +9,14 @@ pub(crate) enum Step {
     See(String),
     /// Type this text.
     Send(String),
+    /// From now on inject this many NMIs a second.
+    Nmis(u32),
+    /// Wait until the text screen shows this.
+    Screen(String),
+    /// Wait until the machine ends for this reason, in QEMU's words.
+    End(String),
+    /// Press this key of the machine's keyboard, by QEMU's name for it.
+    Key(String),
 }
 
 /// What the conversation asks of the runner.
@@ -16,6 +24,10 @@ pub(crate) enum Step {
 pub(crate) enum Act {
     /// Type this text on the serial port.
     Send(String),
+    /// Inject this many NMIs a second.
+    Nmis(u32),
+    /// Press this key.
+    Key(String),
     /// A text that means failure was seen, with the line it stood in.
     Refused(String),
     /// All steps are done.
@@ -46,9 +58,27 @@ impl Conversation {
     /// The text now waited for.
     pub(crate) fn waiting_for(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| match step {
-            Step::See(text) => Some(text.as_str()),
-            Step::Send(_) => None,
+            Step::See(text) | Step::Screen(text) | Step::End(text) => Some(text.as_str()),
+            Step::Send(_) | Step::Key(_) | Step::Nmis(_) => None,
         })
+    }
+
+    /// Whether the text screen is waited for.
+    pub(crate) fn watches_screen(&self) -> bool {
+        matches!(self.steps.front(), Some(Step::Screen(_)))
+    }
+
+    /// Whether nothing is left but the machine's end for that reason.
+    pub(crate) fn ends_with(&self, reason: &str) -> bool {
+        self.steps.len() == 1 && matches!(self.steps.front(), Some(Step::End(wanted)) if wanted == reason)
+    }
+
+    /// Takes what the text screen shows, line after line, and says what to do now.
+    pub(crate) fn look(&mut self, screen: &str) -> Vec<Act> {
+        if matches!(self.steps.front(), Some(Step::Screen(text)) if screen.contains(text.as_str())) {
+            self.steps.pop_front();
+        }
+        self.feed(b"")
     }
 
     /// Takes what the console printed and says what to do now.
@@ -62,6 +92,9 @@ impl Conversation {
         while let Some(step) = self.steps.front() {
             match step {
                 Step::Send(text) => acts.push(Act::Send(text.clone())),
+                Step::Nmis(rate) => acts.push(Act::Nmis(*rate)),
+                Step::Key(key) => acts.push(Act::Key(key.clone())),
+                Step::Screen(_) | Step::End(_) => break,
                 Step::See(text) => match self.window.find(text.as_str()) {
                     Some(at) => {
                         self.window.drain(..at + text.len());
@@ -150,6 +183,17 @@ mod tests {
         assert_eq!(talk.feed(b"INIT dom0"), [Act::Send("ls\n".into())]);
         assert_eq!(talk.feed(b" # "), [Act::Done]);
         assert_eq!(talk.feed(b"more"), []);
+    }
+
+    #[test]
+    fn the_screen_is_looked_at_in_its_turn() {
+        let steps = vec![see("a"), Step::Screen("b".into()), Step::Key("ret".into()), see("c")];
+        let mut talk = Conversation::new(steps, vec![]);
+        assert!(!talk.watches_screen());
+        assert_eq!(talk.feed(b"a c"), []);
+        assert!(talk.watches_screen());
+        assert_eq!(talk.look("xx"), []);
+        assert_eq!(talk.look("xbx"), [Act::Key("ret".into()), Act::Done]);
     }
 
     #[test]

@@ -16,10 +16,13 @@ use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
-const MODULE_GROUPS: [(&str, &[&str]); 4] = [
+const MODULE_GROUPS: [(&str, &[&str]); 7] = [
     ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
     ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
+    ("virtio-disk", &["virtio_pci", "virtio_blk"]),
     ("net", &["virtio_pci", "virtio_net", "e1000e"]),
+    ("efi", &["efivarfs"]),
+    ("input", &["xhci_pci", "usbhid", "hid_generic", "evdev"]),
     ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
 ];
 
@@ -107,6 +110,9 @@ fn add_busybox(tree: &mut Tree, busybox: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How a 32-bit program without a library is built.
+const BARE_32: [&str; 5] = ["-m32", "-nostdlib", "-ffreestanding", "-fno-pic", "-fno-stack-protector"];
+
 /// The lab's own part: scripts as they are, C programs built statically.
 fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
     let base = workspace.path("ci/guest");
@@ -115,15 +121,22 @@ fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
     for path in sources(&base)? {
         let name = path.strip_prefix(&base)?.to_string_lossy().into_owned();
         if let Some(program) = name.strip_suffix(".c") {
+            let (program, more) = match program.strip_suffix(".32") {
+                // There is no 32-bit library here: such a program does without.
+                Some(program) => (program, BARE_32.as_slice()),
+                None => (program, [].as_slice()),
+            };
             let built = programs.join(program);
             output(
                 Command::new("gcc")
-                    .args(["-static", "-O2", "-Wall", "-Werror", "-s", "-o"])
+                    .args(["-static", "-O2", "-Wall", "-Werror", "-s"])
+                    .args(more)
+                    .arg("-o")
                     .arg(&built)
                     .arg(&path),
             )?;
             tree.file(&format!("bin/{program}"), 0o755, &fs::read(&built)?);
-        } else {
+        } else if !name.ends_with(".h") {
             let executable = fs::metadata(&path)?.permissions().mode() & 0o111 != 0;
             tree.file(&name, if executable { 0o755 } else { 0o644 }, &fs::read(&path)?);
         }

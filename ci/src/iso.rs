@@ -17,13 +17,21 @@ pub(crate) struct BootEntry {
     pub(crate) kernel: Option<(PathBuf, String)>,
     /// The kernel's initramfs.
     pub(crate) initrd: Option<PathBuf>,
+    /// The mode of the screen that the hypervisor gets, in GRUB's words; GRUB's choice if empty.
+    pub(crate) graphics: String,
 }
 
 impl BootEntry {
     /// GRUB's configuration for it: no menu, no waiting.
     fn configuration(&self) -> String {
-        let head = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\n\
-                    terminal_input serial console\nterminal_output serial console\nmenuentry lab {\n";
+        let mut head = "set timeout=0\nset default=0\nserial --unit=0 --speed=115200\n\
+                    terminal_input serial console\nterminal_output serial console\n\
+                    if [ $grub_platform = efi ]; then insmod all_video; fi\n"
+            .to_string();
+        if !self.graphics.is_empty() {
+            head += "insmod all_video\n";
+        }
+        head += "menuentry lab {\n";
         let (load_kernel, load_initrd) = match &self.hypervisor {
             Some(_) => ("module2", "module2 --nounzip"),
             None => ("linux", "initrd"),
@@ -31,6 +39,10 @@ impl BootEntry {
         let mut body = String::new();
         if let Some((_, options)) = &self.hypervisor {
             body += &format!("  multiboot2 /boot/hypervisor {options}\n");
+            if !self.graphics.is_empty() {
+                // That command sets it too, to what the image's header asks for.
+                body += &format!("  set gfxpayload={}\n", self.graphics);
+            }
         }
         if let Some((_, command)) = &self.kernel {
             body += &format!("  {load_kernel} /boot/vmlinuz {command}\n");
@@ -76,7 +88,7 @@ mod tests {
 
     fn entry(hypervisor: Option<(PathBuf, String)>) -> BootEntry {
         let kernel = Some(("k".into(), "console=hvc0 x".into()));
-        BootEntry { hypervisor, kernel, initrd: Some("i".into()) }
+        BootEntry { hypervisor, kernel, initrd: Some("i".into()), graphics: String::new() }
     }
 
     #[test]
@@ -90,8 +102,10 @@ mod tests {
     #[test]
     fn modules_can_be_left_out() {
         let hypervisor = Some(("r".into(), "x".into()));
-        let text = BootEntry { hypervisor, kernel: None, initrd: None }.configuration();
-        assert!(text.contains("multiboot2 /boot/hypervisor x\n}") && !text.contains("module2"));
+        let text =
+            BootEntry { hypervisor, kernel: None, initrd: None, graphics: "800x600".into() }.configuration();
+        assert!(text.contains("multiboot2 /boot/hypervisor x\n") && !text.contains("module2"));
+        assert!(text.contains("insmod all_video\n") && text.contains("set gfxpayload=800x600\n"));
     }
 
     #[test]

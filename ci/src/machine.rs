@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) model: String,
     /// UEFI firmware instead of the BIOS.
     pub(crate) uefi: bool,
+    /// The mode of the screen that GRUB is to set, in its words.
+    pub(crate) graphics: String,
     /// One instruction is one nanosecond of guest time (one processor, repeatable counts).
     pub(crate) icount: bool,
     /// The lab's serial port is the second; the first goes nowhere.
@@ -24,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) gdb: Option<PathBuf>,
     /// The processors wait for gdb or QMP to start them.
     pub(crate) frozen: bool,
+    /// Its memory is a file that the lab can read.
+    pub(crate) inspected: bool,
     /// A second QMP socket, for the user (the lab has its own).
     pub(crate) qmp: Option<PathBuf>,
     /// More QEMU arguments: disks, networks.
@@ -37,10 +41,12 @@ impl Default for Machine {
             memory: 1024,
             model: "EPYC-Milan".into(),
             uefi: false,
+            graphics: String::new(),
             icount: false,
             second_port: false,
             gdb: None,
             frozen: false,
+            inspected: false,
             qmp: None,
             more: Vec::new(),
         }
@@ -68,6 +74,10 @@ impl Machine {
             "-accel tcg,thread=multi"
         });
         add(&format!("-cpu {} -smp {} -m {}", self.model, self.cpus, self.memory));
+        if self.inspected {
+            add(&format!("-object memory-backend-memfd,id=ram,size={}M,share=on", self.memory));
+            add("-machine memory-backend=ram");
+        }
         add("-device isa-debug-exit,iobase=0xf4,iosize=0x04");
         add(if self.second_port { "-serial null -serial chardev:serial" } else { "-serial chardev:serial" });
         if serial == Serial::Terminal {
@@ -91,11 +101,24 @@ impl Machine {
             words.extend([
                 "-drive".into(),
                 "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
+                "-drive".into(),
+                format!("if=pflash,format=raw,file={}", comma(&variables(iso))),
             ]);
         }
         words.extend(self.more.iter().cloned());
         words
     }
+}
+
+/// The UEFI's memory for its variables, beside the medium.
+fn variables(iso: &Path) -> PathBuf {
+    iso.with_file_name("variables.fd")
+}
+
+/// Makes that memory, empty.
+pub(crate) fn make_variables(iso: &Path) -> std::io::Result<()> {
+    let empty = std::fs::read("/usr/share/OVMF/OVMF_VARS_4M.fd")?;
+    std::fs::write(variables(iso), empty)
 }
 
 /// A path within a comma-separated QEMU option.

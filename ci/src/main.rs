@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod bad_inputs;
+mod bench;
 mod check;
 mod command;
 mod cpio;
 mod expect;
 mod image;
 mod initramfs;
+mod inspect;
 mod iso;
 mod kernel;
 mod laws;
@@ -19,8 +21,10 @@ mod options;
 mod packages;
 mod qemu;
 mod qmp;
+mod scratch;
 mod stand;
 mod suite;
+mod survive;
 mod toolchain;
 mod toolstack;
 mod workspace;
@@ -40,14 +44,19 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   build                 dist/revenant and dist/revenant.debug (FEATURES=a,b)
   artefacts             download and make what runs need
   run                   boot to a shell on this terminal
-  boot                  boot under a script: --expect TEXT, --send TEXT, --refuse TEXT (in order, any number)
+  boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
+                        --refuse TEXT (in order, any number)
+  survive               panics under load: PANICS=100 SEED=1 DEVICES=1, and what boot takes
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
+  bench [WORD...]       instructions of operations on bare Linux, Debian's Xen and the image; words name columns
+                        (bare, xen, revenant) and processor models to measure, the others are as measured before;
+                        PROFILE=ROW shows where the image spends a row (names: ci/guest/bench.c)
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2
-  --kernel FILE|none --initrd FILE|none";
+  --graphics MODE --kernel FILE|none --initrd FILE|none --walk --damage";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -72,7 +81,12 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
+        "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
+        "bench" => match &options.profile {
+            Some(row) => bench::profile(&workspace, &toolchain, row, &options.words).map(|()| true),
+            None => bench::run(&workspace, &toolchain, &options.words).map(|()| true),
+        },
         "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
         _ => bail!("{USAGE}"),
     }
@@ -81,6 +95,9 @@ fn act(verb: &str, options: Options) -> Result<bool> {
 fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<bool> {
     let outcome = stand::boot(workspace, toolchain, options)?;
     println!();
+    if let Some(seen) = &outcome.walked {
+        progress(&format!("walked the stopped machine: {seen}"));
+    }
     progress(&format!("{} ({}); console log: {}", outcome.end, seconds(outcome.took), outcome.log.display()));
     Ok(outcome.end == End::Done)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::expect::{Step, unescape};
+use crate::inspect::Inspection;
 use crate::machine::Machine;
 use crate::packages::Suite;
 
@@ -82,12 +83,22 @@ pub(crate) struct Options {
     pub(crate) refuse: Vec<String>,
     /// A panic of the hypervisor does not end the run: it is to go on by itself.
     pub(crate) survives: bool,
+    /// What to do with the machine when all steps are done.
+    pub(crate) inspection: Inspection,
     /// Wall-time limit.
     pub(crate) timeout: Duration,
     /// The user's terminal is the console.
     pub(crate) interactive: bool,
     /// Do not copy the console to standard output.
     pub(crate) quiet: bool,
+    /// Panics of a campaign.
+    pub(crate) panics: u32,
+    /// Its seed.
+    pub(crate) seed: u32,
+    /// Disks and network cards work meanwhile.
+    pub(crate) devices: bool,
+    /// The row of the bench to profile.
+    pub(crate) profile: Option<String>,
     /// Other words: a test filter.
     pub(crate) words: Vec<String>,
 }
@@ -110,9 +121,14 @@ impl Default for Options {
             steps: Vec::new(),
             refuse: Vec::new(),
             survives: false,
+            inspection: Inspection::None,
             timeout: Duration::from_secs(180),
             interactive: false,
             quiet: false,
+            panics: 100,
+            seed: 1,
+            devices: false,
+            profile: None,
             words: Vec::new(),
         }
     }
@@ -143,10 +159,13 @@ impl Options {
             "interactive" => self.interactive = true,
             "survives" => self.survives = true,
             "quiet" => self.quiet = true,
+            "walk" => self.inspection = Inspection::Walk,
+            "damage" => self.inspection = Inspection::Damage,
             "toolstack" => self.toolstack = true,
             "uefi" => self.machine.uefi = true,
             "icount" => self.machine.icount = true,
             "com2" => self.machine.second_port = true,
+            "graphics" => self.machine.graphics = value()?,
             "kernel" => self.kernel_file = Given::parse(&value()?),
             "initrd" => self.initrd = Given::parse(&value()?),
             "frozen" => self.machine.frozen = true,
@@ -155,6 +174,10 @@ impl Options {
             "qemu" => self.machine.more.extend(value()?.split_whitespace().map(str::to_string)),
             "expect" => self.steps.push(Step::See(unescape(&value()?))),
             "send" => self.steps.push(Step::Send(unescape(&value()?))),
+            "nmis" => self.steps.push(Step::Nmis(number("nmis", &value()?)?)),
+            "screen" => self.steps.push(Step::Screen(unescape(&value()?))),
+            "ends" => self.steps.push(Step::End(value()?)),
+            "key" => self.steps.push(Step::Key(value()?)),
             "refuse" => self.refuse.push(unescape(&value()?)),
             "timeout" => self.timeout = Duration::from_secs(number("timeout", &value()?)?.into()),
             "name" => self.name = value()?,
@@ -176,14 +199,19 @@ impl Options {
             "CPU" => self.machine.model = value.into(),
             "PEER" if value == "1" => self.below = Below::Peer,
             "BARE" if value == "1" => self.below = Below::Bare,
+            "PANICS" => self.panics = number(key, value)?,
+            "SEED" => self.seed = number(key, value)?,
+            "DEVICES" if value == "1" => self.devices = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
-            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" if value == "0" => {}
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" | "DEVICES" if value == "0" => {}
             "XEN" => self.xen = value.into(),
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),
             "FILTER" => self.words.push(value.into()),
+            "PROFILE" => self.profile = Some(value.into()),
+            "ONLY" => self.words.extend(value.split_whitespace().map(str::to_string)),
             _ => bail!("cannot understand {key}={value}"),
         }
         Ok(())

@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::expect::{Act, Conversation};
+use crate::inspect::{self, Inspection};
 use crate::machine::{Machine, Serial};
 use crate::qmp::Listener;
 use crate::workspace::Workspace;
+
+/// Time between two looks at the text screen.
+const GLANCE: Duration = Duration::from_millis(300);
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(crate) enum End {
     Shutdown(String, String),
     /// The guest wrote this value to the debug-exit port, while this text was waited for.
     DebugExit(i32, String),
+    /// All steps were done, but the stopped machine is not sound.
+    Unsound(String),
     /// QEMU itself failed: its status and what it said.
     Broken(String),
 }
@@ -41,6 +47,7 @@ impl fmt::Display for End {
             End::TimedOut(text) => write!(f, "time limit passed, waiting for \"{text}\""),
             End::Shutdown(why, text) => write!(f, "machine ended ({why}), waiting for \"{text}\""),
             End::DebugExit(code, text) => write!(f, "debug exit {code:#x}, waiting for \"{text}\""),
+            End::Unsound(what) => write!(f, "{what}"),
             End::Broken(said) => write!(f, "QEMU failed: {said}"),
         }
     }
@@ -55,6 +62,8 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
     /// The serial log.
     pub(crate) log: PathBuf,
+    /// What was seen in the stopped machine.
+    pub(crate) walked: Option<String>,
 }
 
 /// A machine, what it boots, and how long it may take.
@@ -70,27 +79,31 @@ pub(crate) struct Run<'a> {
     pub(crate) limit: Duration,
     /// Show the serial port on standard output too.
     pub(crate) echo: bool,
+    /// What to do with the machine when the conversation is over.
+    pub(crate) inspection: Inspection,
 }
 
-/// Files of one run; the control socket has a short path, which unix sockets need.
+/// Files of one run; the control sockets have short paths, which unix sockets need.
 struct Place {
     log: PathBuf,
     control: PathBuf,
+    second: PathBuf,
 }
 
 impl Place {
     fn new(workspace: &Workspace, name: &str) -> Result<Place> {
         let logs = workspace.build("logs");
         fs::create_dir_all(&logs)?;
-        let control = std::env::temp_dir().join(format!("lab-{}.qmp", std::process::id()));
-        let _ = fs::remove_file(&control);
-        Ok(Place { log: logs.join(format!("{name}.log")), control })
+        let [control, second] = ["", "-2"]
+            .map(|which| std::env::temp_dir().join(format!("lab-{}{which}.qmp", std::process::id())));
+        let _ = (fs::remove_file(&control), fs::remove_file(&second));
+        Ok(Place { log: logs.join(format!("{name}.log")), control, second })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.control);
+        let _ = (fs::remove_file(&self.control), fs::remove_file(&self.second));
     }
 }
 
@@ -108,13 +121,23 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
     let start = Instant::now();
     let mut child = qemu()
         .args(run.machine.arguments(run.iso, &place.log, &place.control, Serial::Lab))
+        .args(["-qmp", &format!("unix:{},server=on,wait=off", place.second.display())])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::create(&errors)?)
         .spawn()
         .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
     let listener = Listener::start(place.control.clone());
-    let result = follow(&mut child, run, &mut talk, start);
+    let mut result = follow(&mut child, run, &mut talk, start, (&listener, &place));
+    let mut walked = None;
+    if run.inspection != Inspection::None && matches!(result, Ok(Some(End::Done))) {
+        // setpriv has become QEMU: the child's number is QEMU's.
+        match inspect::inspect(child.id(), &place.second, run.machine, run.inspection) {
+            Ok(Ok(seen)) => walked = Some(seen),
+            Ok(Err(broken)) => result = Ok(Some(End::Unsound(broken))),
+            Err(error) => result = Err(error.context("looking into the machine")),
+        }
+    }
     if !matches!(result, Ok(None)) {
         // Still running, whether the conversation is over or failed.
         let _ = child.kill();
@@ -124,17 +147,25 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
         Some(end) => end,
         None => ended(status, &listener, &talk, &errors),
     };
-    Ok(Outcome { end, took: start.elapsed(), log: place.log.clone() })
+    Ok(Outcome { end, took: start.elapsed(), log: place.log.clone(), walked })
 }
 
 /// Feeds the serial stream to the conversation; `None` when QEMU closed it.
-fn follow(child: &mut Child, run: &Run<'_>, talk: &mut Conversation, start: Instant) -> Result<Option<End>> {
+fn follow(
+    child: &mut Child,
+    run: &Run<'_>,
+    talk: &mut Conversation,
+    start: Instant,
+    (listener, place): (&Listener, &Place),
+) -> Result<Option<End>> {
     let mut input = child.stdin.take().context("QEMU has no input")?;
     let stream = read_serial(child)?;
     loop {
         let left = run.limit.saturating_sub(start.elapsed());
-        let bytes = match stream.recv_timeout(left) {
+        let watches = talk.watches_screen();
+        let bytes = match stream.recv_timeout(if watches { left.min(GLANCE) } else { left }) {
             Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() && watches => Vec::new(),
             Err(RecvTimeoutError::Timeout) => {
                 return Ok(Some(End::TimedOut(waited(talk))));
             }
@@ -145,12 +176,18 @@ fn follow(child: &mut Child, run: &Run<'_>, talk: &mut Conversation, start: Inst
             out.write_all(&bytes)?;
             out.flush()?;
         }
-        for act in talk.feed(&bytes) {
+        let mut acts = talk.feed(&bytes);
+        if talk.watches_screen() {
+            acts.extend(talk.look(&listener.text_screen(&place.log.with_extension("screen"))));
+        }
+        for act in acts {
             match act {
                 Act::Send(text) => {
                     input.write_all(text.as_bytes())?;
                     input.flush()?;
                 }
+                Act::Nmis(rate) => listener.inject_nmis(rate)?,
+                Act::Key(key) => listener.press(&key),
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);
@@ -197,6 +234,7 @@ fn waited(talk: &Conversation) -> String {
 fn ended(status: ExitStatus, listener: &Listener, talk: &Conversation, errors: &Path) -> End {
     let said = fs::read_to_string(errors).unwrap_or_default();
     match (status.code(), listener.reason()) {
+        (Some(0), Some(reason)) if talk.ends_with(&reason) => End::Done,
         (Some(0), Some(reason)) => End::Shutdown(reason, waited(talk)),
         // isa-debug-exit ends QEMU with (value << 1) | 1; a failing QEMU ends with 1 too, but says why.
         (Some(code), _) if code & 1 == 1 && (code > 1 || said.trim().is_empty()) => {

@@ -8,8 +8,10 @@ use crate::command::progress;
 use crate::expect::Conversation;
 use crate::image;
 use crate::initramfs;
+use crate::inspect::Inspection;
 use crate::iso::BootEntry;
 use crate::kernel::Kernel;
+use crate::machine;
 use crate::options::{Below, Options};
 use crate::packages::{Suite, unpacked};
 use crate::qemu::{self, Outcome, Run};
@@ -23,7 +25,7 @@ const KERNEL_LAST_WORDS: [&str; 1] = ["Kernel panic - not syncing"];
 const HYPERVISOR_LAST_WORDS: [&str; 3] = ["Panic on CPU", "(XEN) panicked at", "(XEN) Cannot boot"];
 
 /// Debian's Xen 4.17 for `multiboot2`.
-fn peer(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn peer(workspace: &Workspace) -> Result<PathBuf> {
     Ok(unpacked(workspace, Suite::Bookworm, "xen-hypervisor-4.17-amd64")?.join("boot/xen-4.17-amd64.gz"))
 }
 
@@ -56,8 +58,13 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
         kernel: kernel.map(|image| (image, kernel_options(options))),
         initrd,
+        graphics: options.machine.graphics.clone(),
     };
-    entry.write(&workspace.build(&format!("iso/{}", options.name)))
+    let iso = entry.write(&workspace.build(&format!("iso/{}", options.name)))?;
+    if options.machine.uefi {
+        machine::make_variables(&iso).context("making the UEFI's memory (ci/setup.sh installs ovmf)")?;
+    }
+    Ok(iso)
 }
 
 /// The options that GRUB gives the hypervisor; all are Xen's names.
@@ -73,8 +80,10 @@ fn kernel_options(options: &Options) -> String {
         Below::Bare => "console=ttyS0,115200 earlyprintk=ttyS0,115200",
         Below::Peer | Below::Revenant => "console=hvc0 earlyprintk=xen",
     };
+    // A machine that is looked into stays up, and busy.
+    let hold = if options.inspection == Inspection::None { "" } else { " lab.hold" };
     // A dead kernel restarts at once, which ends the run instead of using up its time.
-    format!("{console} panic=-1 {}", options.append.trim()).trim_end().to_string()
+    format!("{console} panic=-1 {}{hold}", options.append.trim()).trim_end().to_string()
 }
 
 /// Boots, holds the conversation, and returns how it ended.
@@ -86,7 +95,9 @@ pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Optio
         refuse.extend(HYPERVISOR_LAST_WORDS.map(str::to_string));
     }
     let talk = Conversation::new(options.steps.clone(), refuse);
-    qemu::converse(workspace, &run(options, &iso), talk).with_context(|| format!("running {}", options.name))
+    let mut options = options.clone();
+    options.machine.inspected = options.inspection != Inspection::None;
+    qemu::converse(workspace, &run(&options, &iso), talk).with_context(|| format!("running {}", options.name))
 }
 
 /// Boots to a shell on the user's terminal.
@@ -110,7 +121,14 @@ pub(crate) fn interactive(workspace: &Workspace, toolchain: &Toolchain, options:
 }
 
 fn run<'a>(options: &'a Options, iso: &'a std::path::Path) -> Run<'a> {
-    Run { name: &options.name, machine: &options.machine, iso, limit: options.timeout, echo: !options.quiet }
+    Run {
+        name: &options.name,
+        machine: &options.machine,
+        iso,
+        limit: options.timeout,
+        echo: !options.quiet,
+        inspection: options.inspection,
+    }
 }
 
 #[cfg(test)]

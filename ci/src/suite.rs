@@ -1,8 +1,10 @@
 //! The QEMU tests: one table, run one after another.
 
+mod failures;
+mod machines;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,9 +14,11 @@ use crate::check::{self, Tally};
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::image;
+use crate::inspect::Inspection;
 use crate::options::{Below, Options};
 use crate::packages::Suite;
 use crate::qemu::End;
+use crate::scratch;
 use crate::stand;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
@@ -40,16 +44,43 @@ struct Test {
     expect: &'static [&'static str],
     /// The hypervisor panics and goes on.
     survives: bool,
+    /// NMIs a second injected into every CPU once the init runs.
+    nmis: u32,
+    /// More kernel options.
+    append: &'static str,
+    /// The walker is shown that it can fail: the machine is damaged word by word.
+    damage: bool,
     /// More hypervisor options.
     xen: &'static str,
     /// Features of the image's build.
     features: &'static [&'static str],
+    /// UEFI instead of a BIOS.
+    uefi: bool,
+    /// QEMU's processor model; the lab's usual one if empty.
+    model: &'static str,
+    /// The mode of the screen, in GRUB's words.
+    graphics: &'static str,
+    /// What comes after the texts.
+    last: Last,
     /// More QEMU arguments.
     qemu: &'static str,
     /// The console is the second serial port.
     second_port: bool,
     /// Wall-time limit in seconds, generous: a shared machine may be three times as slow.
     limit: u64,
+}
+
+/// The end of a test.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// Nothing more.
+    Nothing,
+    /// This key is pressed twice, before the guest tests' results.
+    Key(&'static str),
+    /// The text screen shows this.
+    Screen(&'static str),
+    /// This is typed at the shell, and the machine ends for this reason.
+    End(&'static str, &'static str),
 }
 
 /// A test names what differs from this.
@@ -63,146 +94,23 @@ const USUAL: Test = Test {
     init: true,
     expect: &[],
     survives: false,
+    nmis: 0,
+    append: "",
+    damage: false,
     xen: "",
     features: &[],
+    uefi: false,
+    model: "",
+    graphics: "",
+    last: Last::Nothing,
     qemu: "",
     second_port: false,
     limit: 120,
 };
 
-const TESTS: [Test; 12] = [
-    Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
-    // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
-    Test {
-        name: "the peer boots Dom0, answers a hypercall, and xl lists it",
-        below: Below::Peer,
-        toolstack: true,
-        guest_tests: &["xen-version", "xl-list"],
-        limit: 180,
-        ..USUAL
-    },
-    Test {
-        name: "the image boots and switches between its two copies",
-        init: false,
-        expect: &["Self-test: image A -> B -> A switched", "Boot complete"],
-        xen: "boot-selftest",
-        ..USUAL
-    },
-    Test {
-        name: "the second serial port is the console, and options limit CPUs and memory",
-        cpus: 2,
-        init: false,
-        expect: &[
-            "(XEN) command line: unknown option 'colour=red' ignored",
-            "(XEN) command line: 'com1=fast' ignored: expected ",
-            "(XEN) command line: watchdog is not supported yet",
-            "mem=786432 KiB: RAM above is ignored",
-            "1 of 2 CPUs are used",
-            "(XEN) 767 MiB of RAM, 1 CPUs",
-            "Boot complete",
-            "Linux version",
-        ],
-        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog colour=red com1=fast conring_size=64k \
-              boot-selftest",
-        second_port: true,
-        ..USUAL
-    },
-    Test {
-        name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "devices"],
-        qemu: DEVICES,
-        ..USUAL
-    },
-    Test {
-        name: "Debian 12's kernel is Dom0 on 2 CPUs, with disks and network cards",
-        cpus: 2,
-        guest_tests: &["devices"],
-        qemu: DEVICES,
-        limit: 180,
-        ..USUAL
-    },
-    Test {
-        name: "Debian 13's kernel is Dom0 on 1 CPU",
-        kernel: Suite::Trixie,
-        guest_tests: &["xen-version"],
-        limit: 180,
-        ..USUAL
-    },
-    Test {
-        name: "Debian 13's kernel is Dom0 on 4 CPUs, with disks and network cards",
-        kernel: Suite::Trixie,
-        cpus: 4,
-        guest_tests: &["devices"],
-        qemu: DEVICES,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "four virtual CPUs take turns on 1 CPU",
-        guest_tests: &["xen-version", "selectors", "devices"],
-        xen: "dom0_max_vcpus=4",
-        qemu: DEVICES,
-        limit: 300,
-        ..USUAL
-    },
-    Test {
-        name: "four virtual CPUs share 2 CPUs",
-        cpus: 2,
-        guest_tests: &["xen-version", "selectors", "devices"],
-        xen: "dom0_max_vcpus=4",
-        qemu: DEVICES,
-        limit: 300,
-        ..USUAL
-    },
-    Test {
-        name: "Dom0 lives through panics under load on 1 CPU",
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "Dom0 lives through panics under load on 2 CPUs",
-        cpus: 2,
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
-    },
-];
-
-/// Disks of three kinds over scratch files, and two cards that reach the files of `.build/scratch/tftp`.
-const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=raw,if=none,id=virtio \
-    -device virtio-blk-pci,drive=virtio \
-    -drive file=.build/scratch/sata.img,format=raw,if=none,id=sata -device ide-hd,drive=sata,bus=ide.3 \
-    -drive file=.build/scratch/nvme.img,format=raw,if=none,id=nvme -device nvme,drive=nvme,serial=1 \
-    -netdev user,id=first,net=10.0.2.0/24,tftp=.build/scratch/tftp -device e1000e,netdev=first \
-    -netdev user,id=second,net=10.0.3.0/24,tftp=.build/scratch/tftp -device virtio-net-pci,netdev=second";
-
-/// Makes the files that [`DEVICES`] names.
-fn scratch(workspace: &Workspace) -> Result<()> {
-    let folder = workspace.build("scratch");
-    fs::create_dir_all(folder.join("tftp"))?;
-    for disk in ["virtio.img", "sata.img", "nvme.img"] {
-        fs::File::create(folder.join(disk))?.set_len(16 << 20)?;
-    }
-    let mut state = 1_u32;
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    let payload: Vec<u8> = (0..1 << 20).map(|_| noise()).collect();
-    fs::write(folder.join("tftp/payload"), payload)?;
-    let file = fs::File::open(folder.join("tftp/payload"))?;
-    let sum = Command::new("md5sum").stdin(file).output()?;
-    fs::write(folder.join("tftp/payload.md5"), sum.stdout)?;
-    Ok(())
+/// All tests, those of failures last.
+fn all() -> impl Iterator<Item = &'static Test> {
+    machines::TESTS.iter().chain(&failures::TESTS)
 }
 
 impl Test {
@@ -219,9 +127,31 @@ impl Test {
         if self.init {
             texts.push("LAB-INIT".to_string());
         }
+        let mut steps: Vec<Step> = texts.drain(..).map(Step::See).collect();
+        if self.nmis > 0 {
+            steps.push(Step::Nmis(self.nmis));
+        }
         texts.extend(self.expect.iter().map(ToString::to_string));
-        texts.extend(self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} pass")));
-        texts.into_iter().map(Step::See).collect()
+        steps.extend(texts.into_iter().map(Step::See));
+        match self.last {
+            Last::Nothing => {}
+            Last::Key(key) => steps.extend([Step::Key(key.into()), Step::Key(key.into())]),
+            Last::Screen(text) => steps.push(Step::Screen(text.into())),
+            Last::End(command, reason) => {
+                steps.extend([Step::Send(command.into()), Step::End(reason.into())]);
+            }
+        }
+        steps.extend(self.guest_tests.iter().map(|name| Step::See(format!("LAB-RESULT {name} pass"))));
+        steps
+    }
+
+    /// Every machine whose Dom0 passed its tests is walked.
+    fn inspection(&self) -> Inspection {
+        match (self.below, self.guest_tests, self.damage) {
+            (Below::Revenant, [_, ..], true) => Inspection::Damage,
+            (Below::Revenant, [_, ..], false) => Inspection::Walk,
+            _ => Inspection::None,
+        }
     }
 
     fn options(&self) -> Options {
@@ -232,14 +162,21 @@ impl Test {
             name: self.log(),
             steps: self.steps(),
             xen: self.xen.into(),
+            append: self.append.into(),
             features: self.features.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_secs(self.limit),
             survives: self.survives,
+            inspection: self.inspection(),
             quiet: true,
             ..Options::default()
         };
         options.machine.cpus = self.cpus;
         options.machine.second_port = self.second_port;
+        options.machine.uefi = self.uefi;
+        options.machine.graphics = self.graphics.into();
+        if !self.model.is_empty() {
+            options.machine.model = self.model.into();
+        }
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
         if !self.guest_tests.is_empty() {
             options.append = format!("lab.test={}", self.guest_tests.join(","));
@@ -255,8 +192,8 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     if filter.is_empty() {
         tally.add(check::check(workspace, toolchain)?);
     }
-    let chosen: Vec<&Test> = TESTS.iter().filter(|test| matches(test.name, filter)).collect();
-    scratch(workspace)?;
+    let chosen: Vec<&Test> = all().filter(|test| matches(test.name, filter)).collect();
+    scratch::make(workspace)?;
     // Built once for all tests without features of their own.
     let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty())
         || bad_inputs::any(|name| matches(name, filter));
@@ -299,6 +236,9 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
     match stand::boot(workspace, toolchain, options) {
         Ok(outcome) if outcome.end == End::Done => {
             println!("test {} ... ok ({})", test.name, seconds(outcome.took));
+            if let Some(seen) = outcome.walked {
+                println!("    walked: {seen}");
+            }
             // A medium is some 30 MB; a failed test's stays for looking into.
             let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", test.log())));
             Tally::one(true)
@@ -322,9 +262,16 @@ mod tests {
 
     #[test]
     fn every_test_has_a_log_of_its_own() {
-        let logs: HashSet<String> = TESTS.iter().map(Test::log).collect();
-        assert_eq!(logs.len(), TESTS.len());
+        let logs: HashSet<String> = all().map(Test::log).collect();
+        assert_eq!(logs.len(), all().count());
         assert_eq!(Test { name: "A b, c!", ..USUAL }.log(), "a-b-c");
+    }
+
+    #[test]
+    fn nmis_begin_when_the_init_runs() {
+        let options = Test { name: "x", nmis: 5, guest_tests: &["g"], ..USUAL }.options();
+        let see = |text: &str| Step::See(text.into());
+        assert_eq!(options.steps, [see("LAB-INIT"), Step::Nmis(5), see("LAB-RESULT g pass")]);
     }
 
     #[test]

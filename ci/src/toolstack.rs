@@ -13,7 +13,7 @@ use crate::packages::{Suite, unpacked};
 use crate::workspace::Workspace;
 
 /// Packages that are searched for shared libraries.
-const LIBRARIES: [&str; 22] = [
+const LIBRARIES: [&str; 25] = [
     "libc6",
     "libgcc-s1",
     "libxencall1",
@@ -36,6 +36,9 @@ const LIBRARIES: [&str; 22] = [
     "liblzo2-2",
     "libzstd1",
     "libtinfo6",
+    "libefiboot1",
+    "libefivar1",
+    "libpopt0",
 ];
 
 /// Where those packages keep them.
@@ -45,7 +48,7 @@ const LIBRARY_FOLDERS: [&str; 3] =
 const XEN_BIN: &str = "usr/lib/xen-4.17/bin";
 
 /// The programs taken: package, folder, names. The hotplug scripts want bash and util-linux's flock.
-const PROGRAMS: [(&str, &str, &[&str]); 4] = [
+const PROGRAMS: [(&str, &str, &[&str]); 5] = [
     (
         "xen-utils-4.17",
         XEN_BIN,
@@ -79,6 +82,7 @@ const PROGRAMS: [(&str, &str, &[&str]); 4] = [
         ],
     ),
     ("bash", "bin", &["bash"]),
+    ("efibootmgr", "bin", &["efibootmgr"]),
     ("util-linux", "usr/bin", &["flock"]),
 ];
 

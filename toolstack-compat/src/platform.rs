@@ -1,5 +1,7 @@
 //! Requests of `platform_op`, whatever the release.
 
+use xen_abi::platform::XenpfEfiRuntimeCall;
+
 /// What Dom0 asks of the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
@@ -25,7 +27,15 @@ pub enum Request {
     /// Parks CPUs.
     ParkCpus { count: u32 },
     /// Calls an EFI runtime service.
-    Efi { function: u32 },
+    Efi(XenpfEfiRuntimeCall),
+    /// A range of memory with a type of its own.
+    MemoryType { index: u32 },
+    /// A CPU that was plugged in.
+    CpuAdd { apic_id: u32 },
+    /// Reads and writes of registers.
+    Resources { count: u32 },
+    /// Memory that was plugged in, in frames.
+    MemoryAdd { start: u64, end: u64 },
     /// Loads microcode.
     Microcode { image: u64, len: u32 },
     /// Reports a quirk of the board.
@@ -46,10 +56,32 @@ pub enum Firmware {
     DiskSignature { index: u32 },
     /// What the screen's BIOS read of the monitor.
     Monitor { index: u32 },
-    /// EFI's tables.
-    Efi { index: u32 },
+    /// What EFI says of itself.
+    Efi(EfiInfo),
     /// The keyboard's shift state.
     Keyboard { index: u32 },
+    /// None of these.
+    Other,
+}
+
+/// What of EFI is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
+pub enum EfiInfo {
+    /// The version of the interface.
+    Version,
+    /// The configuration table.
+    ConfigTable,
+    /// The vendor: guest address and bytes of a buffer for its name.
+    Vendor { name: u64, bytes: u32 },
+    /// What memory at `address` is for.
+    Memory { address: u64, size: u64 },
+    /// The version of the runtime services.
+    RuntimeVersion,
+    /// The image of a PCI device's option ROM.
+    OptionRom,
+    /// Properties of devices in Apple's machines.
+    AppleProperties,
     /// None of these.
     Other,
 }
@@ -58,8 +90,10 @@ pub enum Firmware {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
 pub enum PowerManagement {
-    /// Performance, idle or throttling states.
-    States,
+    /// Performance or idle states.
+    States { acpi_id: u32 },
+    /// Throttling states.
+    Throttling,
     /// Capabilities to be agreed on: guest address of three words.
     Capabilities { at: u64 },
     /// None of these.
@@ -76,6 +110,18 @@ pub enum Answer {
     CpuInfo { max_present: u32, found: Option<(u32, u32)> },
     /// Of [`Request::CpuVersion`].
     CpuVersion { max_present: u32, vendor: [u8; 12], family: u32, model: u32, stepping: u32 },
+    /// Of [`Request::MemoryType`].
+    MemoryType { mfn: u64, frames: u64, kind: u32 },
+    /// Of [`Request::Efi`].
+    Efi(XenpfEfiRuntimeCall),
+    /// Of [`EfiInfo::Version`] and [`EfiInfo::RuntimeVersion`].
+    EfiVersion { version: u32 },
+    /// Of [`EfiInfo::ConfigTable`].
+    EfiConfigTable { address: u64, entries: u32 },
+    /// Of [`EfiInfo::Vendor`].
+    EfiVendor { revision: u32 },
+    /// Of [`EfiInfo::Memory`]: bytes of the range asked about that are alike.
+    EfiMemory { size: u64, attributes: u64, kind: u32 },
     /// Of [`Firmware::Keyboard`].
     Keyboard { flags: u8 },
     /// Of [`Request::ParkedCpus`].

@@ -29,6 +29,7 @@ pub mod features;
 pub mod grant_table;
 pub mod hvm;
 pub mod hypercall;
+pub mod kexec;
 pub mod mca;
 pub mod memory;
 pub mod nmi;

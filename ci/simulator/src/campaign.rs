@@ -265,6 +265,10 @@ impl Campaign {
         if let Some(mistake) = self.plan.mistake {
             self.world.forget(entry.cpu, mistake);
         }
+        if self.world.charge(entry.cpu).is_some() {
+            // That it failed is the one thing that may be known afterwards.
+            self.world.system.state.domains.domains.iter().for_each(|domain| domain.charged.set(0));
+        }
         let (mut ran, mut repaired) = self.world.recover(entry.cpu, second);
         self.report.steps += ran.steps;
         if ran.result == Err(Cut::Crash) {

@@ -83,10 +83,16 @@ impl World {
         if found.is_empty() { Ok(()) } else { Err(found) }
     }
 
-    /// Whether another vCPU was chosen to run than without a crash, where there is a choice.
+    /// Whether another vCPU was chosen to run than without a crash, where there is a choice; with several CPUs
+    /// also whether an idle one found somebody to take over, or did not yet.
     pub fn schedule_differs(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> bool {
         let choice = self.size.vcpus > self.size.cpus;
-        choice && matches!((result, wanted.result), (Ok(here), Ok(there)) if here != there)
+        choice
+            && match (result, wanted.result) {
+                (Ok(here), Ok(there)) => here != there,
+                (Ok(_), Err(Cut::Asleep)) | (Err(Cut::Asleep), Ok(_)) => self.size.cpus > 1,
+                _ => false,
+            }
     }
 
     fn compare_vault(&self, wanted: &Outcome, found: &mut String) {

@@ -127,8 +127,10 @@ impl Platform for Machine {
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);
     }
-    fn swap_gs(&self) {
-        self.change(|cpu| cpu.bases.swap(1, 2));
+    fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
+        // One step: the word has it, the CPU follows without another.
+        active.set(mode);
+        self.here(|cpu| cpu.bases.swap(1, 2));
     }
     fn base(&self, which: Base) -> u64 {
         self.here(|cpu| cpu.bases[index(which)])

@@ -13,6 +13,17 @@ use vault::Phase;
 /// Runs of one hypercall that is run again and again.
 const MOST_RUNS: u32 = 10_000;
 
+/// What the CPUs say of themselves that hold these vCPUs' registers.
+fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
+    let stopped = |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped {
+        cpu: CpuId(cpu),
+        loaded: *loaded,
+        lost: false,
+        unfinished_head: None,
+    };
+    (0..).zip(loaded).map(stopped).collect()
+}
+
 impl World {
     /// The vCPU whose registers a CPU holds.
     pub fn vcpu_on(&self, cpu: u32) -> Option<VcpuSlot> {
@@ -31,6 +42,10 @@ impl World {
     /// Puts an entry's registers into the context and guest memory, as guest, processor and stub do.
     pub fn present(&self, entry: &Entry) {
         self.machine.current.set(entry.cpu as usize);
+        if let Some(vcpu) = self.vcpu_on(entry.cpu) {
+            // Between two entries the word means nothing; whether the next one resets it depends on its way.
+            self.system.state.contexts.context(vcpu).copy_fault.set(0);
+        }
         entry.prepare(self);
     }
 
@@ -123,6 +138,11 @@ impl World {
         }
     }
 
+    /// A CPU has failed: charges it to the entry that was in progress there. Before [`recover`](Self::recover).
+    pub fn charge(&self, cpu: u32) -> Option<u8> {
+        self.system.charge(&stopped_with(&self.loaded())[cpu as usize])
+    }
+
     /// The life after a failure: everything derived is new, all CPUs are repaired, the failed CPU goes on.
     /// Fails itself at step `at` (0: never).
     pub fn recover(&mut self, cpu: u32, at: u64) -> (Ran<VcpuSlot>, Vec<Repaired>) {
@@ -135,12 +155,9 @@ impl World {
         }
         let (system, machine) = (self.system, self.machine);
         let mut repaired = Vec::new();
+        let stopped = stopped_with(&loaded);
         let ran = run(at, || {
             machine.current.set(cpu as usize);
-            let stopped: Vec<Stopped> = (0..)
-                .zip(&loaded)
-                .map(|(cpu, loaded)| Stopped { cpu: CpuId(cpu), loaded: *loaded, unfinished_head: None })
-                .collect();
             system.repair(stopped.iter().copied(), |_, what| repaired.push(what));
             system.restore_routes();
             for (number, vcpu) in loaded.iter().enumerate() {

@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use arrayvec::ArrayVec;
 use ids::Maddr;
 
-use crate::{AcpiFacts, Cpu, Display, MemoryMap, Range};
+use crate::{AcpiFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
 
 /// Modules the boot loader may pass.
 pub(crate) const MAX_MODULES: usize = 32;
@@ -20,6 +20,9 @@ pub struct Overflow(
     /// Of what.
     pub &'static str,
 );
+
+/// Variable memory type ranges there is room for.
+pub(crate) const MAX_MEMORY_TYPES: usize = 16;
 
 /// A part of the text pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -81,7 +84,7 @@ pub enum ApicMode {
 }
 
 /// What the boot CPU can do, and the hypervisor uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CpuFacts {
     /// The first twelve characters of CPUID leaf 0.
     pub vendor: [u8; 12],
@@ -97,6 +100,55 @@ pub struct CpuFacts {
     pub svm: bool,
     /// VT-x.
     pub vmx: bool,
+    /// The highest basic CPUID leaf.
+    pub max_leaf: u32,
+    /// The name in CPUID leaves 0x80000002 to 4.
+    pub brand: [u8; 48],
+    /// CPUID 1.EDX, 1.ECX, 0x80000001.EDX, .ECX, 0xd[1].EAX, 7.EBX, 7.ECX.
+    pub capabilities: [u32; 7],
+    /// Level 2 cache, KiB.
+    pub cache_kib: u32,
+    /// Bytes that CLFLUSH flushes.
+    pub cache_line: u32,
+    /// Low bits of an APIC identifier that name a thread of a core.
+    pub thread_bits: u8,
+    /// Low bits of an APIC identifier that name a thread of a package.
+    pub package_bits: u8,
+    /// `IA32_MCG_CAP`; 0 without machine checks.
+    pub machine_check: u64,
+    /// Base and mask of the variable memory type ranges.
+    pub memory_types: ArrayVec<(u64, u64), MAX_MEMORY_TYPES>,
+}
+
+impl CpuFacts {
+    /// Nothing known.
+    pub const EMPTY: Self = Self {
+        vendor: [0; 12],
+        signature: 0,
+        physical_bits: 0,
+        xsave_bytes: 0,
+        xcr0: 0,
+        svm: false,
+        vmx: false,
+        max_leaf: 0,
+        brand: [0; 48],
+        capabilities: [0; 7],
+        cache_kib: 0,
+        cache_line: 0,
+        thread_bits: 0,
+        package_bits: 0,
+        machine_check: 0,
+        memory_types: ArrayVec::new_const(),
+    };
+
+    /// Family, model and stepping, as CPUID leaf 1 codes them (AMD APM volume 3, E.3.2).
+    pub const fn model(&self) -> (u32, u32, u32) {
+        let word = self.signature;
+        let (base, extended) = (word >> 8 & 0xf, word >> 20 & 0xff);
+        let family = if base == 0xf { base + extended } else { base };
+        let high = if base >= 6 { word >> 12 & 0xf0 } else { 0 };
+        (family, word >> 4 & 0xf | high, word & 0xf)
+    }
 }
 
 /// Everything boot learned. Immutable from [`Self::seal`] on.
@@ -106,8 +158,12 @@ pub struct BootFacts {
     pub memory: MemoryMap,
     /// The firmware is UEFI: the machine address of its system table.
     pub efi_system_table: Option<Maddr>,
+    /// What a 64-bit UEFI says of itself.
+    pub efi: EfiFacts,
     /// The screen.
     pub display: Display,
+    /// The keyboard's shift state when the BIOS was left (BIOS data area, byte 0x417).
+    pub keyboard_flags: u8,
     /// What the ACPI tables say.
     pub acpi: AcpiFacts,
     /// The ACPI root pointer as the boot loader passed it on.
@@ -118,6 +174,8 @@ pub struct BootFacts {
     pub apic_mode: ApicMode,
     /// The boot CPU.
     pub cpu: CpuFacts,
+    /// Where the boot loader put the hypervisor.
+    pub image: Range,
     pub(crate) modules: ArrayVec<Module, MAX_MODULES>,
     pub(crate) command_line: Text,
     pub(crate) text: ArrayVec<u8, MAX_TEXT>,
@@ -128,20 +186,15 @@ impl BootFacts {
     pub const EMPTY: Self = Self {
         memory: MemoryMap::EMPTY,
         efi_system_table: None,
+        efi: EfiFacts::EMPTY,
         display: Display::None,
+        keyboard_flags: 0,
         acpi: AcpiFacts::EMPTY,
         root_pointer: None,
         timing: Timing { tsc_khz: 0, apic_timer_khz: 0, tsc_invariant: false, reference: TimeReference::Pit },
         apic_mode: ApicMode::XApic,
-        cpu: CpuFacts {
-            vendor: [0; 12],
-            signature: 0,
-            physical_bits: 0,
-            xsave_bytes: 0,
-            xcr0: 0,
-            svm: false,
-            vmx: false,
-        },
+        cpu: CpuFacts::EMPTY,
+        image: Range { start: 0, end: 0 },
         modules: ArrayVec::new_const(),
         command_line: Text { start: 0, len: 0 },
         text: ArrayVec::new_const(),

@@ -7,6 +7,7 @@
 
 mod acpi;
 mod display;
+mod efi;
 mod facts;
 mod memory;
 mod multiboot;
@@ -17,6 +18,7 @@ pub use acpi::{
     IoBlock, LocalNmi, Madt, NmiSource, Polarity, RootPointer, Trigger,
 };
 pub use display::Display;
+pub use efi::{EfiFacts, EfiRegion};
 pub use facts::{ApicMode, BootFacts, CpuFacts, Module, Overflow, TimeReference, Timing};
 pub use memory::{E820Entry, E820Kind, MemoryMap};
 pub use multiboot::MultibootError;

@@ -52,6 +52,7 @@ const EFI_TABLE_32: u32 = 11;
 const EFI_TABLE_64: u32 = 12;
 const ROOT_POINTER_V1: u32 = 14;
 const ROOT_POINTER_V2: u32 = 15;
+const EFI_MEMORY_MAP: u32 = 17;
 /// Bytes of a memory map entry in version 0 of that tag.
 const MEMORY_MAP_ENTRY: u32 = 24;
 
@@ -59,7 +60,7 @@ const MEMORY_MAP_ENTRY: u32 = 24;
 const fn fixed_part(kind: u32) -> u32 {
     match kind {
         EFI_TABLE_32 => 12,
-        MODULE | MEMORY_MAP | EFI_TABLE_64 => 16,
+        MODULE | MEMORY_MAP | EFI_TABLE_64 | EFI_MEMORY_MAP => 16,
         ROOT_POINTER_V1 => 28,
         FRAMEBUFFER => 32,
         ROOT_POINTER_V2 => 44,
@@ -82,7 +83,7 @@ impl BootFacts {
             if kind == MEMORY_MAP && rest % MEMORY_MAP_ENTRY != 0 {
                 return Err(MultibootError::BadTag(kind));
             }
-            self.read_firmware_tag(kind, tag.payload());
+            self.read_firmware_tag(kind, tag.payload())?;
         }
         self.read_memory_map(info)?;
         if let Some(tag) = info.command_line_tag() {
@@ -104,8 +105,12 @@ impl BootFacts {
     }
 
     /// Tags that say where firmware's things are; `payload` has at least the type's fixed part.
-    fn read_firmware_tag(&mut self, kind: u32, payload: &[u8]) {
+    fn read_firmware_tag(&mut self, kind: u32, payload: &[u8]) -> Result<(), MultibootError> {
         match kind {
+            EFI_MEMORY_MAP => {
+                let size = le(payload, 0, 4).and_then(|size| usize::try_from(size).ok());
+                self.efi.read_memory(size.unwrap_or(0), payload.get(8..).unwrap_or(&[]))?;
+            }
             FRAMEBUFFER => self.display = display(payload).unwrap_or_default(),
             EFI_TABLE_32 => self.efi_system_table = le(payload, 0, 4).map(Maddr),
             EFI_TABLE_64 => self.efi_system_table = le(payload, 0, 8).map(Maddr),
@@ -117,6 +122,7 @@ impl BootFacts {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn read_memory_map(&mut self, info: &BootInformation<'_>) -> Result<(), MultibootError> {

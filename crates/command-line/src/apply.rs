@@ -4,8 +4,8 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
-    RebootMethod, Scheduler, VcpuRange, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
+    RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
 use crate::value::{BOOLEAN, Expected, INTEGER, SIZE, boolean, integer, list, named_boolean, size};
@@ -58,6 +58,7 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"dom0_max_vcpus" => vcpu_range(value).map(|range| options.dom0_max_vcpus = range),
         b"dom0_mem" => options.dom0_mem.changed_by(value).map(|memory| options.dom0_mem = memory),
         b"dom0_vcpus_pin" => flag(&mut options.dom0_vcpus_pin, value),
+        b"efi" => efi(&mut options.efi, value),
         b"ept" => ept(&mut options.ept, value),
         b"guest_loglvl" => LogLevels::parse(value).map(|levels| options.guest_loglvl = levels),
         b"iommu" => raw(&mut options.iommu, value),
@@ -75,6 +76,7 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"sync_console" => flag(&mut options.sync_console, value),
         b"tbuf_size" => integer(value).map(|pages| options.tbuf_size = pages).ok_or(INTEGER),
         b"ucode" => microcode(&mut options.ucode, value),
+        b"vga" => vga(&mut options.vga, value),
         b"watchdog" => watchdog(value).map(|mode| options.watchdog = mode),
         b"watchdog_timeout" => {
             integer(value).map(|seconds| options.watchdog_timeout = seconds).ok_or(INTEGER)
@@ -125,6 +127,21 @@ fn dom0(mode: &mut Dom0Mode, value: &[u8]) -> Result<(), Expected> {
             mode.msr_relaxed = on;
         } else {
             return Err("a list of pv|pvh, shadow=, verbose=, cpuid-faulting=, msr-relaxed=<boolean>");
+        }
+    }
+    Ok(())
+}
+
+fn efi(efi: &mut Efi, value: &[u8]) -> Result<(), Expected> {
+    for item in list(value) {
+        if let Some(on) = named_boolean(b"rs", item) {
+            efi.runtime_services = on;
+        } else {
+            efi.uncached = match item {
+                b"attr=uc" => true,
+                b"attr=no" => false,
+                _ => return Err("a list of rs=<boolean>, attr=no|uc"),
+            };
         }
     }
     Ok(())
@@ -232,6 +249,22 @@ fn module_index(item: &[u8]) -> Option<i32> {
         None => integer(item)?,
     };
     (index != 0).then_some(index)
+}
+
+/// A text screen has 80 by 25 characters where a BIOS leaves it; other modes take a BIOS call.
+fn vga(vga: &mut Vga, value: &[u8]) -> Result<(), Expected> {
+    for item in list(value) {
+        match item {
+            b"keep" => vga.keep = true,
+            b"current" | b"text-80x25" => vga.other_mode = false,
+            b"ask" => vga.other_mode = true,
+            _ if [&b"text-"[..], b"gfx-", b"mode-"].iter().any(|kind| item.starts_with(kind)) => {
+                vga.other_mode = true;
+            }
+            _ => return Err("current|ask|text-80x<rows>|gfx-<width>x<height>x<depth>|mode-<mode>[,keep]"),
+        }
+    }
+    Ok(())
 }
 
 fn watchdog(value: &[u8]) -> Result<Watchdog, Expected> {

@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 163] = [
+const NAMES: [&str; 161] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -66,7 +66,6 @@ const NAMES: [&str; 163] = [
     "e820-verbose",
     "edd",
     "edid",
-    "efi",
     "extra_guest_irqs",
     "flask",
     "font",
@@ -156,7 +155,6 @@ const NAMES: [&str; 163] = [
     "unrestricted_guest",
     "vcpu_migration_delay",
     "vesa-ram",
-    "vga",
     "viridian-spinlock-retry-count",
     "viridian-version",
     "vm-notify-window",

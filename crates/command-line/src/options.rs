@@ -108,6 +108,15 @@ pub struct Dom0Mode {
     pub msr_relaxed: bool,
 }
 
+/// `efi=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Efi {
+    /// `rs`: the firmware's runtime services are used.
+    pub runtime_services: bool,
+    /// `attr=uc`: its memory that says of no way to be mapped is mapped uncached, not left out.
+    pub uncached: bool,
+}
+
 /// `ept=`. `None` goes by the CPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Ept {
@@ -149,6 +158,15 @@ pub enum Scheduler {
     Null,
 }
 
+/// `vga=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vga {
+    /// `keep`: the log stays on the screen when Dom0 has it.
+    pub keep: bool,
+    /// A mode was asked for that is not the one that the boot loader left.
+    pub other_mode: bool,
+}
+
 /// `xen-version=`, which is ours: the release whose tools are served where structures differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XenVersion {
@@ -177,6 +195,7 @@ pub struct Options {
     pub dom0_max_vcpus: VcpuRange,
     pub dom0_mem: Dom0Memory,
     pub dom0_vcpus_pin: bool,
+    pub efi: Efi,
     pub ept: Ept,
     pub guest_loglvl: LogLevels,
     /// As written.
@@ -199,6 +218,7 @@ pub struct Options {
     /// Pages of trace buffer for each CPU.
     pub tbuf_size: u32,
     pub ucode: MicrocodeSource,
+    pub vga: Vga,
     pub watchdog: Watchdog,
     /// Seconds; 0 turns the watchdog off.
     pub watchdog_timeout: u32,
@@ -230,6 +250,7 @@ impl Default for Options {
             dom0_max_vcpus: VcpuRange { min: 1, max: None },
             dom0_mem: Dom0Memory::default(),
             dom0_vcpus_pin: false,
+            efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
             iommu: RawValue::EMPTY,
@@ -252,6 +273,7 @@ impl Default for Options {
                 allow_same: false,
                 digest_check: true,
             },
+            vga: Vga { keep: false, other_mode: false },
             watchdog: Watchdog::Off,
             watchdog_timeout: 5,
             x2apic: None,

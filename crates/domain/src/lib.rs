@@ -6,11 +6,13 @@ extern crate alloc;
 
 mod console;
 pub mod dom0;
+mod efi;
 mod hypercall_page;
 mod notices;
 mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
+pub use efi::{RuntimeCall, RuntimeServices, Unavailable};
 pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use notices::Notices;
 pub use state::{Limits, State, Static};

@@ -1,6 +1,7 @@
 //! All durable regions and the locks and derived parts beside them.
 
 use crate::console::{ConsoleInput, InputRing};
+use crate::efi::RuntimeServices;
 use crate::notices::Notices;
 use frames::Frames;
 use guest_memory::GuestMemory;
@@ -117,6 +118,8 @@ pub struct State {
     pub hypervisor_slots: [u64; 16],
     /// What the firmware and the boot loader said.
     pub facts: &'static boot_info::BootFacts,
+    /// The firmware's runtime services, where they can be called. Derived: set by every start.
+    pub efi: Option<&'static dyn RuntimeServices>,
 }
 
 impl core::fmt::Debug for State {
@@ -173,6 +176,7 @@ impl State {
             io,
             hypervisor_slots,
             facts,
+            efi: None,
         })
     }
 

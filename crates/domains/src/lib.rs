@@ -35,7 +35,7 @@ record! {
         pub assists: Durable<u64>,
         /// Reason of its shutdown (`SHUTDOWN_*`) plus one; 0 while it has none.
         pub shutdown: Durable<u32>,
-        /// Hypervisor failures charged to it.
+        /// Hypervisor failures that came in the middle of its vCPUs' entries, in all.
         pub charged: GuestOwned<u32>,
         /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.
         pub handle: [Durable<u64>; 2],

@@ -256,6 +256,7 @@ impl Frames {
     /// Queues the return of a frame to the free lists as consequence of its last reference's end.
     pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
         once.lock(&self.locks.heap);
+        self.count_freed();
         if let Some(slot) = owner.slot() {
             self.chain_delist(once, slot, mfn, frame);
         }

@@ -19,12 +19,14 @@ mod buddy;
 mod count;
 mod frame;
 mod list;
+mod stale;
 mod usage;
 
 pub use buddy::{Heap, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
 pub use list::PageList;
+pub use stale::Stale;
 pub use usage::{Kind, Usage};
 
 use ids::Mfn;
@@ -39,7 +41,7 @@ pub struct Frames {
     locks: &'static Locks,
 }
 
-/// Locks of the frame table. Derived: made anew by every start, all free.
+/// Locks of the frame table, and what they cover that is derived: made anew by every start, all free.
 ///
 /// Order: the heap's before a list's. An outbox that ends frames of several domains then holds the heap's
 /// while it takes further lists', so that two of them cannot wait for each other; whoever holds a list's
@@ -50,12 +52,14 @@ pub struct Locks {
     pub heap: LockWord,
     /// Cover the page lists, by domain slot; few, for one transaction may come to hold all of them.
     pub lists: [LockWord; 8],
+    /// Counts frees, under the heap's lock.
+    pub stale: Stale,
 }
 
 impl Locks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self { heap: LockWord::new(), lists: [const { LockWord::new() }; 8] }
+        Self { heap: LockWord::new(), lists: [const { LockWord::new() }; 8], stale: Stale::new() }
     }
 }
 

@@ -10,7 +10,7 @@ use machine::{DOMAINS, Effects, Machine, carve};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::rc::Rc;
-use vault::{Log, Phase};
+use vault::Phase;
 
 const D: DomainSlot = DomainSlot(1);
 
@@ -197,7 +197,7 @@ fn a_crash_at_every_step_is_undone_or_finished() {
                 }
                 total += 1;
                 let restart = |m: &Machine| {
-                    m.logs[0].roll_back();
+                    m.logs[0].roll_back(&mut Effects(m.frames));
                     m.logs[0].drain(&mut Effects(m.frames));
                 };
                 m = carve(m.ground);
@@ -241,7 +241,7 @@ fn two_processors_stop_at_once() {
             }
             both += 1;
             m = carve(m.ground);
-            m.logs.iter().for_each(Log::roll_back);
+            m.logs.iter().for_each(|log| log.roll_back(&mut Effects(m.frames)));
             let gone = m.logs.iter().filter(|l| l.head().phase() == Phase::Outbox).count() as u64;
             let mut order = [&m.logs[1], &m.logs[0]];
             if in_order {

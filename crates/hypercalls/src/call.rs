@@ -72,6 +72,8 @@ pub enum Crash {
     Unhandled(u8),
     /// The hypervisor failed on its behalf too often.
     TooManyFailures,
+    /// A CPU had to be taken over that nothing is known of: its registers are lost.
+    RegistersLost,
 }
 
 /// Result of a handler.
@@ -210,6 +212,7 @@ pub(crate) fn mmu_restart(e: MmuError) -> Errno {
 pub(crate) fn mmu_errno(e: MmuError) -> Errno {
     match e {
         MmuError::Invalid => Errno::EINVAL,
+        MmuError::Busy => Errno::EBUSY,
         MmuError::NotPermitted => Errno::EPERM,
         MmuError::Preempted => Errno::EAGAIN,
     }

@@ -23,7 +23,8 @@ pub(crate) fn console_io<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_,
     // `count` is an unsigned int.
     let count = u64::from(count as u32);
     match command as u32 {
-        CONSOLEIO_WRITE | CONSOLEIO_READ if count > i32::MAX as u64 => Err(Errno::E2BIG),
+        // What is read must fit the answer.
+        CONSOLEIO_READ if count > i32::MAX as u64 => Err(Errno::E2BIG),
         CONSOLEIO_WRITE => write(call, count),
         CONSOLEIO_READ => read(call, count),
         _ => call.unsupported(CONSOLE_IO, command, Errno::ENOSYS),

@@ -1,10 +1,9 @@
-//! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU, `iret`.
+//! Processor state by hypercall: kernel stack, segment bases, debug registers, FPU.
 
-use crate::call::{Call, CallResult, Crash, Outcome};
+use crate::call::{Call, CallResult, Outcome};
 use cpu_policy::control::is_canonical;
 use guest_memory::GuestMemory;
-use ids::Gva;
-use pv_cpu::{IRET_FRAME_BYTES, Mode, Reg, sync, synchronise};
+use pv_cpu::{sync, synchronise};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
@@ -38,12 +37,12 @@ pub(crate) fn set_segment_base<M: GuestMemory + 'static, A: Apply>(call: &mut Ca
 /// `set_debugreg`: number, value.
 pub(crate) fn set_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [number, value, ..] = call.args;
-    let refused = |_| Errno::EINVAL;
+    let refused = |_| Errno::EPERM;
     let value = match number {
         0..=3 => cpu_policy::control::write_breakpoint(value).map_err(refused)?,
         6 => cpu_policy::control::write_dr6(value),
         7 => cpu_policy::control::write_dr7(value, call.context.cr4.get()).map_err(refused)?.value,
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::ENODEV),
     };
     let word = call.context.debug.get(number as usize).ok_or(Errno::EINVAL)?;
     call.reply_after(|tx| {
@@ -58,7 +57,7 @@ pub(crate) fn get_debugreg<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'
     let [number, ..] = call.args;
     match number {
         0..=3 | 6 | 7 => Ok(Outcome::Value(call.context.debug[number as usize].get() as i64)),
-        _ => Err(Errno::EINVAL),
+        _ => Err(Errno::ENODEV),
     }
 }
 
@@ -70,28 +69,5 @@ pub(crate) fn fpu_taskswitch<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         tx.set(&context.task_switched, set);
         synchronise(tx, sync::CONTROL);
         Ok(())
-    })
-}
-
-/// `iret`: the frame is on the guest's kernel stack.
-pub(crate) fn iret<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (context, info, vcpu) = (call.context, call.info, call.vcpu);
-    let mut frame = [0; IRET_FRAME_BYTES];
-    let at = context.registers.get(Reg::Rsp);
-    if context.mode() != Mode::Kernel || call.memory.copy_in(Gva(at), &mut frame).is_err() {
-        return Ok(Outcome::Crash(Crash::BadIret));
-    }
-    let done = call.j.transaction(|tx| {
-        if context.in_nmi.get() {
-            // Another one may wait for the end of this one.
-            tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
-        }
-        pv_cpu::iret(tx, context, info, &frame)?;
-        tx.last();
-        Ok::<(), pv_cpu::BadFrame>(())
-    });
-    Ok(match done {
-        Ok(()) => Outcome::Replied,
-        Err(pv_cpu::BadFrame) => Outcome::Crash(Crash::BadIret),
     })
 }

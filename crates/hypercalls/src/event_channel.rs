@@ -134,7 +134,11 @@ fn plain<M: GuestMemory + 'static, A: Apply, T: FromBytes + IntoBytes>(
 }
 
 /// Publishes a structure for a guest address.
-pub(crate) fn copy_back<T: IntoBytes + Immutable>(tx: &mut Tx<'_>, to: u64, value: &T) -> Result<(), Errno> {
+pub(crate) fn copy_back<T: IntoBytes + Immutable + ?Sized>(
+    tx: &mut Tx<'_>,
+    to: u64,
+    value: &T,
+) -> Result<(), Errno> {
     let bytes = value.as_bytes();
     let offset = tx.keep_bytes(bytes).ok_or(Errno::ENOMEM)?;
     tx.publish(Effect { kind: kind::COPY_OUT, x: offset, a: to, b: bytes.len() as u64 });

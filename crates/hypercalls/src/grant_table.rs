@@ -1,6 +1,7 @@
 //! `grant_table_op`: the table's frames. Mapping, copying and transfer are not there yet: each element
 //! gets `GNTST_general_error`.
 
+use crate::allocation::allocating;
 use crate::call::{Call, CallResult, Outcome, fault};
 use core::mem::offset_of;
 use grants::{MAX_FRAMES, VERSION};
@@ -11,11 +12,11 @@ use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DOMAIN, GNTST_GENERAL_ERROR, GNTST_OKAY, GNTST_PERMISSION_DENIED, GNTTABOP_COPY,
-    GNTTABOP_DUMP_TABLE, GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION, GNTTABOP_MAP_GRANT_REF,
-    GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF,
-    GNTTABOP_TRANSFER, GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF, GnttabCopy, GnttabDumpTable,
-    GnttabGetStatusFrames, GnttabGetVersion, GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion,
-    GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
+    GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION, GNTTABOP_MAP_GRANT_REF, GNTTABOP_QUERY_SIZE,
+    GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GNTTABOP_SWAP_GRANT_REF, GNTTABOP_TRANSFER,
+    GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF, GnttabCopy, GnttabGetStatusFrames,
+    GnttabGetVersion, GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable,
+    GnttabSwapGrantRef, GnttabTransfer, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
 };
 use xen_abi::hypercall::GRANT_TABLE_OP;
 
@@ -56,7 +57,6 @@ fn element(op: u32) -> Option<(u64, u64)> {
     match op {
         GNTTABOP_MAP_GRANT_REF => of!(GnttabMapGrantRef),
         GNTTABOP_UNMAP_GRANT_REF => of!(GnttabUnmapGrantRef),
-        GNTTABOP_DUMP_TABLE => of!(GnttabDumpTable),
         GNTTABOP_TRANSFER => of!(GnttabTransfer),
         GNTTABOP_COPY => of!(GnttabCopy),
         GNTTABOP_UNMAP_AND_REPLACE => of!(GnttabUnmapAndReplace),
@@ -110,15 +110,10 @@ fn setup_table<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at
     }
     let (state, memory) = (call.state, call.memory);
     loop {
-        let step = call.j.transaction(|tx| {
-            // A guest's words from before must not be taken for grants.
-            let clear = |mfn: ids::Mfn| memory.clear_frame(mfn.maddr());
-            let grown = state.grants.grow_by_one(tx, state.frames, slot, request.nr_frames, clear)?;
-            if grown {
-                crate::memory_reservation::forget_translations(tx);
-            }
-            Ok(grown)
-        });
+        // A guest's words from before must not be taken for grants.
+        let clear = |mfn: ids::Mfn| memory.clear_frame(mfn.maddr());
+        let step =
+            allocating(call, |tx| state.grants.grow_by_one(tx, state.frames, slot, request.nr_frames, clear));
         match step {
             Ok(true) => {}
             Ok(false) => break,

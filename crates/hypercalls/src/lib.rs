@@ -12,13 +12,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod allocation;
 mod assist;
 mod call;
 mod console_io;
 mod cpu_state;
 mod descriptors;
+mod efi;
 mod event_channel;
 mod grant_table;
+mod kexec;
 mod mca;
 mod memory_exchange;
 mod memory_map;

@@ -2,10 +2,9 @@
 //!
 //! A chunk is the larger of an input and an output extent; each is one transaction, wholly done or not.
 
+use crate::allocation::{allocating, clear};
 use crate::call::{Call, CallResult, Outcome, fault};
-use crate::memory_reservation::{
-    address_bits, clear, forget_translations, make_room, max_order, number, retired,
-};
+use crate::memory_reservation::{address_bits, make_room, max_order, number, retired};
 use crate::reply::{MAX_INNER, copy_bytes, copy_word};
 use core::mem::offset_of;
 use frames::{MAX_ASSIGN_ORDER, Owner};
@@ -146,8 +145,9 @@ fn chunk<M: GuestMemory + 'static, A: Apply>(
     }
     make_room(call, request.order(), request.bits);
     let (frames, memory, owner) = (call.state.frames, call.memory, Owner::domain(request.slot));
-    call.j.transaction(|tx| {
-        forget_translations(tx);
+    let mut numbers = [0u64; MOST];
+    let numbers = &mut numbers[..taken.len()];
+    allocating(call, |tx| {
         for mfn in given.iter().flat_map(frames_of) {
             frames.release_sole(tx, mfn, owner).map_err(|_| Errno::EINVAL)?;
         }
@@ -155,12 +155,12 @@ fn chunk<M: GuestMemory + 'static, A: Apply>(
             .allocate_in_place(tx, request.slot, request.order(), request.bits)
             .map_err(|_| Errno::ENOMEM)?;
         clear(memory, first, 1 << request.order());
-        for (extent, slot) in (0u64..).zip(taken.iter_mut()) {
+        for (extent, (gpfn, slot)) in (0u64..).zip(taken.iter().zip(numbers.iter_mut())) {
             let mfn = Mfn(first.0 + (extent << request.taken_order));
-            number(tx, mfn, *slot, 1 << request.taken_order);
+            number(tx, mfn, *gpfn, 1 << request.taken_order);
             *slot = mfn.0;
         }
-        copy_bytes(tx, taken_at, taken.as_bytes());
+        copy_bytes(tx, taken_at, numbers.as_bytes());
         tx.advance(1);
         Ok(())
     })

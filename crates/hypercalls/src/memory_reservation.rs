@@ -4,10 +4,10 @@
 //! never show what somebody else left in them: they are cleared, even those that were the domain's own,
 //! before the commit, when nobody can reach them.
 
+use crate::allocation::{allocating, clear};
 use crate::call::{Call, CallResult, Outcome};
 use crate::memory_op::COMMAND_BITS;
 use crate::reply::{MAX_INNER, copy_bytes};
-use crate::va_mapping::{DOMAIN, EVERYTHING};
 use frames::{MAX_ASSIGN_ORDER, NoMemory, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn};
@@ -151,8 +151,7 @@ fn hand_out<M: GuestMemory + 'static, A: Apply>(
         call.memory.copy_in(at, list).and_then(|()| call.memory.copy_out(at, list)).map_err(|_| NoMemory)?;
     }
     let (frames, memory) = (call.state.frames, call.memory);
-    call.j.transaction(|tx| {
-        forget_translations(tx);
+    allocating(call, |tx| {
         let mut mfns = [0u64; BATCH_OUT];
         for (mfn, gpfn) in mfns[..count].iter_mut().zip(&gpfns) {
             let first = frames.allocate(tx, request.slot, request.order, request.address_bits)?;
@@ -170,18 +169,6 @@ fn hand_out<M: GuestMemory + 'static, A: Apply>(
         tx.advance(count as u64);
         Ok(())
     })
-}
-
-/// Frames change hands: no processor may keep a translation to what they were.
-pub(crate) fn forget_translations(tx: &mut Tx<'_>) {
-    tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 });
-}
-
-/// Clears frames that nobody else can reach.
-pub(crate) fn clear<M: GuestMemory>(memory: &M, first: Mfn, count: u64) {
-    for mfn in first.0..first.0 + count {
-        memory.clear_frame(Mfn(mfn).maddr());
-    }
 }
 
 /// Gives adjacent frames adjacent frame numbers in the machine-to-physical table.

@@ -8,7 +8,10 @@ use pv_cpu::Reg;
 use pv_mmu::{AdBits, MmuError, Pte, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
-use xen_abi::xen::{MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate};
+use xen_abi::xen::{
+    MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
+    MmuUpdate,
+};
 
 /// Set in the count of a batch that is run again for its rest: the done count goes on from what the
 /// guest's variable holds.
@@ -18,8 +21,9 @@ const UPDATE_BYTES: u64 = 16;
 /// The hypercall: requests, count, done-count pointer, foreign domain.
 pub(crate) fn mmu_update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [requests, count, done_at, foreign, _] = call.args;
-    // Bits above 15: a table owner other than the caller, which only a stub domain's model uses.
-    if foreign >> 16 != 0 && foreign >> 16 != u64::from(call.state.domains.domain(call.domain).id.get().0) + 1
+    // Bits above 15: a table owner other than the caller, plus one, which only a stub domain's model uses.
+    if let Some(owner) = ((foreign as u32 >> 16) as u16).checked_sub(1)
+        && call.domain_slot(owner)? != call.domain
     {
         return Err(Errno::EPERM);
     }
@@ -40,11 +44,8 @@ pub(crate) fn mmu_update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_,
         }
         match one(call, requests, index, subject) {
             Ok(()) => {}
-            Err(MmuError::Preempted) => return Ok(resume(call, requests, count, before, index, done_at)),
-            Err(e) => {
-                let errno = if e == MmuError::NotPermitted { Errno::EPERM } else { mmu_errno(e) };
-                return complete(call, before, index, done_at, errno.to_result());
-            }
+            Err(Errno::EAGAIN) => return Ok(resume(call, requests, count, before, index, done_at)),
+            Err(errno) => return complete(call, before, index, done_at, errno.to_result()),
         }
     }
 }
@@ -54,14 +55,14 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     requests: u64,
     index: u64,
     subject: Subject,
-) -> Result<(), MmuError> {
-    let at = requests.checked_add(index * UPDATE_BYTES).ok_or(MmuError::Invalid)?;
-    let request: MmuUpdate = call.memory.read(Gva(at)).map_err(|_| MmuError::Invalid)?;
+) -> Result<(), Errno> {
+    let at = requests.checked_add(index * UPDATE_BYTES).ok_or(Errno::EFAULT)?;
+    let request: MmuUpdate = call.memory.read(Gva(at)).map_err(fault)?;
     let address = Maddr(request.ptr & !7);
     let mmu = call.state.mmu(call.memory);
     let mut step = |tx: &mut Tx<'static>| tx.advance(1);
-    match request.ptr & 3 {
-        command if command == MMU_NORMAL_PT_UPDATE => {
+    let result = match request.ptr & 3 {
+        command if command == MMU_NORMAL_PT_UPDATE || command == MMU_PT_UPDATE_NO_TRANSLATE => {
             mmu.update(call.j, address, Pte(request.val), AdBits::Replace, subject, &mut step)
         }
         command if command == MMU_PT_UPDATE_PRESERVE_AD => {
@@ -78,7 +79,8 @@ fn one<M: GuestMemory + 'static, A: Apply>(
             })
         }
         _ => Err(MmuError::Invalid),
-    }
+    };
+    result.map_err(mmu_errno)
 }
 
 fn complete<M: GuestMemory + 'static, A: Apply>(

@@ -5,7 +5,7 @@ use crate::reply::{MAX_INNER, copy_half};
 use crate::va_mapping::{DOMAIN, EVERYTHING, LOCAL};
 use frames::Kind;
 use guest_memory::GuestMemory;
-use ids::{Gva, Mfn};
+use ids::{Gva, Maddr, Mfn};
 use pv_cpu::{Reg, sync, synchronise};
 use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Effect, Tx, kind};
@@ -14,11 +14,13 @@ use xen_abi::xen::{
     MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE, MMUEXT_FLUSH_CACHE_GLOBAL, MMUEXT_INVLPG_ALL,
     MMUEXT_INVLPG_LOCAL, MMUEXT_INVLPG_MULTI, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR,
     MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE, MMUEXT_SET_LDT, MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL,
-    MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, MmuextOp,
+    MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, MmuextOp, VMASST_TYPE_M2P_STRICT,
 };
 
 const PREEMPTED: u64 = 1 << 31;
 const OP_BYTES: u64 = 24;
+/// The slot of the machine-to-physical table in a root table (`ROOT_PAGETABLE_FIRST_XEN_SLOT`).
+const FIRST_HYPERVISOR_SLOT: u64 = 256;
 
 /// The hypercall: operations, count, done-count pointer, foreign domain.
 pub(crate) fn mmuext_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -99,8 +101,13 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         }
         MMUEXT_TLB_FLUSH_LOCAL => flush(call, LOCAL, EVERYTHING),
         MMUEXT_INVLPG_LOCAL => flush(call, LOCAL, op.arg1),
-        MMUEXT_TLB_FLUSH_MULTI | MMUEXT_TLB_FLUSH_ALL => flush(call, DOMAIN, EVERYTHING),
-        MMUEXT_INVLPG_MULTI | MMUEXT_INVLPG_ALL => flush(call, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_ALL => flush(call, DOMAIN, EVERYTHING),
+        MMUEXT_INVLPG_ALL => flush(call, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
+            // The mask of vCPUs must be there; whom it names does not matter: all are flushed.
+            call.memory.read::<u64>(Gva(op.arg2)).map_err(|_| Errno::EINVAL)?;
+            flush(call, DOMAIN, if op.cmd == MMUEXT_INVLPG_MULTI { op.arg1 } else { EVERYTHING })
+        }
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {
             if !subject.io {
                 return Err(Errno::EACCES);
@@ -139,7 +146,15 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
     let context = call.context;
     let word = if user { &context.root_user } else { &context.root_kernel };
     let old = word.get();
+    // User mode does not see the machine-to-physical table; a root that is the kernel's as well keeps it, unless the
+    // domain is strict. Before the root is loaded.
+    let strict = call.state.domains.domain(call.domain).assists.get() & 1 << VMASST_TYPE_M2P_STRICT != 0;
+    let window = Maddr(mfn.maddr().0 + 8 * FIRST_HYPERVISOR_SLOT);
+    let shown = if user { 0 } else { call.state.hypervisor_slots[0] };
     let install = |tx: &mut Tx<'static>| {
+        if mfn != Mfn(0) && (strict || !user || mfn != context.root_kernel.get()) {
+            tx.publish(Effect { kind: kind::PTE, x: 0, a: window.0, b: shown });
+        }
         tx.set(word, mfn);
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
@@ -193,8 +208,8 @@ fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
             None => memory.clear_frame(to.maddr()),
             Some(from) => {
                 for offset in (0..ids::FRAME_SIZE).step_by(8) {
-                    let word = memory.load64(ids::Maddr(from.maddr().0 + offset));
-                    memory.store64(ids::Maddr(to.maddr().0 + offset), word);
+                    let word = memory.load64(Maddr(from.maddr().0 + offset));
+                    memory.store64(Maddr(to.maddr().0 + offset), word);
                 }
             }
         }

@@ -16,10 +16,6 @@ const ENTRY_BYTES: u64 = 64;
 /// The hypercall: list, count.
 pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [list, count, ..] = call.args;
-    if call.reply != Reply::Register {
-        // A multicall inside a multicall.
-        return Err(Errno::EINVAL);
-    }
     loop {
         // Asked here, so that a crash behind the commit of an entry does not hide it.
         if call.j.apply.take_fault() {

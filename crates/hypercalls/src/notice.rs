@@ -60,10 +60,6 @@ pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
             let command = call.memory.read::<u32>(ids::Gva(first)).map_err(crate::call::fault)?;
             call.unsupported(op, command.into(), Errno::ENOSYS)
         }
-        number::KEXEC_OP => {
-            call.privileged()?;
-            call.unsupported(op, first, Errno::ENOSYS)
-        }
         _ if number::name(op).is_some() => call.unsupported(op, first, Errno::ENOSYS),
         _ => call.unsupported(63, 0, Errno::ENOSYS),
     }

@@ -1,9 +1,10 @@
 //! `platform_op`: what Dom0's kernel asks of the machine.
 
 use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
+use crate::efi;
 use boot_info::BootFacts;
 use guest_memory::GuestMemory;
-use ids::Gva;
+use ids::{FRAME_SHIFT, Gva};
 use toolstack_compat::platform::{Answer, Firmware, PowerManagement, Request};
 use toolstack_compat::v4_17::platform::{decode, encode};
 use vault::{Apply, Effect, kind};
@@ -41,7 +42,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             return set_time(call, seconds, nanoseconds, system_time);
         }
         Request::Sleep { state, pm1a, pm1b, flags } => return sleep(call, state, [pm1a, pm1b], flags),
-        Request::Firmware(kind) => firmware(kind)?,
+        Request::Firmware(kind) => firmware(call, kind)?,
         Request::CpuInfo { cpu } => cpu_info(call.state.facts, cpu),
         Request::CpuVersion { cpu } => cpu_version(call.state.facts, cpu),
         Request::PowerManagement(kind) => power_management(call, kind)?,
@@ -55,6 +56,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
         }
         Request::ParkedCpus => Answer::Parked { count: 0 },
+        Request::ParkCpus { count: 0 } => Answer::None,
         Request::ParkCpus { .. } => {
             return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
         }
@@ -64,8 +66,17 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
         Request::Quirk { .. } => return Err(Errno::EINVAL),
         // Dom0's kernel does not control frequencies.
         Request::FrequencyChange { .. } => return Err(Errno::ENOSYS),
-        // Nothing of EFI is handed on, whatever started this machine.
-        Request::Efi { .. } => return Err(Errno::ENOSYS),
+        Request::Efi(request) => return efi::runtime_call(call, at, op, request),
+        Request::MemoryType { index } => memory_type(call.state.facts, index)?,
+        Request::CpuAdd { apic_id } if call.state.facts.cpus().iter().any(|cpu| cpu.apic_id == apic_id) => {
+            return Err(Errno::EEXIST);
+        }
+        Request::CpuAdd { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP),
+        Request::MemoryAdd { start, end } if start >= end => return Err(Errno::EINVAL),
+        Request::MemoryAdd { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP),
+        Request::Resources { count: 0 } => Answer::None,
+        Request::Resources { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::ENOSYS),
+        Request::Microcode { len: 0, .. } => return Err(Errno::ENOENT),
         Request::Microcode { .. } => return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EINVAL),
         Request::Other { command } => return call.unsupported(PLATFORM_OP, command.into(), Errno::ENOSYS),
     };
@@ -121,18 +132,35 @@ fn sleep<M: GuestMemory + 'static, A: Apply>(
     })
 }
 
-fn firmware(kind: Firmware) -> Result<Answer, Errno> {
+fn firmware<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    kind: Firmware,
+) -> Result<Answer, Errno> {
     match kind {
         // The BIOS was asked about neither disks nor monitor.
         Firmware::Disk { .. } | Firmware::DiskSignature { .. } | Firmware::Monitor { .. } => {
             Err(Errno::ESRCH)
         }
-        Firmware::Efi { .. } => Err(Errno::ENOSYS),
-        // Nobody holds a key down by the time it is asked for.
-        Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: 0 }),
+        Firmware::Efi(what) => efi::info(call, what),
+        Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: call.state.facts.keyboard_flags }),
         Firmware::Keyboard { .. } => Err(Errno::ESRCH),
         Firmware::Other => Err(Errno::EINVAL),
     }
+}
+
+/// A memory type range in frames, as the firmware left it; an unused one is empty.
+fn memory_type(facts: &BootFacts, index: u32) -> Result<Answer, Errno> {
+    const VALID: u64 = 1 << 11;
+    let (base, mask) = *facts.cpu.memory_types.get(index as usize).ok_or(Errno::EINVAL)?;
+    if mask & VALID == 0 {
+        return Ok(Answer::MemoryType { mfn: 0, frames: 0, kind: 0 });
+    }
+    let frames =
+        1_u64 << u32::from(facts.cpu.physical_bits).clamp(FRAME_SHIFT, 52).saturating_sub(FRAME_SHIFT);
+    // The mask has the bits that addresses of the range share: what it leaves free is the range's length.
+    let len = !(mask >> FRAME_SHIFT) & (frames - 1);
+    let kind = (base & 0xff) as u32;
+    Ok(Answer::MemoryType { mfn: base >> FRAME_SHIFT & (frames - 1), frames: len + 1, kind })
 }
 
 fn max_present(facts: &BootFacts) -> u32 {
@@ -144,32 +172,27 @@ fn cpu_info(facts: &BootFacts, cpu: u32) -> Answer {
     Answer::CpuInfo { max_present: max_present(facts), found }
 }
 
-/// Family, model and stepping as CPUID leaf 1 codes them (AMD APM volume 3, E.3.2).
 fn cpu_version(facts: &BootFacts, cpu: u32) -> Answer {
     let max_present = max_present(facts);
     if cpu as usize >= facts.cpus().len() {
         return Answer::CpuVersion { max_present, vendor: [0; 12], family: 0, model: 0, stepping: 0 };
     }
-    let word = facts.cpu.signature;
-    let (base, extended) = (word >> 8 & 0xf, word >> 20 & 0xff);
-    let family = if base == 0xf { base + extended } else { base };
-    let high = if base >= 6 { word >> 12 & 0xf0 } else { 0 };
-    Answer::CpuVersion {
-        max_present,
-        vendor: facts.cpu.vendor,
-        family,
-        model: word >> 4 & 0xf | high,
-        stepping: word & 0xf,
-    }
+    let (family, model, stepping) = facts.cpu.model();
+    Answer::CpuVersion { max_present, vendor: facts.cpu.vendor, family, model, stepping }
 }
 
-/// The hypervisor manages no power states: it takes none, and leaves the agreed capabilities to Dom0.
+/// The hypervisor manages no power states: it listens to what there is, and leaves the agreed capabilities to Dom0.
 fn power_management<M: GuestMemory + 'static, A: Apply>(
     call: &Call<'_, M, A>,
     kind: PowerManagement,
 ) -> Result<Answer, Errno> {
     match kind {
-        PowerManagement::States => Err(Errno::ENOSYS),
+        // Dom0's driver reads them from the tables of each processor, whether anybody uses them or not.
+        PowerManagement::States { acpi_id } => {
+            let listed = call.state.facts.cpus().iter().any(|cpu| cpu.acpi_id == acpi_id);
+            if listed { Ok(Answer::None) } else { Err(Errno::EINVAL) }
+        }
+        PowerManagement::Throttling => Err(Errno::ENOSYS),
         PowerManagement::Capabilities { at } => {
             let [revision, count, bits]: [u32; 3] = call.memory.read(Gva(at)).map_err(fault)?;
             if revision != PDC_REVISION || count == 0 {

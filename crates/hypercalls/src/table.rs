@@ -2,19 +2,20 @@
 
 use crate::call::{Call, Outcome};
 use crate::{
-    assist, console_io, cpu_state, descriptors, grant_table, mca, memory_op, mmu_update, mmuext, multicall,
-    notice, physdev, platform_op, trap_table, va_mapping, version,
+    assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update, mmuext,
+    multicall, notice, physdev, platform_op, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
 use vault::Apply;
+use xen_abi::Errno;
 use xen_abi::hypercall as number;
 
-/// Runs the hypercall `op` to an outcome; an errno becomes its result.
+/// Runs the hypercall `op` to an outcome; an errno becomes its result. `iret` is none of these: it has no
+/// result, and the composition carries it out.
 pub fn dispatch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
         number::MULTICALL => multicall::multicall(call),
-        number::IRET => cpu_state::iret(call),
         _ => return run(call, op),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))
@@ -23,7 +24,9 @@ pub fn dispatch<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, o
 /// Runs a hypercall that may also stand in a multicall.
 pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> Outcome {
     let result = match op {
+        number::MULTICALL => Err(Errno::EINVAL),
         number::MMU_UPDATE => mmu_update::mmu_update(call),
+        number::UPDATE_VA_MAPPING_OTHERDOMAIN => va_mapping::of_other_domain(call),
         number::UPDATE_VA_MAPPING => va_mapping::update_va_mapping(call),
         number::MMUEXT_OP => mmuext::mmuext_op(call),
         number::STACK_SWITCH => cpu_state::stack_switch(call),
@@ -47,6 +50,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::CONSOLE_IO => console_io::console_io(call),
         number::PLATFORM_OP => platform_op::platform_op(call),
         number::GRANT_TABLE_OP => grant_table::grant_table_op(call),
+        number::KEXEC_OP => kexec::kexec_op(call),
         number::ARCH_0 => mca::mca(call),
         number::PHYSDEV_OP => physdev::physdev_op(call),
         _ => notice::refused(call, op),

@@ -1,6 +1,6 @@
-//! `update_va_mapping`: one entry, named by the address it maps.
+//! `update_va_mapping` and its sister for frames of others: one entry, named by the address it maps.
 
-use crate::call::{Call, CallResult, Outcome, mmu_errno};
+use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use guest_memory::GuestMemory;
 use ids::Gva;
 use pv_mmu::{AdBits, MmuError, walk};
@@ -19,12 +19,29 @@ pub(crate) const DOMAIN: u32 = 1;
 /// Operand of a FLUSH effect that means everything instead of one page.
 pub(crate) const EVERYTHING: u64 = u64::MAX;
 
+/// `UVMF_ALL`: flush all vCPUs. Anything else in its place but 0 is the address of a mask of vCPUs.
+const ALL: u64 = 1 << 2;
+
 /// The hypercall: address, new entry, flags.
 pub(crate) fn update_va_mapping<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    update(call, xen_abi::xen::DOMID_SELF)
+}
+
+/// `update_va_mapping_otherdomain`: the same, and whose frame the entry names.
+pub(crate) fn of_other_domain<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    update(call, call.args[3] as u16)
+}
+
+fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: u16) -> CallResult {
     let [va, value, flags, ..] = call.args;
-    let subject = call.subject(xen_abi::xen::DOMID_SELF)?;
+    let subject = call.subject(owner)?;
     let mapping = walk(call.memory, call.context.root_kernel.get(), Gva(va)).ok_or(Errno::EINVAL)?;
-    let scope = if flags & !FLUSH_KIND == 0 { LOCAL } else { DOMAIN };
+    let mask = flags & !FLUSH_KIND;
+    if mask != 0 && mask != ALL && flags & FLUSH_KIND != 0 {
+        // Whom it names does not matter: all are flushed.
+        call.memory.read::<u64>(Gva(mask)).map_err(fault)?;
+    }
+    let scope = if mask == 0 { LOCAL } else { DOMAIN };
     let flush = match flags & FLUSH_KIND {
         FLUSH_TLB => Some(EVERYTHING),
         FLUSH_PAGE => Some(va),

@@ -25,6 +25,7 @@ use xen_abi::arch::{
     VGCF_SYSCALL_DISABLES_EVENTS,
 };
 use xen_abi::callback::{CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Trap table entries set by one transaction (three undo entries each).
 const TRAPS_AT_ONCE: usize = 64;
@@ -63,6 +64,8 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
     let target = Target { domain, record, context, lock };
     if record.initialised.get() {
+        // Not there comes before not wanted.
+        let _: (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
         return Err(Errno::EEXIST);
     }
     let result = prepare(call, &target, at).and_then(|(head, tail)| {
@@ -98,17 +101,25 @@ impl Target {
     }
 }
 
+/// A part of the context that the guest gave.
+fn part<M: GuestMemory + 'static, A: Apply, T: FromBytes + IntoBytes>(
+    call: &Call<'_, M, A>,
+    context: Gva,
+    offset: u64,
+) -> Result<T, Errno> {
+    let at = context.0.checked_add(offset).map(Gva).ok_or(Errno::EFAULT)?;
+    call.memory.read(at).map_err(fault)
+}
+
 /// All but the last transaction.
 fn prepare<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     target: &Target,
     at: Gva,
 ) -> Result<(Head, Tail), Errno> {
-    let part = |offset| at.0.checked_add(offset).map(Gva).ok_or(Errno::EFAULT);
-    let head: Head = call.memory.read(part(HEAD_AT)?).map_err(fault)?;
-    let tail: Tail = call.memory.read(part(TAIL_AT)?).map_err(fault)?;
+    let (head, tail): (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
     let ldt_entries = validate(&head, &tail)?;
-    set_traps(call, target, part(TRAPS_AT)?)?;
+    set_traps(call, target, at.0.checked_add(TRAPS_AT).map(Gva).ok_or(Errno::EFAULT)?)?;
     set_gdt(call, target, &tail)?;
     set_root(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
     set_root(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
@@ -264,7 +275,7 @@ fn complete(
     let context = target.context;
     set_registers(context, &head.regs, tail);
     let mode = if head.flags & VGCF_IN_KERNEL != 0 { Mode::Kernel } else { Mode::User };
-    context.set_mode(tx, mode);
+    context.set_mode(mode);
     context.gs_mode.set(mode as u8);
     let masks = |flag| head.flags & flag != 0;
     for (kind, callback) in context.callbacks.iter().enumerate() {
@@ -281,7 +292,7 @@ fn complete(
     tx.set(&context.kernel_sp, tail.kernel_sp);
     tx.set(&context.task_switched, tail.control[0] & CR0_TS != 0);
     tx.set(&context.iopl, ((head.regs.rflags & EFLAGS_IOPL) >> 12) as u8);
-    tx.set(&context.in_nmi, false);
+    context.in_nmi.set(false);
     tx.set(&context.cr4, cr4);
     tx.set(&context.xcr0, XCR0_INITIAL);
     for (number, word) in context.debug.iter().enumerate() {

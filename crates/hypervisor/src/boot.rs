@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, devices, faults, heap, options, requirements, start};
+use crate::{console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -53,12 +53,14 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     options::report(&facts);
     requirements::check_cpu();
     read_firmware(&mut facts);
-    log_memory(&facts);
+    screen::open(&facts, &options);
+    describe::memory(&facts);
     limit(&mut facts, &options);
-    log_cpus(&facts);
+    describe::machine(&facts);
     let ram = facts.memory.ram(layout::DIRECT_MAP_SIZE).unwrap_or_else(|_| too_many_ranges());
     let sections = sections();
     let image = Range::new(Maddr(u64::from(load)), sections.end);
+    facts.image = image;
     requirements::check_placement(&ram, &facts, image);
     let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
 
@@ -72,12 +74,17 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     devices::map(&mut memory, tables, &facts);
+    screen::map(&mut memory, tables, &facts, &options);
+    // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
+    let firmware = unsafe { BootMap::new() };
+    let efi = efi::Services::map(tables, &mut memory, &firmware, &facts, &options);
     let page = trampoline_page(&ram, &facts, info_range);
     // SAFETY: a free page; all slots above are filled but those of single large ranges, whose L3 tables exist.
     let trampoline =
         unsafe { Trampoline::build(tables, &mut memory, page) }.expect("no memory for the start-up page");
     // SAFETY: the image is mapped as before, RAM at the direct map; the boot stack is in the image.
     unsafe { control::set_root(tables.root()) };
+    screen::moved(&facts);
 
     facts.apic_mode = devices::apic_mode(&facts);
     devices::start(&mut facts);
@@ -91,12 +98,17 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     let (facts, facts_seal) = (memory.seal_facts(tables, &facts), facts.seal());
+    let chart = memory.take(layout::CHART_BYTES, ids::FRAME_SIZE);
+    // SAFETY: just taken.
+    unsafe { direct::zero(Maddr(chart.start), chart.len() as usize) };
+    memory.map_sealed(tables, layout::CHART, chart);
     let root = tables.root();
     memory.seal(
         tables,
         Sealed {
             facts,
             facts_seal,
+            efi,
             options,
             console: console::port(),
             image,
@@ -108,6 +120,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
             m2p,
             log,
             heap,
+            chart,
             ram,
         },
     );
@@ -139,8 +152,11 @@ fn read_firmware(facts: &mut BootFacts) {
     if let Err(error) = facts.acpi.read(&firmware, facts.root_pointer, facts.efi_system_table) {
         refuse!("firmware: {error}: switch ACPI on in the machine's settings, or update the firmware");
     }
+    if let Some(system_table) = facts.efi_system_table {
+        facts.efi.read(&firmware, system_table);
+    }
     complete_display(facts, &firmware);
-    facts.cpu = devices::cpu_facts();
+    facts.cpu = cpu::facts();
     let boot_cpu = devices::boot_apic_id();
     if !facts.order_cpus(boot_cpu) {
         refuse!("firmware: ACPI does not list the boot CPU (APIC {boot_cpu}) as usable: update the firmware");
@@ -173,40 +189,10 @@ fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
         Display::None if facts.efi_system_table.is_none() => (80, 25),
         _ => return,
     };
+    facts.keyboard_flags = byte(0x417) as u8;
     let font_height = if (8..=32).contains(&byte(0x485)) { byte(0x485) } else { 16 };
     facts.display =
         Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };
-}
-
-fn log_cpus(facts: &BootFacts) {
-    let acpi = &facts.acpi;
-    let vendor = core::str::from_utf8(&facts.cpu.vendor).unwrap_or("?");
-    log!("{vendor} {:#x}, {} CPUs:", facts.cpu.signature, facts.cpus().len());
-    for (number, cpu) in facts.cpus().iter().enumerate() {
-        log!("  CPU {number}: APIC {}, ACPI {}", cpu.apic_id, cpu.acpi_id);
-    }
-    for line in &acpi.madt.overrides {
-        log!("  ISA {} is GSI {}, {:?} {:?}", line.source, line.gsi, line.polarity, line.trigger);
-    }
-    if let Some(address) = acpi.root.and_then(|root| root.address) {
-        log!("ACPI root pointer at {:#x}", address.0);
-    }
-    if let Some(fadt) = &acpi.fadt {
-        let ports =
-            [fadt.pm1a_control, fadt.pm1b_control, fadt.pm_timer].map(|block| block.map_or(0, |b| b.port));
-        log!(
-            "PM1a control {:#x}, PM1b {:#x}, PM timer {:#x}, SCI {}",
-            ports[0],
-            ports[1],
-            ports[2],
-            fadt.sci_interrupt
-        );
-    }
-    for space in &acpi.config_spaces {
-        let (first, last) = (space.first_bus, space.last_bus);
-        log!("PCI segment {} buses {first:#x} to {last:#x} at {:#x}", space.segment, space.address.0);
-    }
-    log!("Screen: {:?}", facts.display);
 }
 
 /// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.
@@ -215,18 +201,6 @@ fn trampoline_page(ram: &FreeRanges, facts: &BootFacts, info: Range) -> Maddr {
     low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).unwrap_or_else(|| {
         refuse!("memory: no free page below 640 KiB to start CPUs with: update the firmware")
     })
-}
-
-fn log_memory(facts: &BootFacts) {
-    log!("Memory map:");
-    for entry in facts.memory.iter() {
-        let end = entry.start.0.wrapping_add(entry.len).wrapping_sub(1);
-        log!("  [{:016x}, {end:016x}] ({})", entry.start.0, entry.kind.name());
-    }
-    for module in facts.modules() {
-        let range = module.range();
-        log!("Module [{:#x}, {:#x}) {}", range.start, range.end, facts.module_command_line(module));
-    }
 }
 
 fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRanges {

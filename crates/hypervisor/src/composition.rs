@@ -6,9 +6,9 @@ use alloc::boxed::Box;
 
 use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
-use crate::guest::{access, run, stubs};
+use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
-use crate::{devices, fpu_areas};
+use crate::{chart, devices, efi, fpu_areas};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -44,10 +44,15 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         cpus: record.cpus as usize,
         port_chunks: PORT_CHUNKS,
     };
-    let state = State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
-        .expect("the vault is large enough for all regions");
+    let mut state =
+        State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
+            .expect("the vault is large enough for all regions");
     let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
+    if !state.machine.booted.get() {
+        chart::write(record, &arena);
+    }
+    state.efi = efi::services();
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
@@ -65,7 +70,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs and the interrupt message window.
+/// What Dom0 may not map: local and I/O APICs and the interrupt message window. All memory below 1 MiB is the
+/// firmware's, which Linux searches: also the page there that starts CPUs.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
@@ -163,6 +169,9 @@ pub(crate) fn load_entry_points() {
         apic.set_timer_vector(own_vector::TIMER);
     }
     access::set_smap(control::detect().smap);
+    if let Some(system) = run::installed() {
+        swift::watch(system.schedule.look_word(cpu));
+    }
 }
 
 /// Says how the vault is used.

@@ -17,8 +17,8 @@ use machine::serial::{Format, Uart};
 use machine::{clock, direct, rtc};
 use spin::Mutex;
 
-use crate::options;
 use crate::sealed::{self, sealed};
+use crate::{options, screen};
 
 /// Bytes at the start of the ring's memory that hold its [`State`].
 const STATE_BYTES: u64 = 4096;
@@ -171,21 +171,30 @@ pub(crate) unsafe fn adopt(memory: Range) {
     let cells = unsafe { core::slice::from_raw_parts(first, (memory.len() - STATE_BYTES) as usize) };
     let ring = Ring::attach(cells, state);
     let mut log = LOG.lock();
-    let mut piece = [0; 256];
-    let early = *log.ring();
-    let mut index = early.start(Request::default());
-    loop {
-        let answer = early.copy(index, &mut piece);
-        if answer.count == 0 {
-            break;
-        }
-        ring.push(&piece[..answer.count]);
-        index = answer.index;
-    }
+    each_piece(log.ring(), |piece| ring.push(piece));
     ring.set_drained();
     *log = Console::new(ring);
     drop(log);
     set_thresholds(&options::current());
+}
+
+/// Hands out what the ring holds.
+fn each_piece(ring: &Ring<'_>, mut f: impl FnMut(&[u8])) {
+    let mut piece = [0; 256];
+    let mut index = ring.start(Request::default());
+    loop {
+        let answer = ring.copy(index, &mut piece);
+        if answer.count == 0 {
+            return;
+        }
+        f(&piece[..answer.count]);
+        index = answer.index;
+    }
+}
+
+/// Hands out what was said so far.
+pub(crate) fn each_said(f: impl FnMut(&[u8])) {
+    each_piece(LOG.lock().ring(), f);
 }
 
 /// Writes to the log what `level` lets through, and to the port unless output is deferred.
@@ -276,6 +285,7 @@ pub(crate) fn drain(bytes: usize) -> bool {
 
 /// Newlines as CR LF.
 fn send(port: Option<Port>, bytes: &[u8]) {
+    screen::write(bytes);
     let Some(uart) = port.map(Port::uart) else { return };
     for &byte in bytes {
         if byte == b'\n' {

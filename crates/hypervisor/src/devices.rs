@@ -1,7 +1,7 @@
 //! Interrupt controllers and clocks: mapped, quiet, measured.
 #![expect(unsafe_code, reason = "device registers")]
 
-use boot_info::{ApicMode, BootFacts, CpuFacts, TimeReference, Timing};
+use boot_info::{ApicMode, BootFacts, TimeReference, Timing};
 use ids::Maddr;
 use machine::apic::{LocalApic, Mode, Pin};
 use machine::clock::{self, Reference};
@@ -9,7 +9,7 @@ use machine::hpet::Hpet;
 use machine::io_apic::{Delivery, IoApic, Route};
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::pm_timer::PmTimer;
-use machine::{cpuid, fpu, layout, pic, rtc};
+use machine::{cpuid, layout, pic, rtc};
 
 use crate::console::{self, log};
 use crate::options;
@@ -26,28 +26,6 @@ pub(crate) fn boot_apic_id() -> u32 {
     let basic = cpuid.get_feature_info().map_or(0, |info| u32::from(info.initial_local_apic_id()));
     let wide = cpuid.get_extended_topology_info().and_then(|mut levels| levels.next());
     wide.map_or(basic, |level| level.x2apic_id())
-}
-
-/// What the facts say about the boot CPU.
-pub(crate) fn cpu_facts() -> CpuFacts {
-    let cpuid = cpuid::CpuId::new();
-    let mut vendor = [b' '; 12];
-    if let Some(info) = cpuid.get_vendor_info() {
-        let name = info.as_str().as_bytes();
-        let len = name.len().min(12);
-        vendor[..len].copy_from_slice(&name[..len]);
-    }
-    let state = fpu::detect();
-    let sizes = cpuid.get_processor_capacity_feature_info();
-    CpuFacts {
-        vendor,
-        signature: cpuid::cpuid!(1).eax,
-        physical_bits: sizes.map_or(36, |sizes| sizes.physical_address_bits()),
-        xsave_bytes: if state.supported == 0 { 0 } else { state.bytes },
-        xcr0: state.supported,
-        svm: cpuid.get_extended_processor_and_feature_identifiers().is_some_and(|info| info.has_svm()),
-        vmx: cpuid.get_feature_info().is_some_and(|info| info.has_vmx()),
-    }
 }
 
 /// x2APIC where the firmware chose it, identifiers need it, a hypervisor below us vouches for it, or `x2apic` asks;

@@ -4,9 +4,9 @@
 use crate::console::log;
 use crate::guest::hardware::Hardware;
 use crate::sealed::{Sealed, sealed};
-use crate::{boot, console, heap};
+use crate::{boot, console, heap, screen};
 use alloc::string::String;
-use boot_info::{Display, FreeRanges, Module, Range};
+use boot_info::{BootFacts, Display, FreeRanges, Module, Range};
 use domain::dom0::{self, Dom0Inputs};
 use guest_loader::bzimage::{self, Kernel};
 use guest_loader::elf_kernel::ElfKernel;
@@ -15,6 +15,11 @@ use ids::{Maddr, Mfn};
 use machine::{direct, rtc};
 use system::{Applier, Platform, System};
 use vault::Journal;
+use xen_abi::xen::{
+    Dom0VgaConsoleInfo, VgaTextMode3, VgaVesaLfb, XEN_VGATYPE_EFI_LFB, XEN_VGATYPE_TEXT_MODE_3,
+    XEN_VGATYPE_VESA_LFB,
+};
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Heap that unpacking a kernel may use, given back afterwards.
 const SCRATCH: u64 = 160 << 20;
@@ -202,7 +207,7 @@ fn build(
     let initrd_frames = initrd.map_or(0, |module| module.len.div_ceil(ids::FRAME_SIZE));
     let available = heap.free_frames() + initrd_frames;
     let total = sealed().ram.bytes() / ids::FRAME_SIZE;
-    let console = console_info(&facts.display);
+    let console = console_info(facts);
     let command_line = dom0_command_line(facts.module_command_line(kernel), facts.command_line());
     let asked = options.dom0_mem;
     if let Some(pages) = asked.exact_beyond(total, available) {
@@ -218,7 +223,7 @@ fn build(
         pinned: options.dom0_vcpus_pin,
         now: system.platform.now(),
         console_line: console::port().and_then(|port| port.line),
-        console_info: console.as_ref().map_or(&[], |info| &info[..]),
+        console_info: console.as_ref().map_or(&[], |info| info.as_bytes()),
     };
     dom0::build(system.state, system.platform, journal, &inputs, &mut |line| log!("{line}"))
         .map(|_| ())
@@ -236,14 +241,43 @@ fn dom0_command_line(module: &str, own: &str) -> String {
     line
 }
 
-/// `dom0_vga_console_info` (public/xen.h) for a text screen; a graphic one is not handed over yet.
-fn console_info(display: &Display) -> Option<[u8; 40]> {
-    let Display::Text { columns, rows, font_height, cursor_x, cursor_y } = *display else { return None };
-    let mut info = [0; 40];
-    info[0] = 3;
-    let fields = [font_height, cursor_x, cursor_y, rows, columns];
-    for (to, field) in info[4..].chunks_mut(2).zip(fields) {
-        to.copy_from_slice(&field.to_le_bytes());
+/// `dom0_vga_console_info` (public/xen.h) for the screen.
+fn console_info(facts: &BootFacts) -> Option<Dom0VgaConsoleInfo> {
+    let mut info = Dom0VgaConsoleInfo::new_zeroed();
+    match facts.display {
+        Display::None => return None,
+        Display::Text { columns, rows, font_height, cursor_x, cursor_y } => {
+            let (cursor_x, cursor_y) = screen::cursor().unwrap_or((cursor_x, cursor_y));
+            info.video_type = XEN_VGATYPE_TEXT_MODE_3;
+            let text = VgaTextMode3 { font_height, cursor_x, cursor_y, rows, columns };
+            info.u.as_mut_bytes()[..size_of_val(&text)].copy_from_slice(text.as_bytes());
+        }
+        Display::Pixels { address, pitch, width, height, bits, red, green, blue } => {
+            let efi = facts.efi_system_table.is_some();
+            info.video_type = if efi { XEN_VGATYPE_EFI_LFB } else { XEN_VGATYPE_VESA_LFB };
+            let used = red.1.saturating_add(green.1).saturating_add(blue.1);
+            let pixels = VgaVesaLfb {
+                width,
+                height,
+                bytes_per_line: u16::try_from(pitch).ok()?,
+                bits_per_pixel: bits.into(),
+                lfb_base: address as u32,
+                lfb_size: u64::from(pitch).checked_mul(height.into())?.div_ceil(1 << 16) as u32,
+                red_pos: red.0,
+                red_size: red.1,
+                green_pos: green.0,
+                green_size: green.1,
+                blue_pos: blue.0,
+                blue_size: blue.1,
+                rsvd_pos: if bits > used { used } else { 0 },
+                rsvd_size: bits.saturating_sub(used),
+                gbl_caps: 0,
+                mode_attrs: 0,
+                pad: 0,
+                ext_lfb_base: (address >> 32) as u32,
+            };
+            info.u.as_mut_bytes().copy_from_slice(pixels.as_bytes());
+        }
     }
     Some(info)
 }

@@ -27,6 +27,10 @@ multiboot_header:
     .long 8
     .short 10, 0                    # relocatable: lowest 2 MiB boundary from 2 MiB on
     .long 24, 0x200000, 0xffffffff, 0x200000, 1
+    .short 4, 1                     # optional: a text screen can be used
+    .long 12, 2, 0
+    .short 5, 1                     # optional: a frame buffer of any size can be used
+    .long 20, 0, 0, 0, 0
     .short 0, 0
     .long 8
 multiboot_header_end:

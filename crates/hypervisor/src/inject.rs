@@ -1,55 +1,172 @@
-//! Failures on demand, for tests: a build with the feature `inject` panics when Dom0 asked for it, some
-//! steps after it asked. Other builds have none of it.
+//! Failures on demand, for tests: a build with the feature `inject` fails when Dom0 asked for it, some steps
+//! after it asked. Other builds have none of it.
 //!
-//! Dom0 asks by hypercall 63, which does not exist: its first argument says how many *points* to pass
-//! before the panic. Points are entries and accesses to guest memory, so that the panic comes with the log
-//! closed, open or committed, as chance has it.
+//! Dom0 asks by hypercall 63, which does not exist: its first argument says how many *points* to pass before
+//! the failure, the second what kind it is (`kind`). Points are entries and accesses to guest memory, so that
+//! the failure comes with the log closed, open or committed, as chance has it.
+
+#![cfg_attr(feature = "inject", expect(unsafe_code, reason = "sends an NMI to this CPU"))]
 
 #[cfg(feature = "inject")]
-use core::sync::atomic::{AtomicU64, Ordering};
-#[cfg(feature = "inject")]
-use pv_cpu::{Context, Mode, Reg, vector};
+mod on {
+    use crate::guest::{host, run};
+    use crate::{devices, sealed, stop};
+    use core::hint::spin_loop;
+    use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use ids::DomainSlot;
+    use machine::apic::Ipi;
+    use pv_cpu::{Context, Mode, Reg, vector};
 
-/// The hypercall that asks for a panic.
-#[cfg(feature = "inject")]
-const ASKED: u32 = 63;
+    /// The hypercall that asks for a failure.
+    const ASKED: u32 = 63;
 
-/// Points left before the panic; 0: none is asked for. A new life starts with 0.
-#[cfg(feature = "inject")]
-static LEFT: AtomicU64 = AtomicU64::new(0);
+    /// What fails, as the second argument says it. Anything else: a panic.
+    mod kind {
+        /// A panic whenever this very hypercall is dispatched, with no points passed.
+        pub(super) const AT_EACH_DISPATCH: u64 = 1;
+        /// The CPU loops.
+        pub(super) const HANG: u64 = 2;
+        /// The CPU loops and holds a lock that all entries need now and then.
+        pub(super) const HANG_LOCKED: u64 = 3;
+        /// The CPU loops in an NMI's handler, so that it ignores others.
+        pub(super) const IGNORE_NMI: u64 = 4;
+        /// The same, and where it was before is not known.
+        pub(super) const LOST: u64 = 5;
+        /// A panic at the next point, and the recovery from it panics after the given number of points.
+        pub(super) const RECOVERY: u64 = 6;
+        /// The same, but the recovery loops.
+        pub(super) const RECOVERY_HANG: u64 = 7;
+    }
 
-/// An entry: sees whether Dom0 asks.
-#[cfg(feature = "inject")]
-pub(crate) fn entry(context: &Context) {
-    let registers = &context.registers;
-    if registers.vector.get() == vector::SYSCALL
-        && context.mode() == Mode::Kernel
-        && registers.error_code.get() == ASKED
-    {
-        LEFT.store(registers.get(Reg::Rdi).max(1), Ordering::Relaxed);
-    } else {
-        point();
+    /// Beside the points of a recovery: it is to loop.
+    const HANGS: u32 = 1 << 31;
+
+    /// Points left before the failure; 0: none is asked for. A new life starts with 0.
+    static LEFT: AtomicU64 = AtomicU64::new(0);
+    /// Its kind.
+    static KIND: AtomicU64 = AtomicU64::new(0);
+    /// An entry begins: the log is closed. (Of one CPU after another: good enough for a test.)
+    static AT_ENTRY: AtomicBool = AtomicBool::new(false);
+    /// The next NMI's handler loops.
+    static NMI_LOOPS: AtomicBool = AtomicBool::new(false);
+
+    fn is_asked(context: &Context) -> bool {
+        let registers = &context.registers;
+        registers.vector.get() == vector::SYSCALL
+            && context.mode() == Mode::Kernel
+            && registers.error_code.get() == ASKED
+    }
+
+    /// An entry: sees whether Dom0 asks.
+    pub(crate) fn entry(context: &Context) {
+        if !is_asked(context) {
+            AT_ENTRY.store(true, Ordering::Relaxed);
+            point();
+            AT_ENTRY.store(false, Ordering::Relaxed);
+            return;
+        }
+        let [points, kind, ..] = context.registers.arguments();
+        let points = points.max(1);
+        KIND.store(kind, Ordering::Relaxed);
+        match kind {
+            kind::AT_EACH_DISPATCH => {}
+            kind::RECOVERY | kind::RECOVERY_HANG => {
+                let hangs = if kind == kind::RECOVERY_HANG { HANGS } else { 0 };
+                stop::points_in_recovery().store(points as u32 | hangs, Ordering::Relaxed);
+                LEFT.store(1, Ordering::Relaxed);
+            }
+            _ => LEFT.store(points, Ordering::Relaxed),
+        }
+    }
+
+    /// A hypercall is dispatched, for the first time or again.
+    pub(crate) fn dispatched() {
+        let Some(context) = host::attached() else { return };
+        let again = context.registers.get(Reg::Rsi) == kind::AT_EACH_DISPATCH;
+        assert!(!again || !is_asked(context), "asked for by Dom0, at each dispatch");
+    }
+
+    /// A place where the failure may come.
+    #[inline]
+    pub(crate) fn point() {
+        let left = LEFT.load(Ordering::Relaxed);
+        if left == 0 {
+            return;
+        }
+        let may_fail = AT_ENTRY.load(Ordering::Relaxed) || KIND.load(Ordering::Relaxed) != kind::HANG_LOCKED;
+        if left > 1 || may_fail {
+            LEFT.store(left - 1, Ordering::Relaxed);
+        }
+        if left == 1 && may_fail {
+            fail();
+        }
+    }
+
+    fn fail() {
+        match KIND.load(Ordering::Relaxed) {
+            kind::HANG => hang(),
+            kind::HANG_LOCKED => hang_with_lock(),
+            kind::IGNORE_NMI | kind::LOST => {
+                NMI_LOOPS.store(true, Ordering::Release);
+                let apic = devices::local_apic(sealed::sealed().facts);
+                // SAFETY: to this CPU, whose NMI gate is set.
+                unsafe { apic.send(Ipi::Nmi, apic.id()) };
+                hang()
+            }
+            _ => panic!("asked for by Dom0"),
+        }
+    }
+
+    /// The log is closed at an entry: a transaction can hold the lock.
+    fn hang_with_lock() {
+        let system = run::system();
+        let mut journal = system.journal_for_boot();
+        journal.log().begin();
+        journal.change(|tx| {
+            tx.lock(system.state.domain_locks.of(DomainSlot(0)));
+            hang()
+        })
+    }
+
+    fn hang() -> ! {
+        loop {
+            spin_loop();
+        }
+    }
+
+    /// An NMI's handler begins.
+    pub(crate) fn nmi() {
+        if NMI_LOOPS.swap(false, Ordering::AcqRel) {
+            if KIND.load(Ordering::Relaxed) == kind::LOST {
+                stop::forget_nmi();
+            }
+            hang()
+        }
+    }
+
+    /// A recovery begins: it fails if Dom0 asked for that, once.
+    pub(crate) fn recovery_begins() {
+        let points = stop::points_in_recovery().swap(0, Ordering::Relaxed);
+        KIND.store(if points & HANGS != 0 { kind::HANG } else { 0 }, Ordering::Relaxed);
+        LEFT.store((points & !HANGS).into(), Ordering::Relaxed);
     }
 }
-
-/// A place where the panic may come.
 #[cfg(feature = "inject")]
-#[inline]
-pub(crate) fn point() {
-    let left = LEFT.load(Ordering::Relaxed);
-    if left == 0 {
-        return;
-    }
-    LEFT.store(left - 1, Ordering::Relaxed);
-    assert!(left != 1, "asked for by Dom0");
-}
+pub(crate) use on::{dispatched, entry, nmi, point, recovery_begins};
 
 /// Nothing to do in this build.
 #[cfg(not(feature = "inject"))]
-#[inline(always)]
-pub(crate) fn entry(_: &pv_cpu::Context) {}
-
-/// Nothing to do in this build.
+mod off {
+    #[inline(always)]
+    pub(crate) fn entry(_: &pv_cpu::Context) {}
+    #[inline(always)]
+    pub(crate) fn dispatched() {}
+    #[inline(always)]
+    pub(crate) fn point() {}
+    #[inline(always)]
+    pub(crate) fn nmi() {}
+    #[inline(always)]
+    pub(crate) fn recovery_begins() {}
+}
 #[cfg(not(feature = "inject"))]
-#[inline(always)]
-pub(crate) fn point() {}
+pub(crate) use off::{dispatched, entry, nmi, point, recovery_begins};

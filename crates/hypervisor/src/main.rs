@@ -5,10 +5,15 @@
 extern crate alloc;
 
 mod boot;
+mod cells;
+mod chart;
 mod composition;
 mod console;
+mod cpu;
+mod describe;
 mod devices;
 mod dom0;
+mod efi;
 mod entry;
 mod faults;
 mod firmware;
@@ -24,8 +29,10 @@ mod recovery;
 mod refusal;
 mod requirements;
 mod routes;
+mod screen;
 mod sealed;
 mod selftest;
 mod smp;
 mod start;
 mod stop;
+mod watchdog;

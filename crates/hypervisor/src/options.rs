@@ -1,7 +1,7 @@
 //! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
 
 use boot_info::BootFacts;
-use command_line::{Consoles, Options, RebootMethod, Sharing, Watchdog};
+use command_line::{Consoles, Options, RebootMethod, Sharing};
 use spin::Mutex;
 
 use crate::console::log;
@@ -38,21 +38,23 @@ pub(crate) fn report(facts: &BootFacts) {
 }
 
 fn report_unsupported(options: &Options) {
-    let Consoles { vga, com1, com2, other } = options.console;
+    let Consoles { com1, com2, other, .. } = options.console;
     let shared = [com1, com2].into_iter().flatten().any(|sharing| sharing != Sharing::None);
     let lines = [
-        (vga, "console=vga is not supported: messages go to the serial console alone"),
+        (
+            options.vga.other_mode,
+            "vga=: the screen stays in the boot loader's mode; in GRUB, gfxpayload sets it",
+        ),
         (other, "console=pv, dbgp, ehci and xhci are not supported"),
         (shared, "console=com1H, com1L, com2H and com2L are not supported: the line is not shared"),
         (
             com1.is_some() && com2.is_some(),
             "console=com1,com2: one serial console is supported, com1 is taken",
         ),
-        (options.watchdog != Watchdog::Off, "watchdog is not supported yet: hangs are not detected"),
         (options.dom0.pvh, "dom0=pvh is not supported: Dom0 is a PV domain"),
         (
-            matches!(options.reboot.method, Some(RebootMethod::Efi | RebootMethod::Xen)),
-            "reboot=efi and reboot=xen are not supported: the ACPI register is used",
+            options.reboot.method == Some(RebootMethod::Xen),
+            "reboot=xen is not supported: the ACPI register is used",
         ),
     ];
     for (_, line) in lines.into_iter().filter(|(asked, _)| *asked) {

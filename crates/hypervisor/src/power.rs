@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "ends the machine")]
 
 use crate::console::{self, log};
-use crate::options;
 use crate::sealed::{self, sealed};
+use crate::{efi, options, watchdog};
 use boot_info::{BootFacts, E820Entry, E820Kind};
 use command_line::RebootMethod;
 use ids::Maddr;
@@ -15,8 +15,13 @@ use system::Power;
 pub(crate) fn change(what: Power) {
     console::set_deferred(false);
     match what {
-        Power::Sleep { pm1a, pm1b } => sleep(pm1a, pm1b),
+        Power::Sleep { pm1a, pm1b } => {
+            watchdog::pause();
+            sleep(pm1a, pm1b);
+            watchdog::go_on();
+        }
         Power::Off => {
+            watchdog::end();
             log!("Machine halted.");
             machine::control::halt()
         }
@@ -35,6 +40,7 @@ fn sleep(pm1a: u16, pm1b: u16) {
 
 /// Resets by what `reboot=` says, else by the firmware's register; what does not work falls through to the others.
 pub(crate) fn restart() -> ! {
+    watchdog::end();
     let asked = options::current().reboot;
     let method = match asked.method {
         Some(RebootMethod::TripleFault) => Method::TripleFault,
@@ -43,6 +49,10 @@ pub(crate) fn restart() -> ! {
         Some(RebootMethod::PciPower) => Method::PowerCycle,
         Some(RebootMethod::Acpi | RebootMethod::Efi | RebootMethod::Xen) | None => Method::Acpi,
     };
+    if asked.method == Some(RebootMethod::Efi) {
+        log!("Restarting the machine: EFI first");
+        efi::reset();
+    }
     log!("Restarting the machine: {method:?} first");
     let facts = sealed::is_mapped().then(|| sealed().facts);
     if let Some(facts) = facts.filter(|facts| asked.warm && facts.efi_system_table.is_none()) {

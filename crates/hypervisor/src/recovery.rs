@@ -11,13 +11,13 @@ use crate::composition;
 use crate::console::{self, log};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::run;
+use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{devices, heap, panic, power, stop};
+use crate::{cells, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
-use system::{Repaired, own_vector};
+use system::{MOST_FAILURES, Repaired, own_vector};
 use vault::{GuestOwned, record};
 
 /// Why the hypervisor failed.
@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Panic = 1,
     /// An exception in hypervisor mode.
     Exception = 2,
+    /// A CPU did not leave the hypervisor: this one, if its registers are known, else another.
+    Hang = 3,
 }
 
 record! {
@@ -41,8 +43,11 @@ record! {
         vector: GuestOwned<u32>,
         /// Failures since boot.
         generation: GuestOwned<u32>,
-        /// Failures that came one right after the other.
+        /// Failures that came one right after the other, in no guest's entry.
         in_a_row: GuestOwned<u32>,
+        /// Failures of the recovery under way.
+        in_recovery: GuestOwned<u32>,
+        spare: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
         rip: GuestOwned<u64>,
         rflags: GuestOwned<u64>,
@@ -58,11 +63,13 @@ record! {
 
 /// Failures so close to each other are taken for one that repeats itself, ms.
 const QUICK_MS: u64 = 20;
+/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished.
+const RECOVERY_MS: u64 = 10_000;
 /// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
 /// Where the epitaph lies: in CPU 0's per-CPU data, which no image copy holds.
-const EPITAPH: u64 = percpu::DATA + 0x1000;
+const EPITAPH: u64 = cells::EPITAPH;
 
 fn epitaph() -> &'static Epitaph {
     let at = percpu::block(CpuId(0)) + EPITAPH;
@@ -84,7 +91,9 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
     let epitaph = epitaph();
-    stop::lead(frame);
+    // The hang of another CPU is not what this one's entry did.
+    let is_own = cause != Cause::Hang || frame.is_some();
+    let stop::Hit { failures, recovery } = stop::lead(frame, is_own);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
@@ -98,8 +107,10 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     let now = clock::tsc();
     let since = now.wrapping_sub(epitaph.at.get());
     let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
-    epitaph.in_a_row.set(in_a_row + 1);
+    // What an entry does again and again ends its domain.
+    epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
+    epitaph.in_recovery.set(if recovery { epitaph.in_recovery.get() + 1 } else { 0 });
     note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
     if !stop::is_guarded() {
@@ -108,10 +119,29 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     if !stop::stop_others() {
         give_up("a CPU does not stop");
     }
+    if epitaph.in_recovery.get() > GIVE_UP {
+        give_up("recovery fails again and again");
+    }
     if epitaph.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
     }
+    if failures.is_some_and(|failures| failures > MOST_FAILURES + 1) {
+        give_up("the domain of an entry that fails cannot be ended");
+    }
     microreboot()
+}
+
+/// An NMI on the leader: it fails if the recovery does not come to its end.
+pub(crate) fn on_nmi(frame: &HostFrame) {
+    if !sealed::is_mapped() {
+        // The first moments of the new life.
+        return;
+    }
+    let patience = watchdog::timeout() + RECOVERY_MS * sealed().facts.timing.tsc_khz;
+    let begun = epitaph().at.get();
+    if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {
+        fatal(Cause::Hang, Some(frame), None);
+    }
 }
 
 /// Keeps a panic's message for the next life.
@@ -159,6 +189,7 @@ fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
 fn give_up(why: &str) -> ! {
     console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
     show(true);
+    watchdog::end();
     if panic::no_reboot() { control::halt() } else { power::restart() }
 }
 
@@ -182,6 +213,8 @@ fn microreboot() -> ! {
 
 /// The start after a failure, on an empty stack, with variables as at first boot.
 extern "C" fn second_life() -> ! {
+    // The failure may have come in an NMI's handler.
+    stack::unblock_nmi();
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
     let record = sealed();
@@ -189,10 +222,13 @@ extern "C" fn second_life() -> ! {
     unsafe { heap::add_permanent(record.heap) };
     // SAFETY: the ring's memory is the log's alone.
     unsafe { console::adopt(record.log) };
+    screen::keep();
     console::set_deferred(true);
     console::set_clock(record.facts.timing.tsc_khz);
+    inject::recovery_begins();
     let system = composition::compose();
     composition::load_entry_points();
+    inject::point();
     let epitaph = epitaph();
     let mut repaired = Repaired::Nothing;
     system.settle_homes(stop::is_online);
@@ -206,16 +242,21 @@ extern "C" fn second_life() -> ! {
             repaired = what;
         }
     });
+    inject::point();
     for chained in [true, false] {
         for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {
             repaired = Repaired::Finished(system.state.logs[cpu.cpu.0 as usize].head().effects());
             stop::finish_on(&cpu);
+            inject::point();
         }
     }
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
+    watchdog::start();
     let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
+    inject::point();
     report(repaired, instructions);
+    inject::point();
     stop::release_others();
     console::set_deferred(false);
     go_on()
@@ -231,18 +272,29 @@ pub(crate) extern "C" fn another_cpus_life() -> ! {
 /// Makes a CPU that was stopped one of the new life.
 pub(crate) fn take_over() {
     composition::load_entry_points();
+    shootdown::set_active(true);
 }
 
 /// Takes up what this CPU was doing.
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
-    if let Some(vcpu) = stop::held() {
+    efi::after_crash();
+    let taken = stop::was_taken();
+    let vcpu = stop::held();
+    if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));
-        system.recover_interrupts(apic.in_service().iter());
-        system.resume(vcpu);
+    }
+    if taken.is_some() {
+        // INIT forgot what was in service.
+        system.recover_interrupts(system.device_vectors());
     } else {
         system.recover_interrupts(apic.in_service().iter());
+    }
+    match (vcpu, taken) {
+        (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
+        (Some(vcpu), _) => system.resume(vcpu),
+        (None, _) => {}
     }
     run::run_guests()
 }
@@ -256,10 +308,11 @@ fn report(repaired: Repaired, ticks: u64) {
     };
     let khz = sealed().facts.timing.tsc_khz.max(1);
     log!(
-        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us",
+        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us, {} NMIs so far",
         generation(),
         this_cpu().0,
-        ticks * 1000 / khz
+        ticks * 1000 / khz,
+        stop::nmis()
     );
     show(false);
 }
@@ -277,6 +330,8 @@ fn show(unlocked: bool) {
     let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
     match epitaph.cause.get() {
         1 => print(format_args!("panic: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 if end > 0 => print(format_args!("hang: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
+        3 => print(format_args!("hang at {:016x}, rsp {:016x}", epitaph.rip.get(), epitaph.rsp.get())),
         _ => print(format_args!(
             "exception {} at {:016x}, rsp {:016x}, rflags {:x}",
             epitaph.vector.get(),

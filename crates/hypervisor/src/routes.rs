@@ -15,6 +15,7 @@ use spin::Mutex;
 use crate::guest::run::system;
 use crate::pci_config::{self, Device};
 use crate::sealed::sealed;
+use crate::watchdog;
 
 /// Pins whose last entry is remembered.
 const REMEMBERED: usize = 256;
@@ -46,7 +47,7 @@ fn program_pin(gsi: u32, entry: u64) {
         let pin = gsi.checked_sub(io_apic.gsi_base).filter(|pin| *pin < io_apic.pins)?;
         Some((index, u8::try_from(pin).ok()?))
     });
-    let Some((index, pin)) = found else { return };
+    let Some((index, pin)) = found.filter(|_| !watchdog::owns_pin(gsi)) else { return };
     let _own = PINS.lock();
     // SAFETY: boot mapped the registers of every I/O APIC.
     let io_apic = unsafe { IoApic::new(index) };

@@ -12,6 +12,7 @@ use machine::layout;
 use machine::smp::Trampoline;
 
 use crate::console::Port;
+use crate::efi::Services;
 
 /// Everything that stays as boot left it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Sealed {
     pub(crate) facts: &'static BootFacts,
     /// The checksum of the facts.
     pub(crate) facts_seal: u64,
+    /// How the firmware's services are called.
+    pub(crate) efi: Option<Services>,
     /// The command line's options.
     pub(crate) options: Options,
     /// The serial console.
@@ -42,12 +45,16 @@ pub(crate) struct Sealed {
     pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
+    /// Memory mapped at `layout::CHART`.
+    pub(crate) chart: Range,
     /// All RAM: what the direct map shows.
     pub(crate) ram: boot_info::FreeRanges,
 }
 
 /// Where the facts lie, behind the record.
 pub(crate) const FACTS: u64 = layout::SEALED + size_of::<Sealed>().next_multiple_of(4096) as u64;
+
+const _: () = assert!(FACTS + (size_of::<BootFacts>() as u64) < layout::CHART);
 
 static MAPPED: AtomicBool = AtomicBool::new(false);
 

@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::run;
 use crate::refusal::refuse;
 use crate::sealed::sealed;
-use crate::{boot, composition, console, devices, dom0, selftest, smp};
+use crate::{boot, composition, console, devices, dom0, screen, selftest, smp, watchdog};
 
 /// The heap's permanent memory.
 pub(crate) const HEAP_BYTES: u64 = 16 << 20;
@@ -64,7 +64,10 @@ pub(crate) extern "C" fn first_boot() -> ! {
         smp::start_others();
     }
     system.settle_homes(smp::has_started);
+    watchdog::start();
+    watchdog::check();
     log!("Boot complete");
+    screen::leave();
     run::run_guests()
 }
 

@@ -9,23 +9,29 @@
 
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::{run, stubs};
+use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
-use crate::{devices, recovery};
+use crate::{cells, devices, inject, recovery, smp, watchdog};
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ids::{CpuId, VcpuSlot};
 use machine::apic::Ipi;
 use machine::{clock, control, percpu, stack};
 use system::Stopped;
 use vault::step;
 
+mod taken;
+
+#[cfg(feature = "inject")]
+pub(crate) use taken::forget_nmi;
+pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
+
 /// Where a CPU's record lies in its block.
-const RECORD: u64 = percpu::DATA + 0x2000;
-/// How long a stop may take before the machine is given up, in ms.
+const RECORD: u64 = cells::STOP_RECORD;
+/// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
-/// How often the NMI is sent again, per ms.
-const PER_MS: u64 = 10;
+/// The NMI is sent again after so long, ns.
+const PAUSE_NS: u64 = 100_000;
 
 /// What a CPU says of itself when it stops.
 #[repr(C)]
@@ -41,9 +47,24 @@ pub(crate) struct StopRecord {
     leader: AtomicU32,
     /// In CPU 0's record: failures that are dealt with.
     round: AtomicU32,
-    /// In CPU 0's record: the CPU plus one that is to finish its outbox now.
+    /// In CPU 0's record: the CPU plus one that is to finish its outbox now; [`FAILED`] if it cannot.
     turn: AtomicU32,
+    /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
+    points: AtomicU32,
+    /// It was taken over by INIT: a [`Taken`].
+    taken: AtomicU32,
+    /// Where the frame of the NMI lies whose handler runs; 0: none does.
+    nmi: AtomicU64,
+    /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
+    bases: [AtomicU64; 4],
+    /// NMIs it took since boot.
+    nmis: AtomicU32,
+    /// It finishes its outbox: a failure is its entry's.
+    finishing: AtomicU32,
 }
+
+/// What `turn` says when a CPU failed in its turn.
+const FAILED: u32 = u32::MAX;
 
 fn record(cpu: CpuId) -> &'static StopRecord {
     let at: *const StopRecord = core::ptr::with_exposed_provenance((percpu::block(cpu) + RECORD) as usize);
@@ -53,6 +74,17 @@ fn record(cpu: CpuId) -> &'static StopRecord {
 
 fn shared() -> &'static StopRecord {
     record(CpuId(0))
+}
+
+/// NMIs that all CPUs took since boot.
+pub(crate) fn nmis() -> u32 {
+    (0..sealed().cpus).map(|cpu| record(CpuId(cpu)).nmis.load(Ordering::Relaxed)).fold(0, u32::wrapping_add)
+}
+
+/// Points after which the next recovery fails.
+#[cfg(feature = "inject")]
+pub(crate) fn points_in_recovery() -> &'static AtomicU32 {
+    &shared().points
 }
 
 /// This CPU will run guests from now on.
@@ -70,33 +102,77 @@ pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
 }
 
-/// Makes this CPU the leader, or stops it if another is.
-pub(crate) fn lead(frame: Option<&HostFrame>) {
-    let own = this_cpu().0 + 1;
-    let leads = match shared().leader.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => true,
-        // A failure of the recovery itself: the others still wait.
-        Err(leader) => leader == own,
-    };
-    note(frame);
-    if !leads {
-        wait()
-    }
+/// What a failure hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// How often the entry in progress here has failed; `None`: it was no entry's failure.
+    pub(crate) failures: Option<u8>,
+    /// The recovery from another failure.
+    pub(crate) recovery: bool,
 }
 
-/// Stops every other CPU. False: one does not answer.
+/// Makes this CPU the leader, or stops it if another is. `is_own`: the failure is of what it does.
+pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
+    let number = this_cpu().0 + 1;
+    let own = record(this_cpu());
+    let (leads, first) =
+        match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => (true, true),
+            // A failure of the recovery itself: the others still wait.
+            Err(leader) if leader == number => (true, false),
+            Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
+        };
+    note(frame);
+    let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
+    let failures = if first && is_own || finishing { charge() } else { None };
+    if !leads {
+        if finishing {
+            shared().turn.store(FAILED, Ordering::Release);
+        }
+        wait()
+    }
+    Hit { failures, recovery: !first }
+}
+
+/// Charges a failure to the entry in progress here.
+fn charge() -> Option<u8> {
+    run::installed().and_then(|system| system.charge(&stopped_at(this_cpu())))
+}
+
+/// Stops every other CPU: by NMIs; one that ignores them is taken over. False: one does not answer that either.
 pub(crate) fn stop_others() -> bool {
+    if ask_others() {
+        return true;
+    }
+    for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
+        let own = record(cpu);
+        let arrived = || own.waits.load(Ordering::Acquire) != 0 || own.taken.load(Ordering::Acquire) != 0;
+        // An NMI in real mode would be the firmware's.
+        watchdog::pause();
+        // SAFETY: what it had in hand is repaired from its log and context.
+        let came = unsafe { smp::take_over(cpu, arrived) };
+        watchdog::go_on();
+        if !came {
+            return false;
+        }
+    }
+    ask_others()
+}
+
+/// Whether another CPU has to be stopped.
+fn is_running(cpu: CpuId) -> bool {
+    cpu != this_cpu() && is_online(cpu) && record(cpu).waits.load(Ordering::Acquire) == 0
+}
+
+/// Sends NMIs to every other CPU until it waits. False: one does not.
+fn ask_others() -> bool {
     let facts = sealed().facts;
     let apic = devices::local_apic(facts);
     let khz = facts.timing.tsc_khz;
-    let is_running = |cpu: &CpuId| {
-        *cpu != this_cpu()
-            && record(*cpu).online.load(Ordering::Acquire) != 0
-            && record(*cpu).waits.load(Ordering::Acquire) == 0
-    };
-    for _ in 0..PATIENCE * PER_MS {
+    let began = clock::tsc();
+    loop {
         let mut left = 0;
-        for cpu in (0..sealed().cpus).map(CpuId).filter(is_running) {
+        for cpu in (0..sealed().cpus).map(CpuId).filter(|cpu| is_running(*cpu)) {
             left += 1;
             if let Some(target) = facts.cpus().get(cpu.0 as usize) {
                 // SAFETY: every CPU's NMI gate leads to `on_nmi`.
@@ -106,9 +182,11 @@ pub(crate) fn stop_others() -> bool {
         if left == 0 {
             return true;
         }
-        clock::delay(1_000_000 / PER_MS, khz);
+        if clock::tsc().saturating_sub(began) > PATIENCE * khz {
+            return false;
+        }
+        clock::delay(PAUSE_NS, khz);
     }
-    false
 }
 
 /// What every CPU that runs guests says of itself, for recovery.
@@ -120,32 +198,46 @@ pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
 /// What one CPU says.
 fn stopped_at(cpu: CpuId) -> Stopped {
     let loaded = record(cpu).loaded.load(Ordering::Relaxed);
-    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), unfinished_head: None }
+    let lost = record(cpu).taken.load(Ordering::Relaxed) == Taken::Lost as u32;
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost, unfinished_head: None }
 }
 
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
 ///
 /// # Panics
-/// Panics if it takes too long: the recovery is begun again.
+/// Panics if it fails or takes too long: the recovery is begun again.
 pub(crate) fn finish_on(cpu: &Stopped) {
     if cpu.cpu == this_cpu() {
-        run::system().finish(cpu);
+        finish_own();
         return;
     }
     let turn = &shared().turn;
     turn.store(cpu.cpu.0 + 1, Ordering::Release);
     let khz = sealed().facts.timing.tsc_khz;
-    let done = clock::wait_until(PATIENCE * 1_000_000, khz, || turn.load(Ordering::Acquire) == 0);
-    assert!(done, "CPU {} does not finish its outbox", cpu.cpu.0);
+    let answered = || [0, FAILED].contains(&turn.load(Ordering::Acquire));
+    clock::wait_until(PATIENCE * 1_000_000, khz, answered);
+    assert!(turn.load(Ordering::Acquire) == 0, "CPU {} does not finish its outbox", cpu.cpu.0);
+}
+
+fn finish_own() {
+    let finishing = &record(this_cpu()).finishing;
+    finishing.store(1, Ordering::Relaxed);
+    run::system().finish(&stopped_at(this_cpu()));
+    finishing.store(0, Ordering::Relaxed);
 }
 
 /// This CPU's turn: finishes its outbox in the new life, and waits for the others.
 extern "C" fn own_turn() -> ! {
+    let (own, round) = (record(this_cpu()), shared().round.load(Ordering::Acquire));
+    // It may have to be stopped again.
+    own.waits.store(0, Ordering::Relaxed);
     stack::unblock_nmi();
     recovery::take_over();
-    run::system().finish(&stopped_at(this_cpu()));
+    finish_own();
+    // In this order: once its turn is over the round may end at any time.
+    own.waits.store(round + 1, Ordering::Release);
     shared().turn.store(0, Ordering::Release);
-    wait()
+    wait_for_end_of(round)
 }
 
 /// Whose registers this CPU held when it stopped.
@@ -168,41 +260,51 @@ pub(crate) fn release_others() {
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader == 0 || leader == this_cpu().0 + 1 {
-        return;
+    taken::keep(frame);
+    inject::nmi();
+    let own = this_cpu().0 + 1;
+    match shared().leader.load(Ordering::Acquire) {
+        0 => watchdog::on_nmi(frame),
+        leader if leader == own => recovery::on_nmi(frame),
+        _ if record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
+        _ if stubs::holds_registers(frame.rip) => {}
+        _ => {
+            at(frame);
+            if record(this_cpu()).finishing.swap(0, Ordering::Relaxed) != 0 {
+                // Its turn took too long.
+                charge();
+            }
+            wait()
+        }
     }
-    if frame.cs & 3 != 0 {
-        let Some(context) = attached() else { return };
-        put_guest_frame(context, frame);
-        context.registers.vector.set(pv_cpu::vector::NONE);
-        note(None);
-    } else if stubs::holds_registers(frame.rip) {
-        return;
-    } else {
-        note(Some(frame));
-    }
-    wait()
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }
 
-/// Rust reached from a guest: stops if a leader wants it. The entry is not begun, its registers are complete.
-#[inline]
-pub(crate) fn check() {
-    let leader = shared().leader.load(Ordering::Acquire);
-    if leader != 0 && leader != this_cpu().0 + 1 {
-        note(None);
-        wait()
+/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
+pub(crate) fn at(frame: &HostFrame) {
+    match attached() {
+        Some(context) if frame.cs & 3 != 0 => {
+            put_guest_frame(context, frame);
+            context.registers.vector.set(pv_cpu::vector::NONE);
+            note(None);
+        }
+        _ => note(Some(frame)),
     }
 }
 
-/// Notes whose registers this CPU holds, and completes its log if it was stopped between a shared word and
-/// the log's head: the registers that tell are gone afterwards.
+/// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
+/// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
+/// afterwards.
 fn note(frame: Option<&HostFrame>) {
     let Some(system) = run::installed() else { return };
     // A life that failed before it took over leaves what the one before it noted.
     if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
         record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
     }
+    if let Some(frame) = frame {
+        gs::complete(frame);
+    }
+    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
     if let Some(head) = unfinished {
@@ -212,10 +314,13 @@ fn note(frame: Option<&HostFrame>) {
 
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
 fn wait() -> ! {
-    let own = record(this_cpu());
     let round = shared().round.load(Ordering::Acquire);
     // Release: what was noted is in memory.
-    own.waits.store(round + 1, Ordering::Release);
+    record(this_cpu()).waits.store(round + 1, Ordering::Release);
+    wait_for_end_of(round)
+}
+
+fn wait_for_end_of(round: u32) -> ! {
     let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     // Acquire: pairs with `release_others` and `finish_on`.
     while shared().round.load(Ordering::Acquire) == round {

@@ -315,7 +315,7 @@ fn crash_everywhere(
             return answer.ok();
         }
         w.derived = Box::leak(Box::new(rebuild(&w.region)));
-        w.log.roll_back();
+        w.log.roll_back(&mut Effects(&mut w.seen));
         w.seen.clear();
         w.log.drain(&mut Effects(&mut w.seen));
         assert_eq!(audit(&w.region), Ok(()));

@@ -137,6 +137,11 @@ impl ImageCopies {
         self.base[copy.index()]
     }
 
+    /// Machine address and bytes of the seals.
+    pub const fn seals(&self) -> (Maddr, u64) {
+        (self.seals, SEAL_BYTES)
+    }
+
     /// The machine address behind image address `va` in `copy`; `None` outside of the image.
     pub fn maddr(&self, copy: Copy, va: u64) -> Option<Maddr> {
         let offset = va.checked_sub(layout::IMAGE)?;

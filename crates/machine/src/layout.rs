@@ -4,7 +4,7 @@
 //! ```text
 //! slot 256  0xffff800000000000  M2P         machine-to-physical table, guest readable
 //! slot 259  0xffff818000000000  PER_CPU     one 2 MiB block per CPU: descriptor windows, stacks, data (see percpu)
-//!           0xffff81c000000000  SEALED      what boot learned, read-only from then on
+//!           0xffff81c000000000  SEALED      what boot learned, read-only from then on; the chart
 //! slot 260  0xffff820000000000  VAULT       durable regions, frame table
 //! slot 261  0xffff828000000000  MMIO        device registers, uncached
 //!           0xffff82d040000000  IMAGE       the running copy of the image (1 GiB, one L3 entry)
@@ -19,6 +19,10 @@ pub const M2P: u64 = 0xffff_8000_0000_0000;
 pub const PER_CPU: u64 = 0xffff_8180_0000_0000;
 /// The sealed record of boot, mapped read-only.
 pub const SEALED: u64 = 0xffff_81c0_0000_0000;
+/// The chart: what lies where, as text, mapped read-only for whoever looks at the machine from outside.
+pub const CHART: u64 = SEALED + 0x10_0000;
+/// Bytes of the chart.
+pub const CHART_BYTES: u64 = 0x8000;
 /// Durable regions.
 pub const VAULT: u64 = 0xffff_8200_0000_0000;
 /// Device registers.
@@ -32,6 +36,10 @@ pub const HPET: u64 = MMIO + 0x1000;
 const IO_APICS: u64 = MMIO + 0x1_0000;
 /// I/O APICs there is room for.
 pub const MAX_IO_APICS: usize = 16;
+/// The screen's memory, while it shows the log: at most [`SCREEN_SIZE`].
+pub const SCREEN: u64 = MMIO + 0x4000_0000;
+/// Bytes there is room for.
+pub const SCREEN_SIZE: u64 = 0x1000_0000;
 /// First address for other devices.
 pub const MMIO_FREE: u64 = MMIO + 0x2_0000;
 /// Link address of the image.

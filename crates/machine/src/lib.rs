@@ -29,6 +29,7 @@ pub mod pm_timer;
 pub mod port;
 pub mod reset;
 pub mod rtc;
+pub mod screen;
 pub mod serial;
 pub mod smp;
 pub mod stack;

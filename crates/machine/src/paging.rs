@@ -38,7 +38,7 @@ bitflags! {
 /// The machine address bits of an entry.
 pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
-/// How a range may be used. Nothing can be both writable and executable.
+/// How a range may be used. Nothing of the hypervisor's can be both writable and executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Instructions.
@@ -51,6 +51,8 @@ pub enum Access {
     Device,
     /// Constant data that guests may read too.
     GuestRead,
+    /// The firmware's services, code and data in one: in page tables used for calling them alone.
+    Firmware,
 }
 
 impl Access {
@@ -63,6 +65,7 @@ impl Access {
             Self::Write => base.union(Bits::NO_EXECUTE).union(Bits::WRITABLE).union(Bits::DIRTY),
             Self::Device => Self::Write.bits().union(Bits::WRITE_THROUGH).union(Bits::CACHE_DISABLE),
             Self::GuestRead => Self::Read.bits().union(Bits::USER),
+            Self::Firmware => base.union(Bits::WRITABLE).union(Bits::DIRTY),
         }
     }
 }

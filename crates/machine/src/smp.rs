@@ -10,7 +10,7 @@ use ids::{CpuId, Maddr};
 
 use crate::apic::{Ipi, LocalApic};
 use crate::paging::{ADDRESS_MASK, Bits, MapError, PageTables, TableMemory};
-use crate::{clock, direct, layout, percpu};
+use crate::{clock, direct, layout, percpu, port};
 
 // Real mode straight to long mode: CR4.PAE, CR3, EFER.LME and NXE, then CR0.PE and PG at once. Whatever depends on the
 // page's address was written into it by `Trampoline::build`.
@@ -109,6 +109,8 @@ pub type Entry = extern "C" fn(CpuId) -> !;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Trampoline {
     page: Maddr,
+    /// Tables below 4 GiB to start with.
+    root: u32,
     final_root: Maddr,
 }
 
@@ -117,7 +119,7 @@ const STARTUP_DELAY_NS: u64 = 300_000;
 const ARRIVAL_NS: u64 = 2_000_000_000;
 
 impl Trampoline {
-    /// Fills `page` and builds its tables from `memory`.
+    /// Builds the tables for code in `page` from `memory`.
     ///
     /// # Safety
     /// `page` is a free frame below 1 MiB in the direct map; `memory` allocates below 4 GiB; `tables` are the final ones,
@@ -135,48 +137,67 @@ impl Trampoline {
         let table = own.table(memory, page.0, crate::paging::PageSize::Small)?;
         memory.write(table, (page.0 >> 12) as usize & 511, page.0 | (Bits::PRESENT | Bits::WRITABLE).bits());
         let root = u32::try_from(own.root().0 & ADDRESS_MASK).map_err(|_| MapError::OutOfMemory)?;
-        let base = page.0 as u32;
-
-        let len = offset(&raw const smp_end) as usize;
-        let to = direct::pointer::<u8>(page);
-        // SAFETY: the code is shorter than a page, which the caller gave us.
-        unsafe { ptr::copy_nonoverlapping(&raw const smp_code, to, len) };
-        let trampoline = Self { page, final_root: tables.root() };
-        trampoline.set(&raw const smp_root, root);
-        trampoline.add(offset(&raw const smp_gdtr) + 2, base);
-        trampoline.add(offset(&raw const smp_far), base);
-        trampoline.set(&raw const smp_final_root, trampoline.final_root.0);
-        trampoline.set(&raw const smp_high_address, (&raw const smp_high).addr() as u64);
-        Ok(trampoline)
+        Ok(Self { page, root, final_root: tables.root() })
     }
 
-    /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, and waits until `arrived`.
-    /// One at a time. False if it does not come; it is then held in the INIT state.
+    /// Writes the code: before every start, for Dom0 may write to low memory.
+    fn fill(&self) {
+        let base = self.page.0 as u32;
+        let len = offset(&raw const smp_end) as usize;
+        let to = direct::pointer::<u8>(self.page);
+        // SAFETY: the code is shorter than the page, which is ours.
+        unsafe { ptr::copy_nonoverlapping(&raw const smp_code, to, len) };
+        self.set(&raw const smp_root, self.root);
+        self.add(offset(&raw const smp_gdtr) + 2, base);
+        self.add(offset(&raw const smp_far), base);
+        self.set(&raw const smp_final_root, self.final_root.0);
+        self.set(&raw const smp_high_address, (&raw const smp_high).addr() as u64);
+    }
+
+    /// The start-up page: code that a CPU runs in the hypervisor's name.
+    pub const fn page(&self) -> Maddr {
+        self.page
+    }
+
+    /// Takes the CPU with identifier `apic_id`, whatever it does, to `entry` as CPU `cpu`, on the stack that ends at
+    /// `stack` in its block, and waits until `arrived`. The boot CPU can be taken where there is a BIOS only. One at a
+    /// time. False if it does not come; it is then held in the INIT state.
     ///
     /// # Safety
-    /// The CPU owns nothing others wait for; its per-CPU block is mapped and its main stack free.
+    /// The CPU owns nothing others wait for; its per-CPU block is mapped and that stack free.
     pub unsafe fn start(
         &self,
         apic: LocalApic,
-        (cpu, apic_id): (CpuId, u32),
+        (cpu, apic_id, stack): (CpuId, u32, u64),
         entry: Entry,
         tsc_khz: u64,
         arrived: impl Fn() -> bool,
     ) -> bool {
+        self.fill();
         self.set(&raw const smp_cpu, cpu.0);
-        self.set(&raw const smp_stack, percpu::block(cpu) + percpu::STACK_TOP);
+        self.set(&raw const smp_stack, percpu::block(cpu) + stack);
         self.set(&raw const smp_entry, entry as usize as u64);
+        // The boot CPU goes from INIT to the firmware, which sends it here for this code.
+        let old = (cpu == CpuId(0)).then(|| set_warm_start(self.page));
         // SAFETY: the caller's promise.
         unsafe { apic.send(Ipi::Init, apic_id) };
         clock::delay(INIT_DELAY_NS, tsc_khz);
+        let came = self.start_up(apic, apic_id, tsc_khz, arrived);
+        if let Some(old) = old {
+            unset_warm_start(old);
+        }
+        came
+    }
+
+    fn start_up(&self, apic: LocalApic, apic_id: u32, tsc_khz: u64, arrived: impl Fn() -> bool) -> bool {
         for wait in [STARTUP_DELAY_NS, ARRIVAL_NS] {
-            // SAFETY: the page holds the start-up code; the caller's promise.
+            // SAFETY: the page holds the start-up code; `start`'s caller's promise.
             unsafe { apic.send(Ipi::Startup((self.page.0 >> 12) as u8), apic_id) };
             if clock::wait_until(wait, tsc_khz, &arrived) {
                 return true;
             }
         }
-        // SAFETY: it may be anywhere: stop it before the page is used for another.
+        // SAFETY: as above. It may be anywhere: stop it before the page is used for another.
         unsafe { apic.send(Ipi::Init, apic_id) };
         false
     }
@@ -194,6 +215,36 @@ impl Trampoline {
         // SAFETY: as above.
         unsafe { at.write_unaligned(value + base) };
     }
+}
+
+/// Where the BIOS jumps to on a warm start (data area, 40:67: offset and segment), if the battery-backed byte says so.
+const WARM_VECTOR: Maddr = Maddr(0x467);
+const SHUTDOWN_BYTE: u8 = 0x0f;
+/// Jump by the vector, without an end of interrupt.
+const JUMP: u8 = 0x0a;
+
+/// Makes the BIOS send a CPU that was reset to `page`; returns what the vector was.
+fn set_warm_start(page: Maddr) -> u32 {
+    let vector = direct::pointer::<u32>(WARM_VECTOR);
+    // SAFETY: RAM, so in the direct map; a word of the BIOS's data area.
+    let old = unsafe { vector.read_unaligned() };
+    // SAFETY: as above, meant for this.
+    unsafe { vector.write_unaligned((page.0 as u32 >> 4) << 16) };
+    write_cmos(SHUTDOWN_BYTE, JUMP);
+    old
+}
+
+fn unset_warm_start(old: u32) {
+    write_cmos(SHUTDOWN_BYTE, 0);
+    // SAFETY: as in `set_warm_start`.
+    unsafe { direct::pointer::<u32>(WARM_VECTOR).write_unaligned(old) };
+}
+
+fn write_cmos(index: u8, value: u8) {
+    // SAFETY: the index port of the battery-backed memory.
+    unsafe { port::write_u8(0x70, index) };
+    // SAFETY: its data port.
+    unsafe { port::write_u8(0x71, value) };
 }
 
 /// Where in the page `symbol` of the code comes to lie.

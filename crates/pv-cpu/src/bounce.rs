@@ -2,9 +2,8 @@
 
 use crate::context::{Callback, Context, Mode};
 use crate::registers::Reg;
-use crate::{set_register, sync, synchronise};
-use ids::Maddr;
-use vault::{Effect, Tx, kind};
+use crate::transfer::{Turn, prepare};
+use ids::{Gva, Maddr};
 use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
 /// Where and how to enter the guest's kernel.
@@ -14,6 +13,8 @@ pub struct Bounce {
     pub address: u64,
     /// Whether events are masked on entry.
     pub mask: bool,
+    /// The handler is that of an NMI.
+    pub is_nmi: bool,
     /// Error code to push.
     pub error: Option<u32>,
     /// Data selectors to push (ds, es, fs, gs): only for the failsafe callback.
@@ -22,78 +23,80 @@ pub struct Bounce {
     pub rip: u64,
 }
 
-/// The frame does not fit the outbox (never for a well-formed bounce) or the stack wraps.
+/// The frame cannot be written to the kernel's stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StackFault;
 
+/// Vector of an NMI.
+const NMI: u8 = 2;
 /// Words of the largest frame.
 const MAX_WORDS: usize = 12;
 const EFLAGS_IF: u64 = 1 << 9;
-/// TF, NT, RF, VM and AC are clear in a handler (and DF after `syscall`, by the guest's wish).
-const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+/// TF, NT, RF, VM and AC are clear in a handler. So is DF, unlike on Xen: a process that makes a system call with it
+/// set would have the kernel copy backwards, for Linux relies on `syscall` clearing it as its own mask would.
+const EFLAGS_CLEARED: u64 = 1 << 8 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 const EFLAGS_IOPL: u64 = 3 << 12;
+/// Flags that a handler keeps, of those in the low half, as a signed mask.
+pub const HANDLER_FLAGS: i32 = !((EFLAGS_CLEARED | EFLAGS_IOPL) as i32);
 /// Bytes of `evtchn_upcall_mask` in `vcpu_info`.
 const UPCALL_MASK: u64 = 1;
 
-/// Publishes the entry into the guest's kernel: mode, frame on its stack, registers, upcall mask.
-/// `info` is the machine address of its vcpu_info, `masked` the present upcall mask.
+/// Prepares the entry into the guest's kernel: `push` writes the frame to its stack, then mode, registers and
+/// upcall mask are written down. `info` is the machine address of its vcpu_info, `masked` the present upcall mask.
 ///
 /// # Errors
-/// [`StackFault`].
+/// [`StackFault`]; then nothing has changed.
 #[inline]
 pub fn bounce(
-    tx: &mut Tx<'_>,
-    context: &'static Context,
+    context: &Context,
     info: Maddr,
     masked: bool,
-    to: Bounce,
+    to: &Bounce,
+    push: impl FnOnce(Gva, &[u64]) -> Result<(), StackFault>,
 ) -> Result<(), StackFault> {
     let r = &context.registers;
-    let was_kernel = context.mode() == Mode::Kernel;
-    let (stack, cs) = if was_kernel {
-        (r.get(Reg::Rsp), r.get(Reg::Cs) & !3)
-    } else {
-        context.set_mode(tx, Mode::Kernel);
-        synchronise(tx, sync::MODE);
-        (context.kernel_sp.get(), r.get(Reg::Cs))
+    let (stack, cs) = match context.mode() {
+        Mode::Kernel => (r.get(Reg::Rsp), r.get(Reg::Cs) & !3),
+        Mode::User => (context.kernel_sp.get(), r.get(Reg::Cs)),
     };
     let flags = r.get(Reg::Rflags);
     let pushed_flags = flags & !(EFLAGS_IF | EFLAGS_IOPL) | if masked { 0 } else { EFLAGS_IF };
+    // From the end, which every frame has.
     let mut frame = [0u64; MAX_WORDS];
-    let mut count = 0;
-    let mut push = |word: u64| {
-        frame[count] = word;
-        count += 1;
-    };
-    push(r.get(Reg::Rcx));
-    push(r.get(Reg::R11));
-    for selector in to.segments.into_iter().flatten() {
-        push(selector.into());
-    }
+    frame[MAX_WORDS - 5..].copy_from_slice(&[
+        to.rip,
+        cs & 0xffff | u64::from(masked) << 32,
+        pushed_flags,
+        r.get(Reg::Rsp),
+        r.get(Reg::Ss),
+    ]);
+    let mut first = MAX_WORDS - 5;
     if let Some(error) = to.error {
-        push(error.into());
+        first -= 1;
+        frame[first] = error.into();
     }
-    push(to.rip);
-    push(cs & 0xffff | u64::from(masked) << 32);
-    push(pushed_flags);
-    push(r.get(Reg::Rsp));
-    push(r.get(Reg::Ss));
-    let bytes = count * 8;
-    let top = (stack & !15).checked_sub(bytes as u64).ok_or(StackFault)?;
-    let mut raw = [0u8; 8 * MAX_WORDS];
-    for (chunk, word) in raw.chunks_mut(8).zip(&frame[..count]) {
-        chunk.copy_from_slice(&word.to_le_bytes());
+    for selector in to.segments.into_iter().flatten().rev() {
+        first -= 1;
+        frame[first] = selector.into();
     }
-    let offset = tx.keep_bytes(&raw[..bytes]).ok_or(StackFault)?;
-    tx.publish(Effect { kind: kind::COPY_OUT, x: offset | kind::ON_STACK, a: top, b: bytes as u64 });
-    set_register(tx, Reg::Rip, to.address);
-    set_register(tx, Reg::Cs, FLAT_RING3_CS64.into());
-    set_register(tx, Reg::Rflags, flags & !(EFLAGS_CLEARED | EFLAGS_IOPL) | EFLAGS_IF);
-    set_register(tx, Reg::Rsp, top);
-    set_register(tx, Reg::Ss, FLAT_RING3_SS64.into());
-    if to.mask && !masked {
-        tx.publish(Effect { kind: kind::GUEST_STORE, x: 1, a: info.0 + UPCALL_MASK, b: 1 });
-    }
+    first -= 2;
+    frame[first] = r.get(Reg::Rcx);
+    frame[first + 1] = r.get(Reg::R11);
+    let frame = &frame[first..];
+    let top = (stack & !15).checked_sub(8 * frame.len() as u64).ok_or(StackFault)?;
+    push(Gva(top), frame)?;
+    let turn = Turn {
+        mode: Mode::Kernel,
+        rip: to.address,
+        cs: FLAT_RING3_CS64.into(),
+        rflags: flags & !(EFLAGS_CLEARED | EFLAGS_IOPL) | EFLAGS_IF,
+        rsp: top,
+        ss: FLAT_RING3_SS64.into(),
+        general: None,
+        is_nmi: to.is_nmi,
+        mask: (to.mask && !masked).then_some((Maddr(info.0 + UPCALL_MASK), true)),
+    };
+    prepare(context, &turn);
     Ok(())
 }
 
@@ -106,6 +109,7 @@ pub fn trap_bounce(context: &Context, vector: u8, error: u32) -> Option<Bounce> 
     (address != 0).then(|| Bounce {
         address,
         mask: trap.flags.get() & 4 != 0,
+        is_nmi: vector == NMI,
         error: with_error.then_some(error),
         segments: None,
         rip: context.registers.get(Reg::Rip),
@@ -119,6 +123,7 @@ pub fn event_callback(context: &Context, callback: &Callback, is_event: bool) ->
     (address != 0).then(|| Bounce {
         address,
         mask: is_event || callback.mask.get(),
+        is_nmi: false,
         error: None,
         segments: None,
         rip: context.registers.get(Reg::Rip),

@@ -1,10 +1,11 @@
 //! A vCPU's durable context.
 
 use crate::registers::Registers;
+use crate::transfer::Transfer;
 use core::mem::offset_of;
 use ids::{Gva, Mfn, VcpuSlot};
 use static_assertions::const_assert_eq;
-use vault::{Arena, Durable, GuestOwned, Tx, record};
+use vault::{Arena, Durable, GuestOwned, record};
 
 /// Kinds of callback (`CALLBACKTYPE_*` of public/callback.h: event 0, failsafe 1, syscall 2, nmi 4,
 /// sysenter 5, syscall32 7).
@@ -46,6 +47,19 @@ record! {
         pub stack: GuestOwned<u64>,
         /// The frame. Its end is where the processor begins to push.
         pub registers: Registers,
+        /// Where it goes on, while the vector says so.
+        pub transfer: Transfer,
+        /// Machine address of its vcpu_info while it is loaded: derived, for the entry code; every loading writes
+        /// it.
+        pub info: GuestOwned<u64>,
+        /// Mode whose GS base is active on the CPU; the other's waits in the swap register. Four bytes from here on
+        /// are looked at as one (`offsets::MODES`).
+        pub gs_mode: GuestOwned<u8>,
+        mode: GuestOwned<u8>,
+        /// Whether an NMI or machine check handler runs (until `iret`).
+        pub in_nmi: GuestOwned<bool>,
+        zero: GuestOwned<u8>,
+        gap: GuestOwned<u32>,
         /// Address of the last page fault that entered from this vCPU.
         pub fault_address: GuestOwned<u64>,
         /// FS base while not loaded.
@@ -54,20 +68,17 @@ record! {
         pub gs_base: [GuestOwned<u64>; 2],
         /// Data selectors while not loaded: ds, es, fs, gs.
         pub selectors: [GuestOwned<u16>; 4],
-        /// Mode whose GS base is active on the CPU; the other's waits in the swap register.
-        pub gs_mode: GuestOwned<u8>,
         /// 1: the registers that the CPU holds while it is loaded (bases, selectors, extended state) are
         /// all in memory; 0: in the CPU that loaded it last.
         pub fpu_saved: GuestOwned<u8>,
         /// What of the entry in progress could not be written to the guest: bits of [`fault`].
         pub copy_fault: GuestOwned<u8>,
-        mode: Durable<u8>,
+        /// Failures of the hypervisor in the entry in progress; 0 once it is complete.
+        pub failures: GuestOwned<u8>,
         /// CR0.TS as the guest set it.
         pub task_switched: Durable<bool>,
         /// The guest's I/O privilege level (`PHYSDEVOP_set_iopl`).
         pub iopl: Durable<u8>,
-        /// Whether an NMI or machine check handler runs (until `iret`).
-        pub in_nmi: Durable<bool>,
         /// Ports covered by the I/O bitmap.
         pub io_ports: Durable<u32>,
         /// Guest address of the I/O bitmap; 0 for none.
@@ -118,8 +129,6 @@ const_assert_eq!(size_of::<Context>() % 16, 0);
 pub mod fault {
     /// A result: the hypercall's own becomes `-EFAULT`.
     pub const RESULT: u8 = 1;
-    /// The frame of a bounce: the domain cannot go on.
-    pub const STACK: u8 = 2;
 }
 
 /// A PV guest's two rings in one.
@@ -133,6 +142,7 @@ pub enum Mode {
 }
 
 impl Context {
+    pub(crate) const MODE_AT: usize = offset_of!(Context, mode);
     /// Offset of the frame's end in a context.
     pub const FRAME_END: usize = FRAME_END;
 
@@ -142,10 +152,10 @@ impl Context {
         if self.mode.get() == Mode::Kernel as u8 { Mode::Kernel } else { Mode::User }
     }
 
-    /// Changes the mode; synchronise [`sync::MODE`](crate::sync::MODE) with it.
+    /// Changes the mode of a vCPU that does not run, or as part of a [transfer](crate::complete).
     #[inline(always)]
-    pub fn set_mode(&self, tx: &mut Tx<'_>, mode: Mode) {
-        tx.set(&self.mode, mode as u8);
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.set(mode as u8);
     }
 
     /// The root table of the present mode.

@@ -1,20 +1,23 @@
 //! The processor a PV guest sees: registers, traps bounced to its kernel, segments, descriptor tables.
 //!
 //! A guest's registers lie in its vCPU's [`Context`] from the first instruction of an entry on: the
-//! processor pushes its part of the frame right there. They keep the values of the entry until the
-//! transaction that ends it has committed; only effects change them.
+//! processor pushes its part of the frame right there. They keep the values of the entry until what ends it
+//! is committed: a transaction, whose effects change them, or a [`Transfer`].
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod bounce;
 mod context;
 mod iret;
+pub mod offsets;
 mod registers;
+mod transfer;
 
-pub use bounce::{Bounce, StackFault, bounce, event_callback, trap_bounce};
+pub use bounce::{Bounce, HANDLER_FLAGS, StackFault, bounce, event_callback, trap_bounce};
 pub use context::{CALLBACKS, Callback, Context, Mode, Region, Trap, fault};
-pub use iret::{BadFrame, IRET_FRAME_BYTES, iret};
+pub use iret::{BadFrame, IRET_FRAME_WORDS, RETURN_FLAGS, iret};
 pub use registers::{Reg, Registers, vector};
+pub use transfer::{Transfer, commit, complete};
 
 use vault::{Effect, Tx, kind};
 

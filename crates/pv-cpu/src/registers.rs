@@ -2,14 +2,21 @@
 
 use vault::{GuestOwned, record};
 
-/// Numbers of entries beyond the processor's vectors.
+/// Numbers of entries: the processor's vectors and those beyond.
 pub mod vector {
+    /// The processor's page fault; its address is in the processor.
+    pub const PAGE_FAULT: u32 = 14;
     /// `syscall` instruction: a hypercall or a system call.
     pub const SYSCALL: u32 = 256;
     /// The return to the guest faulted on its selectors.
     pub const BAD_RETURN: u32 = 257;
-    /// A bounce could not write its frame on the kernel's stack.
-    pub const BAD_STACK: u32 = 258;
+    /// The entry's end is decided: the guest goes on as its [`Transfer`](crate::Transfer) says.
+    pub const TRANSFER: u32 = 258;
+    /// A page fault whose address is in the context already.
+    pub const KEPT_PAGE_FAULT: u32 = 259;
+    /// The hypervisor's own: an event upcall is under way. Dispatched again it is nothing; it says whose work a
+    /// failure hits.
+    pub const UPCALL: u32 = 260;
     /// No entry: the last one is complete.
     pub const NONE: u32 = 512;
 }

@@ -33,6 +33,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
         self.begin_descriptors(j, mfns, owner)?;
         let result = j.transaction(|tx| {
+            tx.lock(&self.locks.descriptors);
             for mfn in mfns {
                 self.take_descriptors(tx, *mfn, owner, check)?;
             }
@@ -56,6 +57,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         owner: Owner,
     ) -> Result<(), MmuError> {
         j.transaction(|tx| {
+            // Several CPUs load the same LDT at the same time: none builds on what another may still undo.
+            tx.lock(&self.locks.descriptors);
             let mut begun = false;
             for mfn in mfns {
                 let usage = self.frames.frame(*mfn).ok_or(MmuError::Invalid)?.usage();
@@ -104,6 +107,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     pub(crate) fn give_up_descriptors<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn) -> Result<(), MmuError> {
         let Some(frame) = self.frames.frame(mfn) else { return Ok(()) };
         j.change(|tx| {
+            tx.lock(&self.locks.descriptors);
             let usage = frame.usage();
             if usage.kind() == Kind::Descriptors && usage.is_in_work() {
                 self.frames.finish_unwork(tx, mfn, frame);

@@ -90,6 +90,8 @@ impl IoRanges {
 pub(crate) enum Refusal {
     Final(MmuError),
     Dormant(Mfn),
+    /// The processor marked the entry meanwhile: to be tried again.
+    Changed,
 }
 
 impl From<MmuError> for Refusal {
@@ -116,7 +118,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             Ok(_) => Err(Refusal::Dormant(mfn)),
             Err(FrameError::NotOwned) => self.io_leaf(pte, subject),
             Err(FrameError::InUse(_)) if self.is_reclaimable(mfn) => Err(Refusal::Dormant(mfn)),
-            Err(FrameError::InUse(_)) => Err(MmuError::Invalid.into()),
+            Err(FrameError::InUse(_)) => Err(MmuError::Busy.into()),
         }
     }
 
@@ -136,7 +138,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     fn io_leaf(&self, pte: Pte, subject: Subject) -> Result<(), Refusal> {
         let mfn = pte.mfn();
         if !self.is_io(mfn) {
-            return Err(MmuError::Invalid.into());
+            return Err(MmuError::Busy.into());
         }
         if !subject.io {
             return Err(MmuError::NotPermitted.into());

@@ -22,7 +22,7 @@ mod work;
 
 pub use entry::{IoRanges, IoRule};
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
-pub use update::{AdBits, Rewrite, apply_pte};
+pub use update::{AdBits, Rewrite, apply_pte, restore_pte};
 pub use walk::{Mapping, walk};
 pub use work::Outer;
 
@@ -36,6 +36,8 @@ use vault::{LockWord, Preempted};
 pub enum MmuError {
     /// An entry has bits a guest may not set, or its frame is not the guest's or excluded by its use.
     Invalid,
+    /// The frame that a live entry was to name is another's, or used so that it excludes this use (`-EBUSY`).
+    Busy,
     /// The frame is device memory that the domain may not reach (`-EPERM`).
     NotPermitted,
     /// Not an error: the work goes on when the guest's entry is run again.
@@ -56,18 +58,22 @@ impl From<FrameError> for MmuError {
 
 /// Locks of page-table frames: by level, then by frame. Derived.
 ///
-/// Order: a higher level before a lower one, never two of one level.
+/// Order: a higher level before a lower one, never two of one level. The lock of descriptor tables, which come in
+/// sets, is taken with none of them.
 #[derive(Debug)]
-pub struct TableLocks([[LockWord; 64]; 4]);
+pub struct TableLocks {
+    tables: [[LockWord; 64]; 4],
+    descriptors: LockWord,
+}
 
 impl TableLocks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self([const { [const { LockWord::new() }; 64] }; 4])
+        Self { tables: [const { [const { LockWord::new() }; 64] }; 4], descriptors: LockWord::new() }
     }
 
     fn of(&'static self, mfn: Mfn, level: u32) -> &'static LockWord {
-        &self.0[(level - 1) as usize & 3][(mfn.0 % 64) as usize]
+        &self.tables[(level - 1) as usize & 3][(mfn.0 % 64) as usize]
     }
 }
 

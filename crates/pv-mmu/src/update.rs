@@ -16,7 +16,12 @@ pub enum AdBits {
     Replace,
     /// The present bits stay (`MMU_PT_UPDATE_PRESERVE_AD`).
     Preserve,
+    /// The new entry was made of the old one, or the old one goes to a register: none may be set in between.
+    Exact,
 }
+
+/// What the processor sets in entries.
+const MARKS: u64 = Pte::A | Pte::D;
 
 /// What an emulated instruction makes of an entry: `None` leaves it (a failed compare-exchange).
 pub type Rewrite<'a> = &'a mut dyn FnMut(u64) -> Option<u64>;
@@ -86,6 +91,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             });
             match result {
                 Ok(()) => return Ok(()),
+                Err(Refusal::Changed) => {}
                 Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
@@ -103,16 +109,27 @@ impl<M: GuestMemory> Mmu<'_, M> {
         subject: Subject,
     ) -> Result<(), Refusal> {
         // The same frame with the same rights keeps its reference.
-        if !keeps_reference(old, new) {
+        let keeps = keeps_reference(old, new);
+        if !keeps {
             self.get_leaf(tx, new, subject)?;
-            publish_pte(tx, at, new, ad);
-            if let Some(effect) = self.put_leaf(old) {
-                tx.publish(effect);
-            }
+        }
+        // The processor marks nothing in an entry that is not present.
+        if ad == AdBits::Exact && old.is_present() {
+            self.exchange_leaf(tx, at, old, new)?;
         } else {
             publish_pte(tx, at, new, ad);
         }
+        if !keeps && let Some(effect) = self.put_leaf(old) {
+            tx.publish(effect);
+        }
         Ok(())
+    }
+
+    /// Exchanges a live entry before the commit: only the exchange itself says which bits the processor had set.
+    /// Another CPU's walk that sets one first makes the transaction begin again.
+    fn exchange_leaf(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) -> Result<(), Refusal> {
+        tx.note_entry(at.0 | hint(old.0, new.0), old.0);
+        self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one entry's write is described by just these")]
@@ -243,6 +260,35 @@ fn keeps_table(old: Pte, new: Pte) -> bool {
     old.is_present() && new.is_present() && old.mfn() == new.mfn()
 }
 
+/// What undoing an exchange has to know of the new entry: its accessed and dirty bits (bits 0 and 1), and whether
+/// the two differ in nothing else (bit 2).
+const fn hint(old: u64, new: u64) -> u64 {
+    (new & MARKS) >> 5 | if same_but_ad(old, new) { 4 } else { 0 }
+}
+
+/// What an entry becomes whose exchange is undone, if `found` stands there: `old`, with the bits that the processor
+/// set in either. In doubt a page is taken for dirty rather than for clean.
+const fn undone(old: u64, found: u64, hint: u64) -> u64 {
+    let new_marks = (hint & 3) << 5;
+    if hint & 4 != 0 {
+        if found & MARKS == new_marks { old } else { old | found & MARKS }
+    } else if same_but_ad(old, found) {
+        // It was not exchanged.
+        found
+    } else {
+        old | found & MARKS & !new_marks
+    }
+}
+
+/// Puts back an entry whose exchange is undone; `noted` is its address with the hint. Idempotent.
+pub fn restore_pte<M: GuestMemory>(memory: &M, noted: u64, old: u64) {
+    let at = Maddr(noted & !7);
+    let mut found = memory.load64(at);
+    while let Err(other) = memory.exchange64(at, found, undone(old, found, noted & 7)) {
+        found = other;
+    }
+}
+
 /// Applies a page-table entry's effect. `again`: a crash came between the commit and now; then an entry
 /// that is there already, accessed and dirty bits apart, stays, for a guest may have used it meanwhile.
 pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, again: bool) {
@@ -253,7 +299,7 @@ pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, ag
         }
         let value = match ad {
             AdBits::Preserve => new | old & (Pte::A | Pte::D),
-            AdBits::Replace => new,
+            AdBits::Replace | AdBits::Exact => new,
         };
         match memory.exchange64(at, old, value) {
             Ok(()) => return,

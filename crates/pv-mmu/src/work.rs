@@ -101,6 +101,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     Ok(false) => {}
                     Err(MmuError::Preempted) => return Err(MmuError::Preempted),
                     Err(e) => {
+                        // What the stage cannot say is not said: a repetition answers the same.
+                        let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
                         if self.refuse(j, mfn, level, e) {
                             self.unwork(j, mfn, level, &mut |_| {})?;
                         }
@@ -108,6 +110,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                 },
                 Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
+                Err(Refusal::Changed) => {}
                 Err(Refusal::Final(e)) => return Err(e),
             }
         }
@@ -279,6 +282,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                     Err(Refusal::Dormant(_)) => break,
                     Err(Refusal::Final(_)) if index != start => break,
+                    Err(Refusal::Changed) => break,
                     Err(Refusal::Final(e)) => return Err(e),
                 }
                 let adjusted = adjusted_l1(pte);

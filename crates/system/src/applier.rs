@@ -4,7 +4,7 @@ use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
-use pv_mmu::{AdBits, apply_pte};
+use pv_mmu::{AdBits, apply_pte, restore_pte};
 use vault::{Apply, Effect, Once, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
@@ -65,6 +65,10 @@ impl<P: Platform> Apply for Applier<P> {
         }
     }
 
+    fn restore_entry(&mut self, maddr: u64, old: u64) {
+        restore_pte(self.system.platform, maddr, old);
+    }
+
     #[inline(always)]
     fn settled(&mut self) {
         self.system.platform.await_flush(self.system.schedule.cpus());
@@ -73,12 +77,11 @@ impl<P: Platform> Apply for Applier<P> {
     #[inline(always)]
     fn ended(&mut self) {
         let registers = &self.context.registers;
-        let faults = self.context.copy_fault.get();
-        if faults & fault::RESULT != 0 {
+        if self.context.copy_fault.get() & fault::RESULT != 0 {
             registers.set(Reg::Rax, Errno::EFAULT.to_result() as u64);
         }
         // What remains to be done of an entry whose log closes is known by its vector.
-        registers.vector.set(if faults & fault::STACK != 0 { vector::BAD_STACK } else { vector::NONE });
+        registers.vector.set(vector::NONE);
     }
 
     fn take_fault(&mut self) -> bool {
@@ -104,6 +107,10 @@ impl<P: Platform> Applier<P> {
                 _ => Power::Reset,
             }),
             kind::IRQ_ROUTE => platform.program_route(effect.x),
+            kind::TRANSFER => {
+                pv_cpu::commit(self.context);
+                self.system.complete_transfer(self.context);
+            }
             kind::WALL_CLOCK => self.system.write_wall_clock(),
             unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
         }
@@ -122,13 +129,12 @@ impl<P: Platform> Applier<P> {
         let memory = self.system.platform;
         let mut buffer = [0; CHUNK];
         let mut faulted = false;
-        each_chunk(effect.x & !kind::ON_STACK, effect.b, |offset, len, done| {
+        each_chunk(effect.x, effect.b, |offset, len, done| {
             once.read_bytes(offset, &mut buffer[..len]);
             faulted |= memory.copy_out(Gva(effect.a.wrapping_add(done)), &buffer[..len]).is_err();
         });
         if faulted {
-            let which = if effect.x & kind::ON_STACK != 0 { fault::STACK } else { fault::RESULT };
-            self.context.copy_fault.set(self.context.copy_fault.get() | which);
+            self.context.copy_fault.set(self.context.copy_fault.get() | fault::RESULT);
         }
     }
 

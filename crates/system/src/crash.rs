@@ -13,7 +13,7 @@ impl<P: Platform> System<P> {
         let record = self.state.domains.vcpu(vcpu);
         let domain = record.domain.get();
         let id = self.state.domains.domain(domain).id.get();
-        self.platform.log(format_args!("{id}v{} crashed: {why:?}", record.id.get().0));
+        self.platform.log(format_args!("d{}v{} crashed: {why:?}", id.0, record.id.get().0));
         self.show_vcpu(vcpu);
         self.shut_down(vcpu, domain_shutdown::CRASH);
     }

@@ -5,13 +5,10 @@ use crate::applier::Applier;
 use crate::platform::Platform;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
-use pv_cpu::{Bounce, Context, Mode, Reg, bounce, event_callback, fault, trap_bounce, vector};
-use vault::{Journal, Tx};
+use pv_cpu::{Context, Reg, event_callback, fault, trap_bounce, vector};
+use vault::Journal;
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
-
-/// Vector of a page fault.
-const PAGE_FAULT: u32 = 14;
 
 impl<P: Platform> System<P> {
     /// The journal of the CPU this runs on, for an entry of `vcpu`.
@@ -44,8 +41,17 @@ impl<P: Platform> System<P> {
     /// are those the guest goes on with (events apart).
     #[inline]
     pub fn enter(&'static self, vcpu: VcpuSlot) {
+        let context = self.state.contexts.context(vcpu);
+        match self.enter_swiftly(vcpu, context) {
+            Some(Ok(())) => {}
+            Some(Err(why)) => self.crash_domain(vcpu, why),
+            None => self.enter_logged(vcpu, context),
+        }
+    }
+
+    /// Handles an entry that may change durable words.
+    fn enter_logged(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         let mut journal = self.journal(vcpu);
-        let context = journal.apply.context;
         self.begin(&journal);
         self.dispatch(&mut journal, vcpu);
         // In this order: a closed log with a vector in the frame is an entry that was not begun.
@@ -57,12 +63,19 @@ impl<P: Platform> System<P> {
     #[inline]
     pub(crate) fn begin(&self, journal: &Journal<Applier<P>>) {
         let context = journal.apply.context;
-        if context.registers.vector.get() == PAGE_FAULT {
-            // The processor's register may change before a crash makes the entry run again.
-            context.fault_address.set(self.platform.fault_address());
+        if context.registers.vector.get() == vector::PAGE_FAULT {
+            self.keep_fault_address(context);
         }
         context.copy_fault.set(0);
         journal.log().begin();
+    }
+
+    /// Puts the address of a page fault into the context: the processor's register may change before a crash
+    /// makes the entry run again.
+    #[inline(always)]
+    pub(crate) fn keep_fault_address(&self, context: &Context) {
+        context.fault_address.set(self.platform.fault_address());
+        context.registers.vector.set(vector::KEPT_PAGE_FAULT);
     }
 
     /// Dispatches an open entry: once by [`enter`](Self::enter), again after a crash undid its last step.
@@ -70,39 +83,50 @@ impl<P: Platform> System<P> {
         let context = j.apply.context;
         let done = match context.registers.vector.get() {
             vector::SYSCALL => self.system_call(j, vcpu, context),
+            vector::KEPT_PAGE_FAULT => self.page_fault(j, vcpu, context),
+            vector::TRANSFER => {
+                self.complete_transfer(context);
+                Ok(())
+            }
             number @ 0..32 => self.exception(j, vcpu, context, number as u8),
-            vector::BAD_STACK => Err(Crash::BadKernelStack),
-            vector::BAD_RETURN => self.bad_return(j, vcpu, context),
-            0x80 => self.reflect(j, vcpu, context, 0x80, 0),
+            vector::BAD_RETURN => self.bad_return(vcpu, context),
+            0x80 => self.reflect(vcpu, context, 0x80, 0),
             number @ 32..256 => {
                 self.interrupt(number as u8);
                 Ok(())
             }
             _ => Ok(()),
         };
-        if let Err(why) = done.and_then(|()| stack_is_good(context)) {
+        if let Err(why) = done {
             self.crash_domain(vcpu, why);
         }
     }
 
-    #[inline]
     fn system_call(
         &'static self,
         j: &mut Journal<Applier<P>>,
         vcpu: VcpuSlot,
         context: &'static Context,
     ) -> Result<(), Crash> {
-        if context.mode() == Mode::Kernel {
-            return self.hypercall(j, vcpu, context);
-        }
+        // As at its first run, if this is another.
+        self.enter_swiftly(vcpu, context).unwrap_or_else(|| self.hypercall(j, vcpu, context))
+    }
+
+    /// A system call of a user program: its kernel's callback gets it.
+    #[inline(always)]
+    pub(crate) fn user_system_call(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Result<(), Crash> {
         let kind = if context.registers.get(Reg::Cs) == u64::from(FLAT_RING3_CS32) {
             CALLBACKTYPE_SYSCALL32
         } else {
             CALLBACKTYPE_SYSCALL
         };
         match event_callback(context, &context.callbacks[usize::from(kind)], false) {
-            Some(to) => self.bounce_to(j, vcpu, context, to),
-            None => self.reflect(j, vcpu, context, 6, 0),
+            Some(to) => self.bounce_to(vcpu, context, &to),
+            None => self.reflect(vcpu, context, 6, 0),
         }
     }
 
@@ -149,22 +173,16 @@ impl<P: Platform> System<P> {
 
     /// The selectors that the guest returned to cannot be loaded: its failsafe callback hears of it, with the
     /// frame as it stands.
-    fn bad_return(
-        &'static self,
-        j: &mut Journal<Applier<P>>,
-        vcpu: VcpuSlot,
-        context: &'static Context,
-    ) -> Result<(), Crash> {
+    fn bad_return(&'static self, vcpu: VcpuSlot, context: &'static Context) -> Result<(), Crash> {
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_FAILSAFE)];
         let mut to = event_callback(context, callback, false).ok_or(Crash::BadIret)?;
         to.segments = Some(self.platform.selectors());
-        self.bounce_to(j, vcpu, context, to)
+        self.bounce_to(vcpu, context, &to)
     }
 
     /// Gives an exception to the guest's own handler.
     pub(crate) fn reflect(
         &'static self,
-        j: &mut Journal<Applier<P>>,
         vcpu: VcpuSlot,
         context: &'static Context,
         vector: u8,
@@ -175,42 +193,6 @@ impl<P: Platform> System<P> {
             let (rip, address) = (context.registers.get(Reg::Rip), self.platform.fault_address());
             self.platform.log(format_args!("trap {vector} error {error:x} at {rip:x}, cr2 {address:x}"));
         }
-        self.bounce_to(j, vcpu, context, to)
+        self.bounce_to(vcpu, context, &to)
     }
-
-    /// Enters the guest's kernel as `to` says.
-    #[inline]
-    pub(crate) fn bounce_to(
-        &'static self,
-        j: &mut Journal<Applier<P>>,
-        vcpu: VcpuSlot,
-        context: &'static Context,
-        to: Bounce,
-    ) -> Result<(), Crash> {
-        j.transaction(|tx| {
-            tx.last();
-            self.publish_bounce(tx, vcpu, context, to)
-        })
-    }
-
-    /// Publishes an entry into the guest's kernel.
-    #[inline]
-    pub(crate) fn publish_bounce(
-        &'static self,
-        tx: &mut Tx<'static>,
-        vcpu: VcpuSlot,
-        context: &'static Context,
-        to: Bounce,
-    ) -> Result<(), Crash> {
-        let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else {
-            return Err(Crash::BadKernelStack);
-        };
-        let masked = self.platform.load8(ids::Maddr(info.0 + 1)) != 0;
-        bounce(tx, context, info, masked, to).map_err(|pv_cpu::StackFault| Crash::BadKernelStack)
-    }
-}
-
-/// Whether the frame of a bounce, if there was one, is on the kernel's stack.
-pub(crate) fn stack_is_good(context: &Context) -> Result<(), Crash> {
-    if context.copy_fault.get() & fault::STACK != 0 { Err(Crash::BadKernelStack) } else { Ok(()) }
 }

@@ -42,22 +42,21 @@ impl<P: Platform> System<P> {
     ) -> Result<(), Crash> {
         let code = context.registers.error_code.get();
         match vector {
-            exception::PAGE_FAULT => self.page_fault(j, vcpu, context, code),
             exception::PROTECTION => self.protection_fault(j, vcpu, context, code),
             exception::INVALID_OPCODE => {
                 if self.forced_emulation(j, context) {
                     return Ok(());
                 }
-                self.reflect(j, vcpu, context, vector, 0)
+                self.reflect(vcpu, context, vector, 0)
             }
             exception::NO_DEVICE => self.device_not_available(j, vcpu, context),
             exception::DEBUG => {
                 let status = self.platform.debug_status();
                 j.change(|tx| tx.set(&context.debug[6], status));
-                self.reflect(j, vcpu, context, vector, 0)
+                self.reflect(vcpu, context, vector, 0)
             }
             exception::NMI | exception::MACHINE_CHECK => Ok(()),
-            _ => self.reflect(j, vcpu, context, vector, code),
+            _ => self.reflect(vcpu, context, vector, code),
         }
     }
 
@@ -68,39 +67,55 @@ impl<P: Platform> System<P> {
         Subject { tables: owner, leaves: owner, io: self.state.domains.domain(slot).privileged.get() }
     }
 
-    fn page_fault(
+    /// A page fault whose address is kept.
+    pub(crate) fn page_fault(
         &'static self,
         j: &mut Journaled<P>,
         vcpu: VcpuSlot,
         context: &'static Context,
-        code: u32,
     ) -> Result<(), Crash> {
+        if let Some(done) = self.plain_page_fault(vcpu, context) {
+            return done;
+        }
         let address = Gva(context.fault_address.get());
-        let kernel = context.mode() == Mode::Kernel;
-        let table_write =
-            code & (error::PRESENT | error::WRITE | error::RESERVED) == error::PRESENT | error::WRITE;
-        if table_write && kernel && self.write_to_table(j, vcpu, context, address) {
+        if self.write_to_table(j, vcpu, context, address) {
             return Ok(());
         }
-        let code = if kernel { code & !error::USER } else { code | error::USER };
-        self.reflect_page_fault(j, vcpu, context, address, code)
+        let code = context.registers.error_code.get() & !error::USER;
+        self.reflect_page_fault(vcpu, context, address, code)
+    }
+
+    /// A page fault that cannot be a kernel's write to a page table: the kernel gets it. `None`: it may be one.
+    #[inline(always)]
+    pub(crate) fn plain_page_fault(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Option<Result<(), Crash>> {
+        let code = context.registers.error_code.get();
+        let table_write =
+            code & (error::PRESENT | error::WRITE | error::RESERVED) == error::PRESENT | error::WRITE;
+        let code = match context.mode() {
+            Mode::Kernel if table_write => return None,
+            Mode::Kernel => code & !error::USER,
+            Mode::User => code | error::USER,
+        };
+        Some(self.reflect_page_fault(vcpu, context, Gva(context.fault_address.get()), code))
     }
 
     /// Reflects a page fault with its address in vcpu_info.
     pub(crate) fn reflect_page_fault(
         &'static self,
-        j: &mut Journaled<P>,
         vcpu: VcpuSlot,
         context: &'static Context,
         address: Gva,
         code: u32,
     ) -> Result<(), Crash> {
-        let info = self.state.events(self.platform).vcpu_info(vcpu).unwrap_or(Maddr(0));
-        if info != Maddr(0) {
+        if let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) {
             // arch.cr2 of vcpu_info: the word is the guest's from the moment of the fault.
             self.platform.store64(Maddr(info.0 + 16), address.0);
         }
-        self.reflect(j, vcpu, context, exception::PAGE_FAULT, code)
+        self.reflect(vcpu, context, exception::PAGE_FAULT, code)
     }
 
     /// A write to a page that is mapped read-only because it is a page table: emulate it, checked.
@@ -125,7 +140,7 @@ impl<P: Platform> System<P> {
         let result = mmu.update_leaf(
             j,
             at,
-            AdBits::Replace,
+            if operation.is_store() { AdBits::Replace } else { AdBits::Exact },
             subject,
             &mut |old| operation.evaluate(old, &registers).write.map(|w| w.new),
             &mut |tx, old| {
@@ -155,12 +170,12 @@ impl<P: Platform> System<P> {
                 let mut to = pv_cpu::trap_bounce(context, vector, 0).ok_or(Crash::Unhandled(vector))?;
                 to.error = None;
                 to.rip = to.rip.wrapping_add(2);
-                return self.bounce_to(j, vcpu, context, to);
+                return self.bounce_to(vcpu, context, &to);
             }
         } else if code == 0 && self.emulate_privileged(j, vcpu, context) {
             return Ok(());
         }
-        self.reflect(j, vcpu, context, exception::PROTECTION, code)
+        self.reflect(vcpu, context, exception::PROTECTION, code)
     }
 
     /// #NM: the guest set CR0.TS; it clears by being reported.
@@ -176,7 +191,7 @@ impl<P: Platform> System<P> {
                 pv_cpu::synchronise(tx, pv_cpu::sync::CONTROL);
             });
         }
-        self.reflect(j, vcpu, context, exception::NO_DEVICE, 0)
+        self.reflect(vcpu, context, exception::NO_DEVICE, 0)
     }
 
     /// The instruction bytes at RIP, as many as can be read.

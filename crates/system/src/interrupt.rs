@@ -91,6 +91,14 @@ impl<P: Platform> System<P> {
         }
     }
 
+    /// Vectors of the devices' interrupts that may come: any of them may have been in service on a CPU whose local
+    /// APIC has forgotten it.
+    pub fn device_vectors(&'static self) -> impl Iterator<Item = u8> {
+        let irqs = self.state.irqs();
+        let routes = (0..self.state.irqs.len()).filter_map(move |irq| irqs.route(irq));
+        routes.filter(|route| route.vector != 0 && !route.masked).map(|route| route.vector)
+    }
+
     /// Programs every pin, and every message in use, from the durable records: by the leader of recovery, with
     /// every outbox empty.
     pub fn restore_routes(&'static self) {

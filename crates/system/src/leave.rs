@@ -1,11 +1,11 @@
 //! After an entry: who runs next, and its events.
 
 use crate::System;
-use crate::entry::stack_is_good;
 use crate::platform::Platform;
 use crate::schedule::look;
 use ids::{CpuId, VcpuSlot};
-use pv_cpu::{Bounce, Context, Mode, event_callback, trap_bounce};
+use pv_cpu::{Bounce, Context, Mode, event_callback, trap_bounce, vector};
+use vault::{Effect, kind};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
 
 /// Vector of an NMI.
@@ -84,25 +84,32 @@ impl<P: Platform> System<P> {
             tx.set(&record.nmi_pending, false);
             tx.last();
             let Some(to) = to else { return Ok(()) };
-            tx.set(&context.in_nmi, true);
-            self.publish_bounce(tx, vcpu, context, to)
+            self.prepare_bounce(vcpu, context, &to)?;
+            // With the commit: from there on it is not pending, but taken.
+            tx.publish(Effect { kind: kind::TRANSFER, x: 0, a: 0, b: 0 });
+            Ok(())
         });
         journal.log().end();
-        self.has_ended(vcpu, done.and_then(|()| stack_is_good(context)))
+        self.go_on_after(vcpu, context, done)
     }
 
     /// An entry of its own: into the guest's kernel. False: the domain ended.
     fn interrupt_guest(&'static self, vcpu: VcpuSlot, context: &'static Context, to: Bounce) -> bool {
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        let done = self.bounce_to(&mut journal, vcpu, context, to);
-        journal.log().end();
-        self.has_ended(vcpu, done.and_then(|()| stack_is_good(context)))
+        // A failure from here on is this vCPU's; the transfer's end takes the vector back.
+        context.registers.vector.set(vector::UPCALL);
+        let done = self.bounce_to(vcpu, context, &to);
+        self.go_on_after(vcpu, context, done)
     }
 
-    fn has_ended(&'static self, vcpu: VcpuSlot, done: Result<(), hypercalls::Crash>) -> bool {
-        if let Err(why) = done {
-            self.crash_domain(vcpu, why);
+    fn go_on_after(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &Context,
+        done: Result<(), hypercalls::Crash>,
+    ) -> bool {
+        match done {
+            Ok(()) => context.failures.set(0),
+            Err(why) => self.crash_domain(vcpu, why),
         }
         done.is_ok()
     }

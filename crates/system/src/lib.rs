@@ -19,6 +19,7 @@
 extern crate alloc;
 
 mod applier;
+mod charge;
 mod crash;
 mod entry;
 mod faults;
@@ -33,8 +34,10 @@ mod schedule;
 mod switch;
 mod synchronise;
 mod time;
+mod transfer;
 
 pub use applier::Applier;
+pub use charge::MOST_FAILURES;
 pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};

@@ -3,6 +3,7 @@
 use guest_memory::GuestMemory;
 use ids::{CpuId, Gva, Mfn, VcpuSlot};
 use pv_cpu::Context;
+use vault::GuestOwned;
 
 /// What a TLB forgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,8 @@ pub trait Platform: GuestMemory + 'static {
     fn now(&self) -> u64;
     /// Loads a page-table root.
     fn load_root(&self, root: Mfn);
-    /// Exchanges the active GS base and the other one.
-    fn swap_gs(&self);
+    /// Exchanges the two GS bases and notes in `active` whose is active then, `mode`: one step for recovery.
+    fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8);
     /// Reads a segment base.
     fn base(&self, which: Base) -> u64;
     /// Sets a segment base.

@@ -248,12 +248,19 @@ impl<P: Platform> System<P> {
         context.iopl.get() >= needed
     }
 
-    /// Whether the guest's own I/O bitmap allows `width` ports from `port`.
+    /// Whether the guest's own I/O bitmap allows `width` ports from `port`. It is the kernel's, and read by its page
+    /// tables: a process that asks has others.
     pub(crate) fn bitmap_allows(&self, context: &Context, port: u16, width: u32) -> bool {
-        let ports = context.io_ports.get();
+        let (ports, bitmap) = (context.io_ports.get(), context.io_bitmap.get().0);
         (u32::from(port)..u32::from(port) + width).all(|p| {
-            let at = context.io_bitmap.get().0.wrapping_add(u64::from(p / 8));
-            p < ports && self.platform.read::<u8>(Gva(at)).is_ok_and(|byte| byte & 1 << (p % 8) == 0)
+            let at = bitmap.wrapping_add(u64::from(p / 8));
+            let mapping = pv_mmu::walk(self.platform, context.root_kernel.get(), Gva(at));
+            let page = mapping.filter(|m| m.pte.is_present()).map(|m| m.pte.mfn());
+            let page = page.filter(|mfn| {
+                self.state.frames.frame(*mfn).is_some_and(|f| f.usage().owner().slot().is_some())
+            });
+            let byte = page.map(|mfn| self.platform.load8(ids::Maddr(mfn.maddr().0 + at % ids::FRAME_SIZE)));
+            p < ports && byte.is_some_and(|byte| byte & 1 << (p % 8) == 0)
         })
     }
 }

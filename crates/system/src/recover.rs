@@ -1,6 +1,7 @@
 //! Recovery's part of the composition: what a CPU was doing is undone or finished.
 
 use crate::System;
+use crate::charge::MOST_FAILURES;
 use crate::platform::Platform;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
@@ -13,6 +14,8 @@ pub struct Stopped {
     pub cpu: CpuId,
     /// Whose registers it holds.
     pub loaded: Option<VcpuSlot>,
+    /// It was taken over with its registers lost: where it was in its log's next step is not known.
+    pub lost: bool,
     /// The log head to store because the CPU was stopped between a shared word and its log.
     pub unfinished_head: Option<u64>,
 }
@@ -65,7 +68,8 @@ impl<P: Platform> System<P> {
             match head.phase() {
                 Phase::Idle => each(cpu.cpu, Repaired::Nothing),
                 Phase::Undo => {
-                    self.log(&cpu).roll_back();
+                    let mut journal = self.journal_of(cpu.cpu, cpu.loaded.unwrap_or(VcpuSlot(0)), true);
+                    self.log(&cpu).roll_back(&mut journal.apply);
                     each(cpu.cpu, Repaired::Undone(head.undo()));
                 }
                 Phase::Outbox => {}
@@ -89,6 +93,11 @@ impl<P: Platform> System<P> {
     pub fn finish(&'static self, stopped: &Stopped) -> Repaired {
         let head = self.log(stopped).head();
         let mut journal = self.journal_of(stopped.cpu, stopped.loaded.unwrap_or(VcpuSlot(0)), true);
+        if stopped.lost || journal.apply.context.failures.get() >= MOST_FAILURES {
+            // Of one that is lost the next effect may or may not be applied: rather never than twice.
+            self.log(stopped).abandon(&mut journal.apply);
+            return Repaired::Finished(0);
+        }
         self.log(stopped).drain(&mut journal.apply);
         Repaired::Finished(head.effects() - head.applied())
     }
@@ -99,19 +108,29 @@ impl<P: Platform> System<P> {
 
     /// Runs the rest of an entry that was cut: its registers are those of the entry, its log is open or was
     /// about to be.
-    /// Called on the CPU itself, after every CPU is repaired.
+    /// Called on the CPU itself, after every CPU is repaired. An entry that has failed too often is not run
+    /// again: its domain ends.
     pub fn resume(&'static self, vcpu: VcpuSlot) {
         let mut journal = self.journal(vcpu);
-        let registers = &journal.apply.context.registers;
-        if journal.log().head().phase() == Phase::Idle {
-            if registers.vector.get() == vector::NONE {
-                return;
-            }
-            // The CPU failed between the entry stub and the opening of the log.
-            self.begin(&journal);
+        let context = journal.apply.context;
+        let registers = &context.registers;
+        if context.failures.get() >= MOST_FAILURES {
+            return self.end_failing(vcpu);
         }
-        self.dispatch(&mut journal, vcpu);
-        registers.vector.set(vector::NONE);
-        journal.log().end();
+        if registers.vector.get() == vector::UPCALL {
+            // Tried again by `leave`, which says when it is complete.
+            registers.vector.set(vector::NONE);
+            return journal.log().end();
+        }
+        if journal.log().head().phase() != Phase::Idle || registers.vector.get() != vector::NONE {
+            if journal.log().head().phase() == Phase::Idle {
+                // The CPU failed between the entry stub and the opening of the log.
+                self.begin(&journal);
+            }
+            self.dispatch(&mut journal, vcpu);
+            registers.vector.set(vector::NONE);
+            journal.log().end();
+        }
+        context.failures.set(0);
     }
 }

@@ -165,6 +165,11 @@ impl Schedule {
         self.cpu(cpu).look.load(Ordering::Acquire)
     }
 
+    /// The word of [`look`](Self::look), for entry code; 0: nothing.
+    pub fn look_word(&self, cpu: CpuId) -> &AtomicU32 {
+        &self.cpu(cpu).look
+    }
+
     /// Takes what a CPU has to look at.
     pub(crate) fn take_look(&self, cpu: CpuId) -> u32 {
         self.cpu(cpu).look.swap(0, Ordering::AcqRel)
@@ -315,9 +320,10 @@ impl Schedule {
         new
     }
 
-    /// This CPU's timer has fired: it is not set any more.
+    /// This CPU's timer has fired: whatever it is to be set to next is new, also never, for the platform may
+    /// fire earlier than asked (the watchdog wants an interrupt now and then).
     pub(crate) fn fired(&self, cpu: CpuId) {
-        self.cpu(cpu).armed.store(NEVER, Ordering::Relaxed);
+        self.cpu(cpu).armed.store(0, Ordering::Relaxed);
         self.disturb(cpu, look::TIMER);
     }
 

@@ -1,7 +1,6 @@
 //! A CPU looks around: who was woken, whose turn it is, and the switch from one vCPU to the next.
 
 use crate::System;
-use crate::entry::stack_is_good;
 use crate::platform::{Base, Platform};
 use crate::schedule::look;
 use domains::{Life, VcpuState};
@@ -249,11 +248,7 @@ impl<P: Platform> System<P> {
         let callback = &context.callbacks[usize::from(CALLBACKTYPE_FAILSAFE)];
         let Some(mut to) = event_callback(context, callback, false) else { return };
         to.segments = Some(wanted);
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        let done = self.bounce_to(&mut journal, vcpu, context, to);
-        journal.log().end();
-        if let Err(why) = done.and_then(|()| stack_is_good(context)) {
+        if let Err(why) = self.bounce_to(vcpu, context, &to) {
             self.crash_domain(vcpu, why);
         }
     }

@@ -11,15 +11,20 @@ impl<P: Platform> System<P> {
     #[inline]
     pub(crate) fn synchronise(&self, context: &Context, what: u32) {
         if what & sync::MODE != 0 {
-            let mode = context.mode() as u8;
-            if context.gs_mode.get() != mode {
-                self.platform.swap_gs();
-                context.gs_mode.set(mode);
-            }
+            self.follow_mode(context);
             self.platform.load_root(context.root());
         }
         if what & !sync::MODE != 0 {
             self.synchronise_rare(context, what);
+        }
+    }
+
+    /// Makes the GS base that of the context's mode.
+    #[inline(always)]
+    pub(crate) fn follow_mode(&self, context: &Context) {
+        let mode = context.mode() as u8;
+        if context.gs_mode.get() != mode {
+            self.platform.swap_gs(&context.gs_mode, mode);
         }
     }
 

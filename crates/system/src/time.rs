@@ -21,6 +21,7 @@ impl<P: Platform> System<P> {
     /// waits; a crash that leaves one odd is repaired by the next life's write.
     pub(crate) fn refresh_time(&self, vcpu: VcpuSlot) {
         let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return };
+        self.state.contexts.context(vcpu).info.set(info.0);
         if self.schedule.new_clock(vcpu, info.0) {
             let flags = if self.state.facts.timing.tsc_invariant { TSC_STABLE } else { 0 };
             publish_time(self.platform, Maddr(info.0 + TIME_INFO), &self.scale.info(flags));

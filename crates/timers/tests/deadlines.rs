@@ -232,7 +232,8 @@ fn crash_everywhere(w: &mut World, op: Op, start: u64, before: &Snapshot, wanted
         if let Ok(answer) = result {
             return answer.is_ok();
         }
-        w.log.roll_back();
+        w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
+        w.log.roll_back(&mut Effects { timers: w.timers(), changed: &mut w.changed });
         w.derived = Box::leak(Box::new(rebuild(&w.region, CPUS, home)));
         let mut effects = Effects { timers: w.timers(), changed: &mut w.changed };
         w.log.drain(&mut effects);

@@ -5,7 +5,38 @@ use zerocopy::FromZeros;
 
 /// A durable record: plain atomic words, valid when zeroed, without a destructor. Declared with
 /// [`record!`](crate::record).
-pub trait Record: FromZeros + Send + Sync + 'static {}
+pub trait Record: FromZeros + Send + Sync + 'static {
+    /// Its crate's name and its own: `frames::Frame`.
+    const NAME: &'static str;
+    /// Its fields, for those who read the memory from outside.
+    const FIELDS: &'static [Field];
+}
+
+/// Where a field of a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Byte offset in the record.
+    pub offset: usize,
+    /// Bytes.
+    pub size: usize,
+}
+
+/// A region that an arena was asked for: `count` records of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Carved {
+    /// The record's [`NAME`](Record::NAME).
+    pub name: &'static str,
+    /// Address of the first record.
+    pub start: usize,
+    /// Bytes from one to the next.
+    pub stride: usize,
+    /// Records.
+    pub count: usize,
+    /// Their fields.
+    pub fields: &'static [Field],
+}
 
 /// Declares a durable record. Its doc comment names the lock that covers it (`Lock:`) and what rebuilds
 /// the derived state that belongs to it (`Rebuild:`).
@@ -21,7 +52,14 @@ macro_rules! record {
         #[expect(missing_debug_implementations, reason = "records are shown by their crate's audit")]
         $vis struct $name { $($(#[$field_doc])* $field_vis $field: $type),* }
 
-        impl $crate::Record for $name {}
+        impl $crate::Record for $name {
+            const NAME: &'static str = concat!(env!("CARGO_CRATE_NAME"), "::", stringify!($name));
+            const FIELDS: &'static [$crate::Field] = &[$($crate::Field {
+                name: stringify!($field),
+                offset: ::core::mem::offset_of!($name, $field),
+                size: ::core::mem::size_of::<$type>(),
+            }),*];
+        }
     };
 }
 
@@ -31,7 +69,11 @@ macro_rules! record {
 pub struct Arena {
     next: usize,
     end: usize,
+    carved: [Option<Carved>; MAX_CARVED],
 }
+
+/// Regions that [`Arena::carved`] has room for.
+const MAX_CARVED: usize = 32;
 
 impl Arena {
     /// # Safety
@@ -39,7 +81,7 @@ impl Arena {
     /// program; (2) it is zeroed, or holds what the same sequence of [`carve`](Self::carve) calls left.
     #[expect(unsafe_code, reason = "the caller vouches for the memory")]
     pub const unsafe fn new(start: usize, len: usize) -> Self {
-        Self { next: start, end: start + len }
+        Self { next: start, end: start + len, carved: [None; MAX_CARVED] }
     }
 
     /// Takes the next `count` records. `None` when the arena is too small.
@@ -51,10 +93,19 @@ impl Arena {
             return None;
         }
         self.next = end;
+        if let Some(place) = self.carved.iter_mut().find(|place| place.is_none()) {
+            let stride = size_of::<R>();
+            *place = Some(Carved { name: R::NAME, start, stride, count, fields: R::FIELDS });
+        }
         // SAFETY: (1) `new`'s contract gives the memory to this arena, and each carve moves past it;
         // (2) R is valid for zeroed memory (FromZeros) and for what its own atomics left there;
         // (3) R holds atomics only, so shared references are all that is needed.
         Some(unsafe { core::slice::from_raw_parts(start as *const R, count) })
+    }
+
+    /// The first 32 regions carved, in order.
+    pub fn carved(&self) -> impl Iterator<Item = &Carved> {
+        self.carved.iter().flatten()
     }
 
     /// Bytes not carved yet.
@@ -98,4 +149,9 @@ impl Ground {
         unsafe { Arena::new(self.0.as_ptr() as usize, self.0.len() * 8) }
     }
 }
-impl Record for crate::log::Log {}
+
+impl Record for crate::log::Log {
+    const NAME: &'static str = "vault::Log";
+    const FIELDS: &'static [Field] =
+        &[Field { name: "head", offset: core::mem::offset_of!(crate::log::Log, head), size: 8 }];
+}

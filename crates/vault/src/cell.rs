@@ -176,6 +176,7 @@ impl<T: Plain> GuestOwned<T> {
     /// stay what they were.
     #[inline(always)]
     pub fn set(&self, value: T) {
+        crate::step::point();
         self.cell.store(value.into_bits());
     }
 }

@@ -32,6 +32,11 @@ pub trait Apply {
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
 
+    /// Puts back a live page-table entry that held `old`, but for the accessed and dirty bits it has by now.
+    fn restore_entry(&mut self, maddr: u64, old: u64) {
+        unreachable!("no transaction here exchanges the page-table entry {old:#x} at {maddr:#x}");
+    }
+
     /// The outbox that ends an entry is empty; the log closes next. Whatever marks the entry as pending
     /// must be gone when this returns, so that a closed log with a pending entry means: not begun.
     fn ended(&mut self) {}

@@ -8,7 +8,7 @@
 //! | GUEST_STORE | width 1, 4 or 8 | machine address | value | same value, no guest ran between |
 //! | PTE | 1: keep accessed and dirty | machine address | new entry | skipped if there, bits 5 and 6 apart |
 //! | M2P | | mfn | pfn | same value |
-//! | COPY_OUT | offset of the bytes; bit 31: a kernel stack | guest address | length | same bytes |
+//! | COPY_OUT | offset of the bytes | guest address | length | same bytes |
 //! | REGISTER | index in the frame | | value | same value |
 //! | EVENT | port | domain slot | | at least once |
 //! | KICK | vCPU slot | | | at least once |
@@ -20,6 +20,7 @@
 //! | POWER | what | two values | | asked for again |
 //! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
 //! | WALL_CLOCK | | | | same value |
+//! | TRANSFER | | | | same registers |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -35,8 +36,6 @@ pub const PTE: u32 = 4;
 pub const M2P: u32 = 5;
 /// Bytes kept in the outbox go to a guest address; a fault then is the guest's.
 pub const COPY_OUT: u32 = 6;
-/// In `x` of [`COPY_OUT`]: the bytes are a frame on the kernel's stack, without which the guest cannot go on.
-pub const ON_STACK: u32 = 1 << 31;
 /// A register of the entry's guest frame gets a value.
 pub const REGISTER: u32 = 7;
 /// An event channel port becomes pending.
@@ -59,3 +58,5 @@ pub const POWER: u32 = 15;
 pub const WALL_CLOCK: u32 = 16;
 /// A segment base of the running vCPU gets a value.
 pub const SEGMENT_BASE: u32 = 17;
+/// The vCPU goes on where its prepared transfer says.
+pub const TRANSFER: u32 = 18;

@@ -36,7 +36,7 @@ mod tx;
 
 #[cfg(any(test, feature = "crash-points"))]
 pub use arena::Ground;
-pub use arena::{Arena, Record};
+pub use arena::{Arena, Carved, Field, Record};
 pub use cell::{Counter, Durable, GuestOwned, Plain, Word};
 pub use effect::{Apply, Effect, Once};
 pub use head::{Head, Phase};

@@ -32,6 +32,8 @@ pub struct Log {
 /// are canonical, so 48 bits hold one.
 const KIND: u32 = 48;
 const DELTA: u64 = 0;
+/// The address is a machine address: a live page-table entry (1 to 8 are widths of durable words).
+const ENTRY: u64 = 16;
 
 impl core::fmt::Debug for Log {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -87,7 +89,7 @@ impl Log {
             let held = tx.commit();
             self.drain_holding(apply, held)
         } else {
-            self.roll_back();
+            self.roll_back(apply);
             tx.into_held()
         };
         held.release_all();
@@ -98,7 +100,7 @@ impl Log {
     }
 
     /// Undoes every write of the open transaction, newest first. Safe to crash in and run again.
-    pub fn roll_back(&self) {
+    pub fn roll_back(&self, apply: &mut impl Apply) {
         let mut head = self.head();
         if head.phase() != Phase::Undo {
             return;
@@ -110,6 +112,11 @@ impl Log {
             let next = Head(head.0 - Head::ONE_UNDO);
             match tagged >> KIND {
                 DELTA => take_back(address, value, self, next),
+                ENTRY => {
+                    step::point();
+                    apply.restore_entry(address, value);
+                    self.set_head(next);
+                }
                 width => {
                     poke(address, width, value);
                     self.set_head(next);
@@ -124,6 +131,20 @@ impl Log {
     /// [`transaction`](Self::transaction) does so itself.
     pub fn drain(&self, apply: &mut impl Apply) {
         self.drain_holding(apply, Held::default()).release_all();
+    }
+
+    /// Gives up an outbox that cannot be applied: what its effects were to free stays in use, what they were to
+    /// tell is not told. Consequences that are outstanding are applied, for they only store. The log is open
+    /// afterwards; its entry must not be dispatched again.
+    pub fn abandon(&self, apply: &mut impl Apply) {
+        let head = self.head();
+        if head.phase() != Phase::Outbox {
+            return;
+        }
+        let mut held = Held::default();
+        let head = self.drain_chained(apply, head, &mut held);
+        self.set_head(head.emptied());
+        held.release_all();
     }
 
     fn drain_holding<'l>(&'l self, apply: &mut impl Apply, mut held: Held<'l>) -> Held<'l> {
@@ -190,6 +211,13 @@ impl Log {
         let entry = &self.undo[index];
         entry[0].store(address & ((1 << KIND) - 1) | DELTA << KIND, Ordering::Relaxed);
         entry[1].store(delta, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn write_undo_entry(&self, index: usize, maddr: u64, value: u64) {
+        let entry = &self.undo[index];
+        entry[0].store(maddr & ((1 << KIND) - 1) | ENTRY << KIND, Ordering::Relaxed);
+        entry[1].store(value, Ordering::Relaxed);
     }
 
     #[inline(always)]

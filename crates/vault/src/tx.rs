@@ -78,6 +78,17 @@ impl<'l> Tx<'l> {
         done
     }
 
+    /// Notes that the live page-table entry at machine address `maddr`, whose low three bits are the caller's to
+    /// use, holds `old`, before the caller exchanges it: undone by [`Apply::restore_entry`](crate::Apply::restore_entry). Only the processor may change it
+    /// meanwhile, its accessed and dirty bits: the table's lock must be held. What follows the exchange must not
+    /// fail, so that only recovery undoes it, with every CPU stopped and all translations forgotten after.
+    #[inline(always)]
+    pub fn note_entry(&mut self, maddr: u64, old: u64) {
+        self.log.write_undo_entry(self.head.undo(), maddr, old);
+        self.head.0 += Head::ONE_UNDO;
+        self.log.set_head(self.head);
+    }
+
     /// Adds an effect to the outbox: it happens if and only if this transaction commits.
     #[inline(always)]
     pub fn publish(&mut self, effect: Effect) {

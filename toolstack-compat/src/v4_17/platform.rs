@@ -1,17 +1,20 @@
 //! `platform_op` of Xen 4.17 (public/platform.h, interface version 0x03000001).
 
-use crate::platform::{Answer, Firmware, PowerManagement, Request};
+use crate::platform::{Answer, EfiInfo, Firmware, PowerManagement, Request};
 use xen_abi::Errno;
 use xen_abi::platform::{
-    PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO, XEN_FW_DISK_MBR_SIGNATURE,
-    XEN_FW_EFI_INFO, XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID,
-    XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX, XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ,
-    XENPF_CORE_PARKING, XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP,
-    XENPF_FIRMWARE_INFO, XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION,
-    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32,
-    XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo,
-    XenpfMicrocodeUpdate, XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfSetProcessorPminfo,
-    XenpfSettime32, XenpfSettime64,
+    FwEfiMem, FwEfiVendor, PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO,
+    XEN_FW_DISK_MBR_SIGNATURE, XEN_FW_EFI_APPLE_PROPERTIES, XEN_FW_EFI_CONFIG_TABLE, XEN_FW_EFI_INFO,
+    XEN_FW_EFI_MEM_INFO, XEN_FW_EFI_PCI_ROM, XEN_FW_EFI_RT_VERSION, XEN_FW_EFI_VENDOR, XEN_FW_EFI_VERSION,
+    XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID, XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX,
+    XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ, XENPF_CORE_PARKING, XENPF_CPU_HOTADD,
+    XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO,
+    XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_MEM_HOTADD,
+    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_RESOURCE_OP,
+    XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking,
+    XenpfCpuHotadd, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate,
+    XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfResourceOp,
+    XenpfSetProcessorPminfo, XenpfSettime32, XenpfSettime64,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -63,7 +66,14 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
                 _ => return Err(Errno::EINVAL),
             }
         }
-        XENPF_EFI_RUNTIME_CALL => Request::Efi { function: op.u[0] as u32 },
+        XENPF_EFI_RUNTIME_CALL => Request::Efi(member(op)?),
+        XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(op)?.reg },
+        XENPF_RESOURCE_OP => Request::Resources { count: member::<XenpfResourceOp>(op)?.nr_entries },
+        XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(op)?.apic_id },
+        XENPF_MEM_HOTADD => {
+            let m: XenpfMemHotadd = member(op)?;
+            Request::MemoryAdd { start: m.spfn, end: m.epfn }
+        }
         XENPF_MICROCODE_UPDATE => {
             let m: XenpfMicrocodeUpdate = member(op)?;
             Request::Microcode { image: m.data, len: m.length }
@@ -83,18 +93,42 @@ fn firmware(info: &XenpfFirmwareInfo) -> Firmware {
         XEN_FW_DISK_INFO => Firmware::Disk { index },
         XEN_FW_DISK_MBR_SIGNATURE => Firmware::DiskSignature { index },
         XEN_FW_VBEDDC_INFO => Firmware::Monitor { index },
-        XEN_FW_EFI_INFO => Firmware::Efi { index },
+        XEN_FW_EFI_INFO => Firmware::Efi(efi_info(info)),
         XEN_FW_KBD_SHIFT_FLAGS => Firmware::Keyboard { index },
         _ => Firmware::Other,
     }
 }
 
+fn efi_info(info: &XenpfFirmwareInfo) -> EfiInfo {
+    let bytes = info.u.as_bytes();
+    match info.index {
+        XEN_FW_EFI_VERSION => EfiInfo::Version,
+        XEN_FW_EFI_CONFIG_TABLE => EfiInfo::ConfigTable,
+        XEN_FW_EFI_VENDOR => FwEfiVendor::read_from_prefix(bytes)
+            .map_or(EfiInfo::Other, |(m, _)| EfiInfo::Vendor { name: m.name, bytes: m.bufsz }),
+        XEN_FW_EFI_MEM_INFO => FwEfiMem::read_from_prefix(bytes)
+            .map_or(EfiInfo::Other, |(m, _)| EfiInfo::Memory { address: m.addr, size: m.size }),
+        XEN_FW_EFI_RT_VERSION => EfiInfo::RuntimeVersion,
+        XEN_FW_EFI_PCI_ROM => EfiInfo::OptionRom,
+        XEN_FW_EFI_APPLE_PROPERTIES => EfiInfo::AppleProperties,
+        _ => EfiInfo::Other,
+    }
+}
+
 fn power_management(info: &XenpfSetProcessorPminfo) -> PowerManagement {
     match info.type_ {
-        XEN_PM_CX | XEN_PM_PX | XEN_PM_TX => PowerManagement::States,
+        XEN_PM_CX | XEN_PM_PX => PowerManagement::States { acpi_id: info.id },
+        XEN_PM_TX => PowerManagement::Throttling,
         XEN_PM_PDC => PowerManagement::Capabilities { at: info.u[0] },
         _ => PowerManagement::Other,
     }
+}
+
+/// Changes the words of a firmware answer.
+fn put_firmware(op: &mut PlatformOp, change: impl FnOnce(&mut [u64; 4])) {
+    let Ok(mut m) = member::<XenpfFirmwareInfo>(op) else { return };
+    change(&mut m.u);
+    put(op, &m);
 }
 
 /// Puts an answer into the argument it belongs to.
@@ -116,10 +150,29 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             (m.family, m.model, m.stepping) = (family, model, stepping);
             put(op, &m);
         }
-        Answer::Keyboard { flags } => {
-            let Ok(mut m) = member::<XenpfFirmwareInfo>(op) else { return };
-            m.u[0] = m.u[0] & !0xff | u64::from(flags);
+        Answer::MemoryType { mfn, frames, kind } => {
+            let Ok(mut m) = member::<XenpfReadMemtype>(op) else { return };
+            (m.mfn, m.nr_mfns, m.type_) = (mfn, frames, kind);
             put(op, &m);
+        }
+        Answer::Efi(call) => put(op, &call),
+        Answer::EfiVersion { version } => {
+            put_firmware(op, |u| u[0] = u[0] & !0xffff_ffff | u64::from(version))
+        }
+        Answer::EfiConfigTable { address, entries } => put_firmware(op, |u| {
+            u[0] = address;
+            u[1] = u[1] & !0xffff_ffff | u64::from(entries);
+        }),
+        Answer::EfiVendor { revision } => {
+            put_firmware(op, |u| u[0] = u[0] & !0xffff_ffff | u64::from(revision))
+        }
+        Answer::EfiMemory { size, attributes, kind } => put_firmware(op, |u| {
+            u[1] = size;
+            u[2] = attributes;
+            u[3] = u[3] & !0xffff_ffff | u64::from(kind);
+        }),
+        Answer::Keyboard { flags } => {
+            put_firmware(op, |u| u[0] = u[0] & !0xff | u64::from(flags));
         }
         Answer::Parked { count } => {
             let Ok(mut m) = member::<XenpfCoreParking>(op) else { return };

@@ -78,6 +78,8 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         pmu::XENPMU_FEATURES;
         hvm::HVM_START;
         hvm::HVM_MEMMAP_TYPES;
+        kexec::KEXEC_CMDS;
+        kexec::KEXEC_VALUES;
         mca::XEN_MC_CMDS;
         mca::XEN_MC_VALUES;
         platform::XENPF_CMDS;

@@ -177,6 +177,9 @@ pub(crate) fn rows() -> Vec<StructRow> {
         };
         hvm::HvmModlistEntry = "struct hvm_modlist_entry" { paddr, size, cmdline_paddr, reserved };
         hvm::HvmMemmapTableEntry = "struct hvm_memmap_table_entry" { addr, size, type_ = "type", reserved };
+        kexec::KexecExec = "xen_kexec_exec_t" { type_ = "type" };
+        kexec::KexecRange = "xen_kexec_range_t" { range, nr, size, start };
+        kexec::KexecLoad = "xen_kexec_load_t" { type_ = "type", arch, nr_segments, segments, entry_maddr };
         mca::McFetch = "struct xen_mc_fetch" { flags, fetch_id, data };
         mca::McPhyscpuinfo = "struct xen_mc_physcpuinfo" { ncpus, info };
         mca::McinfoMsr = "xen_mcinfo_msr_t" { reg, value };

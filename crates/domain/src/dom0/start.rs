@@ -60,7 +60,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         let domain = self.state.domains.domain(SLOT);
         let vcpu = self.state.domains.vcpu(VCPU0);
         let done = self.j.transaction(|tx| {
-            context.set_mode(tx, Mode::Kernel);
+            context.set_mode(Mode::Kernel);
             tx.set(&context.xcr0, XCR0_RESET);
             tx.set(&context.debug[6], DR6_RESET);
             tx.set(&context.debug[7], DR7_RESET);

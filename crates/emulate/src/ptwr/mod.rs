@@ -119,6 +119,11 @@ pub fn decode(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Operation, R
 }
 
 impl Operation {
+    /// Whether the entry's old value plays no part: a plain store of all of it.
+    pub const fn is_store(&self) -> bool {
+        matches!(self.action, Action::Store(_) | Action::Stos { .. }) && matches!(self.width, Width::Qword)
+    }
+
     /// Linear address of the first byte written.
     pub fn address(&self) -> Gva {
         Gva(self.address)

@@ -286,12 +286,12 @@ impl World {
     /// What recovery does: forget what is derived, rebuild, roll back, repair, roll forward, wake all.
     pub(crate) fn recover(&mut self) {
         self.derived = Box::leak(Box::new(rebuild(&self.region)));
-        self.log.roll_back();
+        let log = self.log;
+        log.roll_back(&mut self.effects());
         for vcpu in 0..8 {
             self.events().repair_fifo(VcpuSlot(vcpu));
             self.kicked.insert(vcpu);
         }
-        let log = self.log;
         log.drain(&mut self.effects());
     }
 

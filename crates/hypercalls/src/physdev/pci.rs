@@ -8,7 +8,7 @@ use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::physdev::{
     PhysdevDbgpOp, PhysdevManagePci, PhysdevManagePciExt, PhysdevPciDevice, PhysdevPciDeviceAdd,
-    PhysdevPciMmcfgReserved, PhysdevRestoreMsi, XEN_PCI_DEV_PXM,
+    PhysdevPciMmcfgReserved, PhysdevRestoreMsi, XEN_PCI_DEV_PXM, XEN_PCI_MMCFG_RESERVED,
 };
 
 /// Routes published by one transaction.
@@ -50,7 +50,8 @@ pub(super) fn device_remove<M: GuestMemory + 'static, A: Apply>(
     call: &Call<'_, M, A>,
     at: Gva,
 ) -> CallResult {
-    device(call, at)?;
+    call.privileged()?;
+    let _: PhysdevPciDevice = call.memory.read(at).map_err(fault)?;
     Ok(Outcome::Value(0))
 }
 
@@ -65,6 +66,9 @@ pub(super) fn mmcfg_reserved<M: GuestMemory + 'static, A: Apply>(
         (space.address.0, space.segment, space.first_bus, space.last_bus)
             == (region.address, region.segment, region.start_bus, region.end_bus)
     });
+    if region.flags & !XEN_PCI_MMCFG_RESERVED != 0 {
+        return Err(Errno::EINVAL);
+    }
     if known { Ok(Outcome::Value(0)) } else { Err(Errno::ENODEV) }
 }
 
@@ -140,7 +144,10 @@ fn device<M: GuestMemory + 'static, A: Apply>(
     at: Gva,
 ) -> Result<PhysdevPciDevice, Errno> {
     call.privileged()?;
-    call.memory.read(at).map_err(fault)
+    let device: PhysdevPciDevice = call.memory.read(at).map_err(fault)?;
+    let spaces = &call.state.facts.acpi.config_spaces;
+    let exists = device.seg == 0 || spaces.iter().any(|space| space.segment == device.seg);
+    if exists { Ok(device) } else { Err(Errno::ENODEV) }
 }
 
 /// The message an irq is.

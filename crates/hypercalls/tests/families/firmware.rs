@@ -1,6 +1,6 @@
 //! What the machine's firmware says.
 
-use boot_info::{BootFacts, Cpu, E820Entry, E820Kind, Fadt, IoBlock};
+use boot_info::{BootFacts, Cpu, E820Entry, E820Kind, Fadt, IoBlock, Range};
 use ids::Maddr;
 
 pub(crate) fn facts() -> BootFacts {
@@ -17,6 +17,9 @@ pub(crate) fn facts() -> BootFacts {
         facts.acpi.madt.cpus.push(cpu);
     }
     facts.acpi.fadt = Some(fadt());
+    (facts.image, facts.cpu.physical_bits) = (Range { start: 0x20_0000, end: 0x30_0000 }, 36);
+    // Two GiB from 2 GiB on, and one that is not used.
+    facts.cpu.memory_types.extend([(0x8000_0001, 0xf_8000_0800), (0x1000, 0)]);
     (facts.cpu.vendor, facts.cpu.signature) = (*b"AuthenticAMD", 0x0083_0f10 | 1);
     facts
 }

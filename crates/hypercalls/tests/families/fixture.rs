@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) m2p: Vec<u64>,
     pub(crate) console: String,
     pub(crate) flushes: u32,
+    /// Another processor still translates to this frame, and writes to it until it flushes.
+    pub(crate) stale: Option<Mfn>,
     pub(crate) power: Vec<(u32, u64, u64)>,
     pub(crate) wall_clock: u32,
 }
@@ -87,7 +89,12 @@ impl Apply for Effects {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 seen.console.push_str(&String::from_utf8(bytes).expect("text"));
             }
-            kind::FLUSH => seen.flushes += 1,
+            kind::FLUSH => {
+                seen.flushes += 1;
+                if let Some(mfn) = seen.stale.take() {
+                    self.memory.store64(mfn.maddr(), 0xbad);
+                }
+            }
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
@@ -106,14 +113,21 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));
     let locks = Box::leak(Box::new(Static::new()));
-    Box::leak(Box::new(State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room")))
+    let mut state = State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room");
+    state.efi = (facts.efi.version != 0).then_some(&crate::efi::SERVICES);
+    Box::leak(Box::new(state))
 }
 
 impl World {
     /// Dom0 owns [`OWNED`] single frames, the other domain none; the rest of RAM is free.
     pub(crate) fn new() -> Self {
+        Self::on(facts())
+    }
+
+    /// The same on another machine.
+    pub(crate) fn on(facts: BootFacts) -> Self {
         let ground = Ground::leak(VAULT_BYTES);
-        let facts = Box::leak(Box::new(facts()));
+        let facts = Box::leak(Box::new(facts));
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES as usize)));
         let state = carve(ground, facts);
         let seen = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
@@ -277,7 +291,7 @@ impl World {
         // A restart: the same memory, new locks.
         self.state = carve(self.ground, self.facts);
         let log = &self.state.logs[0];
-        log.roll_back();
+        log.roll_back(&mut self.journal().apply);
         log.drain(&mut self.journal().apply);
         let registers = &self.state.contexts.context(self.vcpu()).registers;
         match (log.head().phase(), registers.get(Reg::Rip)) {

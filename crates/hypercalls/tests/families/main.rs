@@ -2,6 +2,7 @@
 
 mod console;
 mod crash;
+mod efi;
 mod firmware;
 mod fixture;
 mod grants;

@@ -1,7 +1,8 @@
 //! `platform_op` and `mca`.
 
 use crate::fixture::{ARGUMENT, LIST, NOWHERE, OTHER, World};
-use xen_abi::mca::Mc;
+use xen_abi::kexec::{KexecExec, KexecLoad, KexecRange};
+use xen_abi::mca::{Mc, McinfoLogicalCpu};
 use xen_abi::platform::PlatformOp;
 
 const OP: u64 = 7;
@@ -49,7 +50,10 @@ fn tells_of_firmware_and_processors() {
     assert_eq!((words[2] >> 32, words[3]), (0x17, 0x31 | 1 << 32));
     assert_eq!((op(&world, 56, &[1]).0, op(&world, 56, &[2]).0, op(&world, 57, &[1]).0), (0, -22, -95));
     assert_eq!(op(&world, 49, &[1]).0, -38);
-    assert_eq!(op(&world, 54, &[0]).0, -38);
+    assert_eq!(
+        (op(&world, 54, &[0x10]).0, op(&world, 54, &[9]).0, op(&world, 54, &[2 << 32]).0),
+        (0, -22, -38)
+    );
     world.put(LIST, &[1u32, 1, 0xffff_ffff]);
     assert_eq!(op(&world, 54, &[3 << 32 | 0xffff_ffff, LIST]).0, 0);
     assert_eq!(world.get::<u32>(LIST + 8), 0xbff);
@@ -84,15 +88,63 @@ fn there_is_no_machine_check_telemetry() {
     let mut world = World::new();
     let mca = |world: &World, cmd, interface_version, flags| {
         let mut u = [0; 18];
-        u[0] = flags;
+        (u[0], u[2]) = (flags, LIST);
         world.put(ARGUMENT, &Mc { cmd, interface_version, u });
         (world.call(MCA, &[ARGUMENT]), world.get::<Mc>(ARGUMENT).u[0])
     };
     assert_eq!(mca(&world, 1, 0x01ec_c003, 1), (0, 2));
-    assert_eq!(mca(&world, 1, 0x01ec_c003, 5), (0, 0));
+    assert_eq!(mca(&world, 1, 0x01ec_c003, 5), (0, 5));
     assert_eq!(mca(&world, 1, 0x01ec_c003, 8).0, -22);
-    assert_eq!(mca(&world, 3, 0x01ec_c003, 0).0, -38);
+    assert_eq!(mca(&world, 4, 0x01ec_c003, 0).0, -22);
+    assert_eq!(mca(&world, 3, 0x01ec_c003, 0), (0, 2));
+    let mut u = [0; 18];
+    (u[0], u[1]) = (9, LIST);
+    world.put(ARGUMENT, &Mc { cmd: 3, interface_version: 0x01ec_c003, u });
+    assert_eq!((world.call(MCA, &[ARGUMENT]), world.get::<Mc>(ARGUMENT).u[0]), (0, 2));
+    let second: McinfoLogicalCpu = world.get(LIST + size_of::<McinfoLogicalCpu>() as u64);
+    assert_eq!((second.mc_cpunr, second.mc_apicid, second.mc_family, second.mc_vendor), (1, 0x21, 0x17, 2));
+    assert_eq!(&second.mc_vendorid[..13], b"AuthenticAMD\0");
     assert_eq!(mca(&world, 1, 1, 1).0, -13);
     world.caller = OTHER;
     assert_eq!(mca(&world, 1, 0x01ec_c003, 1).0, -1);
+}
+
+#[test]
+fn images_for_kexec_are_refused_and_ranges_told() {
+    let mut world = World::new();
+    let kexec = |world: &World, command| world.call(37, &[command, ARGUMENT]);
+    for (kind, results) in [(0, [-2, 0, 0, 0]), (1, [-2, 0, 0, 0]), (2, [-22, -22, -22, -22])] {
+        world.put(ARGUMENT, &KexecExec { type_: kind });
+        assert_eq!([0, 2, 5, 6].map(|command| kexec(&world, command)), results, "type {kind}");
+    }
+    for (range, nr, result) in [(0, 0, 0), (1, 0, 0), (2, 0, -22), (2, 9, -34), (6, 0, -22), (9, 0, -22)] {
+        world.put(ARGUMENT, &KexecRange { range, nr, size: 7, start: 7 });
+        assert_eq!(kexec(&world, 3), result, "range {range}");
+        if range == 1 {
+            let told: KexecRange = world.get(ARGUMENT);
+            assert_eq!((told.start, told.size), (0x20_0000, 0x10_0000));
+        }
+    }
+    for (type_, arch, result) in [(0, 62, -95), (0, 1, -22), (1, 62, -99), (2, 62, -22)] {
+        let load = KexecLoad { type_, _pad: 0, arch, nr_segments: 0, segments: 0, entry_maddr: 0 };
+        world.put(ARGUMENT, &load);
+        assert_eq!(kexec(&world, 4), result, "{load:?}");
+    }
+    assert_eq!((world.call(37, &[0, NOWHERE]), world.call(37, &[7, NOWHERE])), (-14, 0));
+    world.caller = OTHER;
+    assert_eq!(kexec(&world, 0), -1);
+}
+
+#[test]
+fn memory_types_and_plugged_in_things() {
+    let world = World::new();
+    let (result, words) = op(&world, 33, &[0]);
+    assert_eq!((result, words[1], words[2], words[3] as u32), (0, 0x8_0000, 0x8_0000, 1));
+    let (result, words) = op(&world, 33, &[1]);
+    assert_eq!((result, words[1], words[2]), (0, 0, 0));
+    assert_eq!(op(&world, 33, &[2]).0, -22);
+    assert_eq!((op(&world, 58, &[0x21]).0, op(&world, 58, &[0x99]).0), (-17, -95));
+    assert_eq!((op(&world, 59, &[5, 5]).0, op(&world, 59, &[5, 6]).0), (-22, -95));
+    assert_eq!((op(&world, 60, &[1]).0, op(&world, 60, &[1 | 1 << 32]).0), (0, -95));
+    assert_eq!((op(&world, 35, &[LIST, 0]).0, op(&world, 35, &[LIST, 16]).0), (-2, -22));
 }

@@ -329,6 +329,7 @@ fn crashed_life(at: u64) -> bool {
     let left = Rc::new(Cell::new(at));
     for (index, action) in LIFE.iter().enumerate() {
         let counter = Rc::clone(&left);
+        w.state.contexts.context(VcpuSlot(0)).registers.set(pv_cpu::Reg::Rax, UNANSWERED);
         step::arm(move || {
             counter.set(counter.get().wrapping_sub(1));
             if counter.get() == u64::MAX {

@@ -164,7 +164,7 @@ impl World {
                     state.timers().set_runstate(tx, place, timers::State::Running, 0).unwrap();
                     tx.set(&vcpu.initialised, true);
                     vcpu.set_state(tx, VcpuState::Runnable);
-                    context.set_mode(tx, Mode::Kernel);
+                    context.set_mode(Mode::Kernel);
                 }
             });
         }
@@ -187,7 +187,7 @@ impl World {
         let committed = match j.log().head().phase() {
             Phase::Idle => true,
             Phase::Undo => {
-                j.log().roll_back();
+                j.log().roll_back(&mut j.apply);
                 false
             }
             Phase::Outbox => {

@@ -1,11 +1,12 @@
 //! Touching guest addresses, with faults as answers: a few instructions whose faults `host` knows.
 #![expect(unsafe_code, reason = "guest accesses in assembly")]
 
+use super::{gs, swift};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether SMAP is on: then guest pages need STAC. Derived; set by every start.
-static SMAP: AtomicBool = AtomicBool::new(false);
+pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     static revenant_copy_words: u8;
@@ -13,11 +14,8 @@ unsafe extern "C" {
     static revenant_copy_fault: u8;
     static revenant_msr_read: u8;
     static revenant_msr_fault: u8;
-    static revenant_gs_load: u8;
-    static revenant_gs_null: u8;
     fn revenant_copy();
     fn revenant_read_msr();
-    fn revenant_load_gs();
     static revenant_ds: u8;
     static revenant_es: u8;
     static revenant_fs: u8;
@@ -55,20 +53,6 @@ revenant_msr_read:
     ret
 revenant_msr_fault:
     mov esi, 1
-    ret
-
-    # EDI: a selector for the GS that is not active.
-    .global revenant_load_gs, revenant_gs_load, revenant_gs_null
-revenant_load_gs:
-    swapgs
-revenant_gs_load:
-    mov gs, edi
-    swapgs
-    ret
-revenant_gs_null:
-    xor edi, edi
-    mov gs, edi
-    swapgs
     ret
 
     # EDI, ESI, EDX, ECX: selectors for DS, ES, FS, GS; those that fault become null. EAX: 1 if one did, else 0.
@@ -116,13 +100,13 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
         (&raw const revenant_copy_words, &raw const revenant_copy_fault),
         (&raw const revenant_copy_bytes, &raw const revenant_copy_fault),
         (&raw const revenant_msr_read, &raw const revenant_msr_fault),
-        (&raw const revenant_gs_load, &raw const revenant_gs_null),
         (&raw const revenant_ds, &raw const revenant_ds_null),
         (&raw const revenant_es, &raw const revenant_es_null),
         (&raw const revenant_fs, &raw const revenant_fs_null),
         (&raw const revenant_gs, &raw const revenant_active_gs_null),
     ];
-    table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64)
+    let found = table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64);
+    found.or_else(|| gs::fixup(rip)).or_else(|| swift::fixup(rip))
 }
 
 /// Copies `len` bytes; one side is guest memory. False after a fault.
@@ -165,12 +149,6 @@ pub(crate) fn read_msr(index: u32) -> Option<u64> {
         );
     }
     (fault == 0).then_some(high << 32 | low & 0xffff_ffff)
-}
-
-/// Loads a selector into the GS that is not active; null if that faults.
-pub(crate) fn load_user_gs(selector: u16) {
-    // SAFETY: the hypervisor does not use GS; a fault is sent to where null is loaded.
-    unsafe { asm!("call {load}", load = sym revenant_load_gs, inout("edi") u32::from(selector) => _) };
 }
 
 /// Loads ds, es, fs and gs; those that fault become null. False: there were some. FS's and GS's bases follow the

@@ -1,10 +1,10 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, shootdown, stubs};
+use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas};
+use crate::{devices, fpu_areas, watchdog};
 use core::arch::asm;
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::apic::LocalApic;
@@ -13,6 +13,7 @@ use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
 use system::{Base, Flush, Platform, Power, own_vector};
 use timers::TimeScale;
+use vault::GuestOwned;
 
 /// The machine. Derived: what it holds is set by every start.
 #[derive(Debug)]
@@ -121,6 +122,7 @@ impl Hardware {
 impl Platform for Hardware {
     #[inline(always)]
     fn now(&self) -> u64 {
+        crate::inject::dispatched();
         self.scale.to_ns(clock::tsc())
     }
     #[inline(always)]
@@ -129,9 +131,8 @@ impl Platform for Hardware {
         unsafe { control::set_root(root.maddr()) };
     }
     #[inline(always)]
-    fn swap_gs(&self) {
-        // SAFETY: the hypervisor does not use GS.
-        unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
+    fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8) {
+        gs::swap(active, mode);
     }
     fn base(&self, which: Base) -> u64 {
         // SAFETY: part of x86-64.
@@ -222,6 +223,8 @@ impl Platform for Hardware {
     }
     fn arm_timer(&self, deadline: u64) {
         let apic = devices::local_apic(sealed().facts);
+        let deadline =
+            if watchdog::is_on() { deadline.min(self.now() + watchdog::LOOK_EVERY) } else { deadline };
         if deadline == u64::MAX {
             if self.alarm.by_stamp {
                 apic.set_deadline(0)
@@ -240,11 +243,17 @@ impl Platform for Hardware {
         }
     }
     fn idle(&self) {
+        watchdog::waits();
+        shootdown::set_active(false);
         // SAFETY: nothing is in progress; handlers run on this stack and come back.
         unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+        shootdown::set_active(true);
+        watchdog::waits_no_more();
     }
     fn end_of_interrupt(&self) {
         devices::local_apic(sealed().facts).end_of_interrupt();
+        shootdown::serve(this_cpu());
+        watchdog::on_interrupt();
     }
     fn port_in(&self, number: u16, width: u32) -> u32 {
         match width {
@@ -272,7 +281,7 @@ impl Platform for Hardware {
             || timer.is_some_and(|block| (block.port..block.port.saturating_add(4)).contains(&number))
     }
     fn load_user_gs(&self, selector: u16) {
-        access::load_user_gs(selector);
+        gs::load_other(selector);
     }
     fn save(&self, vcpu: VcpuSlot, context: &Context) {
         fpu_areas::save(vcpu);

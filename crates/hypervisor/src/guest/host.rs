@@ -3,9 +3,9 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, stubs};
+use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
-use crate::stop;
+use crate::{efi, stop, watchdog};
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -54,6 +54,8 @@ pub(crate) fn attached() -> Option<&'static Context> {
 pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
     if frame.vector >= FIRST_INTERRUPT {
         // Only the idle loop has interrupts on.
+        watchdog::waits_no_more();
+        shootdown::set_active(true);
         system().interrupt(frame.vector as u8);
         return core::ptr::null();
     }
@@ -61,20 +63,10 @@ pub(crate) extern "C" fn host_entry(frame: &mut HostFrame) -> *const Context {
         frame.rip = to;
         return core::ptr::null();
     }
-    if frame.rip == (&raw const stubs::revenant_iret).addr() as u64 {
-        return bad_return(frame);
+    if efi::fixup(frame) {
+        return core::ptr::null();
     }
     recovery::fatal(Cause::Exception, Some(frame), None)
-}
-
-/// The return to a guest faulted: its selectors are bad. The processor's frame is still in the context,
-/// the general registers are in `frame`; the guest gets an exception at its own instruction.
-fn bad_return(frame: &HostFrame) -> *const Context {
-    let Some(context) = attached() else { recovery::fatal(Cause::Exception, Some(frame), None) };
-    put_general(context, frame);
-    context.registers.error_code.set(frame.error);
-    context.registers.vector.set(pv_cpu::vector::BAD_RETURN);
-    context
 }
 
 fn put_general(context: &Context, frame: &HostFrame) {

@@ -8,9 +8,11 @@
 //! frame of the vCPU whose registers the CPU holds.
 
 pub(crate) mod access;
+pub(crate) mod gs;
 pub(crate) mod hardware;
 pub(crate) mod host;
 pub(crate) mod memory;
 pub(crate) mod run;
 pub(crate) mod shootdown;
 pub(crate) mod stubs;
+pub(crate) mod swift;

@@ -33,26 +33,22 @@ pub(crate) fn system() -> &'static System<Hardware> {
 
 /// An entry of the guest whose registers are in `context`; the answer is whose registers to leave with.
 pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Context {
-    stop::check();
-    shootdown::entered();
-    let system = system();
     let cpu = super::hardware::this_cpu();
+    let system = system();
     if let Some(vcpu) = system.schedule.loaded(cpu) {
         debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
         crate::inject::entry(context);
         system.enter(vcpu);
     }
-    let next = system.state.contexts.context(system.leave());
-    shootdown::leaving();
-    next
+    system.state.contexts.context(system.leave())
 }
 
 /// Gives this CPU to guests.
 pub(crate) extern "C" fn run_guests() -> ! {
     let system = system();
     stop::now_online();
+    shootdown::set_active(true);
     let context = system.state.contexts.context(system.leave());
-    shootdown::leaving();
     // SAFETY: `leave` loaded the context; this stack is not needed any more.
     unsafe { stubs::revenant_resume(context) }
 }

@@ -1,8 +1,10 @@
-//! TLB shootdown: a CPU that changed mappings waits until no other CPU runs a guest on stale ones.
+//! TLB shootdown: a CPU that changed mappings waits until every other CPU has forgotten the old ones.
 //!
-//! A CPU in the hypervisor flushes before it next runs a guest, so only CPUs that run guests are interrupted
-//! and waited for. Nobody waits while it holds a lock (the outbox is empty by then), and who waits serves its
-//! own request. Derived: every start flushes all CPUs.
+//! The hypervisor itself uses a guest's translations when it copies to and from guest addresses, so a CPU is
+//! waited for wherever it is, unless it is *idle*: then it flushes before it does anything else. The others are
+//! kicked. A kick comes at once in a guest and on the way back to it otherwise, hence entries and exits need no
+//! word of their own here. Nobody waits while it holds a lock (the outbox is empty by then), and who waits serves
+//! its own request. Derived: every start flushes all CPUs.
 
 use crate::guest::hardware::this_cpu;
 use crate::guest::run;
@@ -14,38 +16,30 @@ use system::Platform;
 
 const CPUS: usize = percpu::MAX_CPUS as usize;
 
-/// Whether a CPU must flush before it runs a guest again.
+/// Whether a CPU is to flush.
 static WANTED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
-/// Whether a CPU runs a guest, or is about to.
-static IN_GUEST: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
+/// Whether a CPU may use translations; the others are idle, stopped or not started.
+static ACTIVE: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 /// Whether a CPU has asked others and not waited for them yet.
 static ASKED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 
-fn serve(cpu: usize) {
-    if WANTED[cpu].swap(false, Ordering::SeqCst) {
+/// Flushes if that is wanted of this CPU: with every interrupt, a kick among them.
+#[inline]
+pub(crate) fn serve(cpu: CpuId) {
+    let wanted = &WANTED[cpu.0 as usize];
+    if wanted.load(Ordering::SeqCst) {
         control::flush_tlb();
+        // Behind the flush: who waits goes on now.
+        wanted.store(false, Ordering::SeqCst);
     }
 }
 
-/// This CPU entered the hypervisor from a guest.
-#[inline]
-pub(crate) fn entered() {
-    let cpu = this_cpu().0 as usize;
-    IN_GUEST[cpu].store(false, Ordering::SeqCst);
-    serve(cpu);
-}
-
-/// This CPU is about to run a guest. The order is that of `wait`: each side writes its word before it reads
-/// the other's.
-#[inline]
-pub(crate) fn leaving() {
-    let cpu = this_cpu().0 as usize;
-    loop {
-        IN_GUEST[cpu].store(true, Ordering::SeqCst);
-        if !WANTED[cpu].load(Ordering::SeqCst) {
-            return;
-        }
-        IN_GUEST[cpu].store(false, Ordering::SeqCst);
+/// This CPU begins to wait for an interrupt, or to use translations again. The order is that of [`wait`]: each
+/// side writes its word before it reads the other's.
+pub(crate) fn set_active(active: bool) {
+    let cpu = this_cpu();
+    ACTIVE[cpu.0 as usize].store(active, Ordering::SeqCst);
+    if active {
         serve(cpu);
     }
 }
@@ -59,21 +53,27 @@ pub(crate) fn ask(cpus: u32) {
     ASKED[own as usize].store(cpus > 1, Ordering::Relaxed);
 }
 
-/// Waits until no other CPU runs a guest without having flushed.
+/// Waits until all that were asked have flushed or are idle.
 #[inline]
 pub(crate) fn wait(cpus: u32) {
-    let own = this_cpu().0;
-    if !ASKED[own as usize].swap(false, Ordering::Relaxed) {
-        return;
+    let own = this_cpu();
+    let asked = &ASKED[own.0 as usize];
+    if asked.load(Ordering::Relaxed) {
+        asked.store(false, Ordering::Relaxed);
+        wait_for_others(own, cpus);
     }
-    for cpu in (0..cpus).filter(|cpu| *cpu != own) {
-        let stale =
-            || IN_GUEST[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst);
-        if stale() {
-            run::system().platform.kick(CpuId(cpu));
-        }
-        while stale() {
-            serve(own as usize);
+}
+
+#[cold]
+fn wait_for_others(own: CpuId, cpus: u32) {
+    let is_stale =
+        |cpu: u32| ACTIVE[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst);
+    for cpu in (0..cpus).filter(|cpu| *cpu != own.0 && is_stale(*cpu)) {
+        run::system().platform.kick(CpuId(cpu));
+    }
+    for cpu in (0..cpus).filter(|cpu| *cpu != own.0) {
+        while is_stale(cpu) {
+            serve(own);
             spin_loop();
         }
     }

@@ -5,20 +5,23 @@
 //!                                 context (RSP0 is the frame's end), the stub the rest
 //! guest, syscall                  the CPU's own stub switches to the context and pushes the same
 //! hypervisor                      everything goes on the stack in use; `host_entry` decides
+//! iretq to a guest that faults    as from the guest, vector BAD_RETURN
 //! NMI, #DF, #MC, #DB              on stacks of their own; from a guest, #DB moves into the context
 //! ```
 //!
 //! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
+use super::swift;
+use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
 use pv_cpu::Context;
 
 /// Offset in the per-CPU data of the cell that holds the end of the running vCPU's frame.
-pub(crate) const FRAME_CELL: u64 = percpu::DATA;
+pub(crate) const FRAME_CELL: u64 = cells::FRAME;
 /// Offset in the per-CPU data of the cell where the syscall stub puts RAX aside.
-const SCRATCH_CELL: u64 = percpu::DATA + 8;
+pub(super) const SCRATCH_CELL: u64 = cells::SCRATCH;
 
 unsafe extern "C" {
     /// 256 entry points, 32 bytes apart, by vector.
@@ -30,11 +33,21 @@ unsafe extern "C" {
     /// Start and end of all code here.
     static revenant_stubs_start: u8;
     static revenant_stubs_end: u8;
-    /// The `iretq` that returns to a guest.
-    pub(crate) static revenant_iret: u8;
     /// Returns to the guest whose context is in RDI; the stack is abandoned.
     pub(crate) fn revenant_resume(context: *const Context) -> !;
+    /// Returns to where the frame behind the first word says, setting `arrived` to 1.
+    pub(crate) fn revenant_retake(frame: *const Context, arrived: *mut u32) -> !;
 }
+
+/// From the frame that a faulting `iretq` pushes (error code, rip, cs, rflags, rsp, ss: six words, below RSP rounded down
+/// to 16) up to the context's word of error code and vector. `iretq` runs with RSP five words below the frame's end.
+const BAD_RETURN_ERROR: u64 = {
+    let end = Context::FRAME_END as u64;
+    let at_iretq = end - 5 * 8;
+    let pushed = (at_iretq & !15) - 6 * 8;
+    assert!(pushed >= 16, "a push must not leave the registers");
+    at_iretq - 8 - pushed
+};
 
 /// Bytes between two entry points of a table of `revenant_vectors`.
 pub(crate) const VECTOR_STRIDE: u64 = 32;
@@ -45,7 +58,7 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 pub(crate) fn holds_registers(rip: u64) -> bool {
     let [start, end] =
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip)
+    (start..end).contains(&rip) || swift::contains(rip)
 }
 
 global_asm!(
@@ -128,9 +141,25 @@ revenant_resume:
 revenant_iret:
     iretq
 
+    # The iretq to a guest faulted: the guest's registers are all in the processor, and RSP is in the middle of the
+    # context, where the processor pushed a frame of its own over general registers. There is no room for more: the
+    # frame is given up, and this is an entry from the guest whose selectors are bad.
+revenant_bad_return:
+    xchg rax, [rsp]                 # the error code comes, the guest's RAX goes
+    mov [rsp + {error}], eax
+    mov dword ptr [rsp + {error} + 4], {bad_return}
+    mov rax, [rsp]
+    add rsp, {error}
+    jmp revenant_from_guest
+
     # An exception or interrupt of the hypervisor itself, on the stack in use.
     .balign 32
 revenant_from_host:
+    push rax
+    lea rax, [rip + revenant_iret]
+    cmp [rsp + 16], rax
+    pop rax
+    je revenant_bad_return
     save_registers
     mov rdi, rsp
     cld
@@ -188,24 +217,50 @@ revenant_moved:
     .endr
     .endm
 
-    syscall_stub revenant_syscall64, 0xe033
-    .balign 64
     syscall_stub revenant_syscall32, 0xe023
 
+    # The same for 64-bit code, ready for `swift`: RAX is the frame's end, RSP the end of this CPU's stack.
+    .balign 64
+    .global revenant_syscall64
+revenant_syscall64:
+    .set cpu, 0
+    .rept {max_cpus}
+    .balign 64
+    movabs [{percpu} + cpu * {stride} + {scratch}], rax
+    movabs rax, [{percpu} + cpu * {stride} + {frame}]
+    mov [rax - 16], rsp
+    mov rsp, [rax + {stack}]
+    mov [rax - 40], rcx
+    mov [rax - 24], r11
+    jmp revenant_swift
+    .set cpu, cpu + 1
+    .endr
+
     .balign 32
+    .global revenant_syscall
 revenant_syscall:
     push rax                        # the low half: the number
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
+
+    # As revenant_resume, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
+    .global revenant_retake
+revenant_retake:
+    mov dword ptr [rsi], 1
+    jmp revenant_resume
 revenant_stubs_end:
     .popsection
 "#,
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
+    error = const BAD_RETURN_ERROR,
+    bad_return = const pv_cpu::vector::BAD_RETURN,
     max_cpus = const percpu::MAX_CPUS,
     percpu = const machine::layout::PER_CPU,
     stride = const percpu::STRIDE,
     frame = const FRAME_CELL,
     scratch = const SCRATCH_CELL,
+    // Its first word is the stack.
+    stack = const -(Context::FRAME_END as i64),
 );

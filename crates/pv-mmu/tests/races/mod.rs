@@ -1,6 +1,8 @@
 //! Two processors: the second runs a whole operation between two durable steps of the first, which then
 //! goes on, or crashes.
 
+mod marks;
+
 use crate::crash::{Crash, quiet};
 use crate::world::World;
 use crate::world::ops::{Op, Random, Tried, random_op};

@@ -6,7 +6,7 @@ use crate::audit::{Auditor, Known};
 use frames::{Frames, Locks, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
-use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte};
+use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte, restore_pte};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use vault::{Apply, Effect, Ground, Journal, Log, Once, Phase, kind};
 
@@ -158,7 +158,7 @@ impl World {
         (self.frames, self.logs) = carve(self.ground);
         self.locks = Box::leak(Box::new(TableLocks::new()));
         for log in self.logs {
-            log.roll_back();
+            log.roll_back(&mut self.effects(true));
         }
         let mut order: Vec<usize> = (0..CPUS).collect();
         order.sort_by_key(|cpu| self.logs[*cpu].head().chained() == 0);
@@ -279,6 +279,10 @@ impl Effects<'_> {
 }
 
 impl Apply for Effects<'_> {
+    fn restore_entry(&mut self, maddr: u64, old: u64) {
+        restore_pte(self.memory, maddr, old);
+    }
+
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
         let left = self.strikes.load(Ordering::Relaxed);
         if left > 0 && self.mutation.kind == e.kind && self.matters(e) {

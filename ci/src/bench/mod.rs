@@ -1,0 +1,256 @@
+//! `bench`: the same Dom0 on bare Linux, on Debian's Xen and on the image, in instructions of one CPU.
+//!
+//! QEMU's `-icount shift=0` makes the TSC count instructions, so the figures repeat, and the machine's own speed is no
+//! part of them. docs/performance.md says what they mean and what they do not see.
+
+mod counts;
+mod figures;
+mod gdb;
+mod profile;
+mod rows;
+mod stamps;
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::bench::counts::{Batches, Counts};
+use crate::bench::figures::Figures;
+use crate::bench::profile::Symbols;
+use crate::bench::rows::{ROWS, Unit};
+use crate::bench::stamps::Places;
+use crate::command::{progress, seconds};
+use crate::expect::Step;
+use crate::image;
+use crate::kernel::Kernel;
+use crate::options::{Below, Options};
+use crate::packages::Suite;
+use crate::qemu::{End, Outcome};
+use crate::stand;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// The processors that are measured.
+const MODELS: [Model; 2] = [
+    Model { name: "EPYC-Milan", qemu: "EPYC-Milan", xen: "", kernel: "" },
+    // With x2APIC, QEMU ends with "Bad icount read". Page-table isolation and the branch history's clearing are
+    // off for all three, because the image has neither.
+    Model {
+        name: "Skylake-Server",
+        qemu: "Skylake-Server,-x2apic",
+        xen: "xpti=no spec-ctrl=bhb-entry=no",
+        kernel: "nopti",
+    },
+];
+
+/// A processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Model {
+    /// Its name here.
+    name: &'static str,
+    /// QEMU's.
+    qemu: &'static str,
+    /// Options of the hypervisors on it.
+    xen: &'static str,
+    /// Options of the kernel on it.
+    kernel: &'static str,
+}
+
+/// The columns, and the words that choose them.
+const COLUMNS: [(Below, &str); 3] =
+    [(Below::Bare, "bare"), (Below::Peer, "xen"), (Below::Revenant, "revenant")];
+
+/// Wall-time limit of one boot with its measurements; it takes half a minute to a minute on an idle machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Memory in MiB of Dom0 (and of Linux alone), and of a hypervisor's machine.
+const MEMORY: u32 = 512;
+const MACHINE_MEMORY: u32 = 1024;
+
+/// Nothing random: QEMU's seed is the processor's RDRAND, and no address is randomised.
+const KERNEL: &str = "rdinit=/bin/stamp lab.test=bench nokaslr norandmaps quiet";
+
+/// The clock of the machine, not the user's, and a disk that answers at once with zeros.
+const MACHINE: &str = "-seed 1 -rtc base=2026-01-01,clock=vm \
+    -blockdev driver=null-co,node-name=zeros,size=16777216,read-zeroes=on -device virtio-blk-pci,drive=zeros";
+
+/// Measures the columns and models that `words` name (all, if none), and prints the tables.
+pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, words: &[String]) -> Result<()> {
+    let named = |name: &str| words.iter().any(|word| *word == name);
+    if let Some(word) = words.iter().find(|word| !known(word)) {
+        bail!("bench: no column or model {word}");
+    }
+    let any_column = COLUMNS.iter().any(|(_, name)| named(name));
+    let any_model = MODELS.iter().any(|model| named(model.name));
+    let columns: Vec<Below> =
+        COLUMNS.iter().filter(|(_, name)| !any_column || named(name)).map(|(below, _)| *below).collect();
+    for model in MODELS.iter().filter(|model| !any_model || named(model.name)) {
+        for below in &columns {
+            column(workspace, toolchain, *below, model)?;
+        }
+        print_tables(workspace, model);
+    }
+    Ok(())
+}
+
+fn known(word: &str) -> bool {
+    MODELS.iter().any(|model| model.name == word) || COLUMNS.iter().any(|(_, name)| *name == word)
+}
+
+fn name_of(below: Below) -> &'static str {
+    COLUMNS.iter().find(|(column, _)| *column == below).map_or("", |(_, name)| name)
+}
+
+/// Where the figures of a column are kept.
+fn kept(workspace: &Workspace, below: Below, model: &Model) -> PathBuf {
+    workspace.build(&format!("bench/{}/{}.txt", model.name, name_of(below)))
+}
+
+/// Measures one column, says which rows moved since the last time, and keeps it.
+fn column(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Model) -> Result<()> {
+    let title = format!("bench {}, {}", model.name, name_of(below));
+    let start = Instant::now();
+    progress(&format!("{title} (a minute) ..."));
+    let figures = measure(workspace, toolchain, below, model)?;
+    progress(&format!("{title} done ({})", seconds(start.elapsed())));
+    let file = kept(workspace, below, model);
+    let before = Figures::read(&file).unwrap_or_default();
+    figures.write(&file)?;
+    for change in figures.changes(&before) {
+        let (old, new) = change.figures;
+        let verdict = if change.is_worse() { "WORSE" } else { "better" };
+        let percent = (new / old - 1.0).abs() * 100.0;
+        println!(
+            "{title}: {}: {verdict} by {percent:.1} % ({} -> {})",
+            change.row.title,
+            change.row.unit.show(old),
+            change.row.unit.show(new)
+        );
+    }
+    Ok(())
+}
+
+/// Boots a column's machine and takes its figures.
+fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Model) -> Result<Figures> {
+    let hypervisor = match below {
+        Below::Bare => None,
+        Below::Peer => Some(stand::peer(workspace)?),
+        Below::Revenant => Some(image::build(workspace, toolchain, &[])?),
+    };
+    let kernel = Kernel::get(workspace, Suite::Bookworm)?.image;
+    let socket = std::env::temp_dir().join(format!("lab-{}.gdb", std::process::id()));
+    let _ = fs::remove_file(&socket);
+    let places = Places::find(hypervisor.as_deref(), &kernel, MACHINE_MEMORY)?;
+    let counted = kept(workspace, below, model).with_extension("counts");
+    if let Some(folder) = counted.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = options(below, model, hypervisor);
+    options.machine.frozen = true;
+    options.machine.gdb = Some(socket.clone());
+    let plugin = format!("{},out={}", counts::plugin(workspace)?.display(), counted.display());
+    options.machine.more.extend(["-plugin".into(), plugin]);
+    let watcher = places.watcher(&socket, LIMIT);
+    let outcome = stand::boot(workspace, toolchain, &options);
+    let _ = fs::remove_file(&socket);
+    let outcome = outcome?;
+    let stamps = watcher.join().map_err(|_| anyhow!("the watcher of the boot failed"))?;
+    ensure!(outcome.end == End::Done, "{} (console log: {})", outcome.end, outcome.log.display());
+    let log = log(&outcome)?;
+    let mut figures = Figures::of_log(&log);
+    figures.add_boot(stamps?)?;
+    figures.add_counts(&log, &Counts::parse(&fs::read_to_string(&counted)?)?)?;
+    let counted = figures.get("instructions").unwrap_or_default();
+    ensure!((0.99..1.01).contains(&counted), "the TSC counts {counted} for an instruction");
+    Ok(figures)
+}
+
+/// Prints where the instructions of one row go on the image, on the first model that `words` name.
+pub(crate) fn profile(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    row: &str,
+    words: &[String],
+) -> Result<()> {
+    ensure!(ROWS.iter().any(|known| known.name == row && known.unit == Unit::One), "bench: no row {row}");
+    let named = |model: &&Model| words.iter().any(|word| word == model.name);
+    let model = MODELS.iter().find(named).unwrap_or(&MODELS[0]);
+    let image = image::build(workspace, toolchain, &[])?;
+    let symbols = Symbols::read(&image.with_extension("debug"))?;
+    let folder = workspace.build(&format!("bench/{}", model.name));
+    fs::create_dir_all(&folder)?;
+    let (counted, profile) = (folder.join("profile.counts"), folder.join("profile.txt"));
+    let mut options = options(Below::Revenant, model, Some(image));
+    options.append += &format!(" lab.bench={row}");
+    options.name = format!("bench-{}-profile", model.name);
+    let plugin = counts::plugin(workspace)?;
+    let plugin = format!("{},out={},profile={}", plugin.display(), counted.display(), profile.display());
+    options.machine.more.extend(["-plugin".into(), plugin]);
+    progress(&format!("profile of {row} on {} (half a minute) ...", model.name));
+    let outcome = stand::boot(workspace, toolchain, &options)?;
+    ensure!(outcome.end == End::Done, "{} (console log: {})", outcome.end, outcome.log.display());
+    let log = log(&outcome)?;
+    let batches = log.lines().find_map(Batches::of_line).context("the guest measured nothing")?;
+    let operations = f64::from(batches.operations) * batches.count as f64;
+    println!("\n{row} on {}, instructions of one operation (mean of all batches):\n", model.name);
+    println!("{}", profile::list(&fs::read_to_string(&profile)?, &symbols, operations)?);
+    Ok(())
+}
+
+fn log(outcome: &Outcome) -> Result<String> {
+    let bytes = fs::read(&outcome.log).with_context(|| format!("reading {}", outcome.log.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>) -> Options {
+    let mut options = Options {
+        below,
+        image: hypervisor,
+        name: format!("bench-{}-{}", model.name, name_of(below)),
+        steps: vec![Step::See("LAB-RESULT bench pass".into())],
+        refuse: vec!["LAB-RESULT bench fail".into()],
+        dom0_memory: MEMORY,
+        // What both say by default; the lab's other runs ask for more.
+        xen: format!("loglvl=warning guest_loglvl=warning {}", model.xen).trim_end().into(),
+        append: format!("{KERNEL} {}", model.kernel),
+        timeout: LIMIT,
+        quiet: true,
+        ..Options::default()
+    };
+    options.machine.model = model.qemu.into();
+    options.machine.icount = true;
+    options.machine.more = MACHINE.split_whitespace().map(String::from).collect();
+    options.machine.memory = if below == Below::Bare { MEMORY } else { MACHINE_MEMORY };
+    options
+}
+
+/// Prints the tables of what is known of a model.
+fn print_tables(workspace: &Workspace, model: &Model) {
+    let [bare, peer, ours] =
+        COLUMNS.map(|(below, _)| Figures::read(&kept(workspace, below, model)).unwrap_or_default());
+    println!("\n{}, one CPU, instructions of one operation:\n", model.name);
+    println!("{}", table::costs(&bare, &peer, &ours));
+    println!("What instructions do not show, of one operation, Xen / Revenant:\n");
+    println!("{}", table::counts(&peer, &ours));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_choose_columns_and_models() {
+        assert!(known("xen") && known("EPYC-Milan") && !known("faster"));
+    }
+
+    #[test]
+    fn bare_linux_has_what_dom0_has() {
+        let bare = options(Below::Bare, &MODELS[0], None);
+        let peer = options(Below::Peer, &MODELS[0], None);
+        assert_eq!(bare.machine.memory, peer.dom0_memory);
+        assert!(bare.machine.icount);
+    }
+}

@@ -1,0 +1,172 @@
+//! Tests of kernels, machines and what guests ask for.
+
+use super::{Last, Test, USUAL};
+use crate::options::Below;
+use crate::packages::Suite;
+use crate::scratch::DEVICES;
+
+pub(super) const TESTS: &[Test] = &[
+    Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
+    // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
+    Test {
+        name: "the peer boots Dom0, answers a hypercall, and xl lists it",
+        below: Below::Peer,
+        toolstack: true,
+        guest_tests: &["xen-version", "xl-list", "platform-answers"],
+        limit: 180,
+        ..USUAL
+    },
+    // What user mode and hostile calls get is compared with Debian's own Xen, by the same programs.
+    Test {
+        name: "the peer refuses what must be refused, and user mode has its processor",
+        below: Below::Peer,
+        cpus: 2,
+        guest_tests: &["refusals", "processor"],
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "hostile hypercalls are refused, and user mode has its processor",
+        cpus: 2,
+        guest_tests: &["refusals", "processor", "fuzz"],
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "the image boots and switches between its two copies",
+        init: false,
+        expect: &["Self-test: image A -> B -> A switched", "Boot complete"],
+        xen: "boot-selftest",
+        ..USUAL
+    },
+    Test {
+        name: "the second serial port is the console, and options limit CPUs and memory",
+        cpus: 2,
+        init: false,
+        expect: &[
+            "(XEN) command line: unknown option 'colour=red' ignored",
+            "(XEN) command line: 'com1=fast' ignored: expected ",
+            "mem=786432 KiB: RAM above is ignored",
+            "1 of 2 CPUs are used",
+            "(XEN) 767 MiB of RAM, 1 CPUs",
+            "(XEN) Watchdog: CPUs may stay in the hypervisor for 5 s",
+            "Boot complete",
+            "Linux version",
+        ],
+        xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog dom0_vcpus_pin colour=red com1=fast conring_size=64k \
+              boot-selftest",
+        second_port: true,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
+        guest_tests: &["xen-version", "platform-answers", "devices"],
+        qemu: DEVICES,
+        damage: true,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 12's kernel is Dom0 on 2 CPUs, with disks and network cards",
+        cpus: 2,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "the bench has a figure for every row of Dom0",
+        guest_tests: &["bench"],
+        qemu: DEVICES,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 12's kernel is Dom0 on 4 CPUs, with disks and network cards",
+        cpus: 4,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 1 CPU, with disks and network cards",
+        kernel: Suite::Trixie,
+        guest_tests: &["xen-version", "devices"],
+        qemu: DEVICES,
+        limit: 180,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 2 CPUs, with disks and network cards",
+        kernel: Suite::Trixie,
+        cpus: 2,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Debian 13's kernel is Dom0 on 4 CPUs, with disks and network cards",
+        kernel: Suite::Trixie,
+        cpus: 4,
+        guest_tests: &["devices"],
+        qemu: DEVICES,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "under UEFI Dom0 has variables, the clock and a frame buffer",
+        uefi: true,
+        toolstack: true,
+        guest_tests: &["efi"],
+        qemu: "-device VGA",
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "an old Intel machine, i440fx with xAPIC and no HPET, keeps its clock and restarts",
+        model: "Westmere,-x2apic",
+        cpus: 2,
+        init: false,
+        expect: &["setting system clock to 2030-05-06", "root shell"],
+        last: Last::End("reboot -f\n", "guest-reset"),
+        qemu: "-machine pc,hpet=off -rtc base=2030-05-06T12:00:00",
+        ..USUAL
+    },
+    Test {
+        name: "keys of a USB keyboard reach Dom0 on 2 CPUs with x2APIC and 512 MiB",
+        model: "Skylake-Server,+x2apic",
+        cpus: 2,
+        expect: &["press a key"],
+        guest_tests: &["keyboard"],
+        xen: "dom0_mem=256M,max:256M",
+        last: Last::Key("a"),
+        qemu: "-m 512 -device qemu-xhci -device usb-kbd -device intel-iommu",
+        ..USUAL
+    },
+    Test {
+        name: "without a serial console the screen says why there is no boot",
+        init: false,
+        xen: "console=vga noreboot dom0_mem=9G,max:9G",
+        graphics: "text",
+        last: Last::Screen("Cannot boot: dom0_mem"),
+        qemu: "-device VGA",
+        ..USUAL
+    },
+    Test {
+        name: "four virtual CPUs take turns on 1 CPU",
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "four virtual CPUs share 2 CPUs",
+        cpus: 2,
+        guest_tests: &["xen-version", "selectors", "devices"],
+        xen: "dom0_max_vcpus=4",
+        qemu: DEVICES,
+        limit: 300,
+        ..USUAL
+    },
+];

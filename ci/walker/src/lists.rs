@@ -1,0 +1,142 @@
+//! The free lists, the domains' page lists, and the M2P.
+
+use crate::Report;
+use crate::machine::Machine;
+use crate::memory::FRAME;
+use crate::usage::{Owner, Table};
+
+/// Orders of free blocks (`frames/src/buddy.rs`).
+const ORDERS: usize = 19;
+/// The order of a frame that heads no free block.
+const NO_BLOCK: u64 = 0xff;
+
+/// Where frames are listed.
+pub(crate) struct Lists {
+    pub(crate) free: Vec<bool>,
+    /// The domain slot on whose page list a frame is.
+    pub(crate) listed: Vec<Option<u64>>,
+    /// The M2P's entries.
+    pub(crate) m2p: Vec<u64>,
+}
+
+/// Follows every list.
+pub(crate) fn check(machine: &Machine<'_>, table: &Table, report: &mut Report) -> Result<Lists, String> {
+    let count = table.len() as usize;
+    let mut lists =
+        Lists { free: vec![false; count], listed: vec![None; count], m2p: read_m2p(machine, count)? };
+    free_lists(machine, table, &mut lists.free, report)?;
+    page_lists(machine, table, &mut lists.listed, report)?;
+    Ok(lists)
+}
+
+fn read_m2p(machine: &Machine<'_>, count: usize) -> Result<Vec<u64>, String> {
+    let range = machine.chart.own.iter().find(|own| own.name == "m2p").ok_or("the chart has no M2P")?;
+    let frames = range.start / FRAME..range.end / FRAME;
+    let mut words = Vec::with_capacity(count);
+    for mfn in frames {
+        words.extend(machine.memory.frame(mfn).ok_or("the M2P is no RAM")?);
+    }
+    if words.len() < count { Err("the M2P is shorter than the frame table".into()) } else { Ok(words) }
+}
+
+/// Every free frame is on one list once, in an aligned block of its zone; the counter and the bitmaps agree.
+fn free_lists(
+    machine: &Machine<'_>,
+    table: &Table,
+    free: &mut [bool],
+    report: &mut Report,
+) -> Result<(), String> {
+    let heap = machine.records("frames::Heap")?;
+    let (counter, orders, heads) =
+        (heap.column("free", 8)?, heap.column("orders", 4)?, heap.column("heads", 4)?);
+    if heads.len != orders.len * ORDERS {
+        return Err("the heap's lists have another shape".into());
+    }
+    let mut count = 0;
+    for zone in 0..orders.len {
+        for order in 0..ORDERS {
+            let first = heads.at(0, zone * ORDERS + order);
+            if (first != 0) != (orders.at(0, zone) >> order & 1 != 0) {
+                report.wrong(format!("zone {zone}: the bit of order {order} is wrong"));
+            }
+            count += free_list(table, (zone, order), first, free, report);
+        }
+    }
+    if count != counter.at(0, 0) {
+        report.wrong(format!("{count} frames are on free lists, the counter says {}", counter.at(0, 0)));
+    }
+    Ok(())
+}
+
+/// Follows one list; returns its frames.
+fn free_list(
+    table: &Table,
+    (zone, order): (usize, usize),
+    first: u64,
+    free: &mut [bool],
+    report: &mut Report,
+) -> u64 {
+    let (mut at, mut before, mut count) = (first, 0, 0);
+    while at != 0 {
+        let place = format!("free block {at:#x} of order {order}");
+        let Some(head) = table.get(at) else {
+            report.wrong(format!("{place} is beyond the frame table"));
+            return count;
+        };
+        let aligned = at.trailing_zeros() as usize >= order;
+        if head.order != order as u64 || head.prev != before || !aligned {
+            report.wrong(format!("{place} behind {before:#x}: {head:?}"));
+        }
+        for mfn in at..at + (1 << order) {
+            let fits = (64 - mfn.leading_zeros()) as usize == zone;
+            let member = table.get(mfn).is_some_and(|f| {
+                f.owner == Owner::Free && (mfn == at || f.order == NO_BLOCK || f.order == 0)
+            });
+            match free.get_mut(mfn as usize) {
+                Some(seen) if fits && member && !*seen => *seen = true,
+                _ => {
+                    report.wrong(format!(
+                        "{place}: frame {mfn:#x} does not belong there: {:?}",
+                        table.get(mfn)
+                    ));
+                    return count;
+                }
+            }
+        }
+        count += 1 << order;
+        (before, at) = (at, head.next);
+    }
+    count
+}
+
+/// Every frame of a domain is on its list once; the counts agree and keep their limits.
+fn page_lists(
+    machine: &Machine<'_>,
+    table: &Table,
+    listed: &mut [Option<u64>],
+    report: &mut Report,
+) -> Result<(), String> {
+    let lists = machine.records("frames::PageList")?;
+    let (head, pages, most) =
+        (lists.column("head", 4)?, lists.column("pages", 8)?, lists.column("max_pages", 8)?);
+    for slot in 0..lists.count {
+        let (mut at, mut before, mut count) = (head.at(slot, 0), 0, 0);
+        while at != 0 {
+            let right = table.get(at).filter(|f| f.owner == Owner::Domain(slot as u64) && f.prev == before);
+            let Some(frame) = right.filter(|_| listed[at as usize].replace(slot as u64).is_none()) else {
+                report.wrong(format!("slot {slot}'s list: {at:#x} behind {before:#x}: {:?}", table.get(at)));
+                break;
+            };
+            count += 1;
+            (before, at) = (at, frame.next);
+        }
+        if count != pages.at(slot, 0) {
+            report
+                .wrong(format!("slot {slot} has {count} frames on its list, counted {}", pages.at(slot, 0)));
+        }
+        if count > most.at(slot, 0) {
+            report.wrong(format!("slot {slot} has {count} frames and may have {}", most.at(slot, 0)));
+        }
+    }
+    Ok(())
+}

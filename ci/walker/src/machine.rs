@@ -1,0 +1,133 @@
+//! The machine: its memory, its chart, and records by name.
+
+use crate::chart::{Chart, Region};
+use crate::memory::{FRAME, Memory};
+use crate::paging::{ADDRESS, translate};
+
+/// Where the chart is mapped (`machine/src/layout.rs`, `CHART`).
+const CHART: u64 = 0xffff_81c0_0010_0000;
+const CHART_BYTES: usize = 0x8000;
+
+/// A stopped machine.
+pub struct Machine<'m> {
+    pub(crate) memory: &'m dyn Memory,
+    pub(crate) chart: Chart,
+}
+
+impl core::fmt::Debug for Machine<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Machine({} regions)", self.chart.regions.len())
+    }
+}
+
+impl<'m> Machine<'m> {
+    /// Finds the chart through the page tables that a CPU uses.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be understood.
+    pub fn find(memory: &'m dyn Memory, cr3: u64) -> Result<Self, String> {
+        let root = (cr3 & ADDRESS) / FRAME;
+        let bytes = bytes(memory, root, CHART, CHART_BYTES).map_err(|e| format!("no chart: {e}"))?;
+        let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let text = std::str::from_utf8(text).map_err(|_| "the chart is no text")?;
+        Ok(Machine { memory, chart: Chart::parse(text)? })
+    }
+
+    /// The frame of the hypervisor's own root table.
+    pub fn root(&self) -> u64 {
+        self.chart.root / FRAME
+    }
+
+    /// Whether no CPU has durable changes under way: every log is closed, or open with nothing in it.
+    ///
+    /// # Errors
+    /// The logs cannot be read.
+    pub fn is_quiet(&self) -> Result<bool, String> {
+        let logs = self.records("vault::Log")?;
+        let head = logs.column("head", 8)?;
+        // Bits 0 and 1: phase (1: undo); bits 3 to 15: entries; the rest: effects and progress.
+        Ok((0..logs.count).map(|cpu| head.at(cpu, 0)).all(|head| head == 0 || head & 0xffff_ffff == 1))
+    }
+
+    /// The name of the hypervisor's memory that a frame is part of.
+    pub(crate) fn own_memory(&self, mfn: u64) -> Option<&str> {
+        let at = mfn * FRAME;
+        let found = self.chart.own.iter().find(|own| own.start < at + FRAME && at < own.end);
+        found.map(|own| own.name.as_str())
+    }
+
+    /// Whether all of a frame is RAM and not the firmware's: memory below 1 MiB stays the firmware's.
+    pub(crate) fn is_ram(&self, mfn: u64) -> bool {
+        let at = mfn * FRAME;
+        at >= 0x10_0000 && self.chart.ram.iter().any(|(start, end)| *start <= at && at + FRAME <= *end)
+    }
+
+    /// All records of a region.
+    pub(crate) fn records(&self, name: &str) -> Result<Records<'_>, String> {
+        let found = self.chart.regions.iter().find(|region| region.name == name);
+        let region = found.ok_or_else(|| format!("the chart has no region {name}"))?;
+        let bytes = bytes(self.memory, self.root(), region.va, region.stride * region.count)
+            .map_err(|e| format!("{name}: {e}"))?;
+        Ok(Records { region, bytes, count: region.count })
+    }
+}
+
+fn bytes(memory: &dyn Memory, root: u64, va: u64, len: usize) -> Result<Vec<u8>, String> {
+    let mut result = Vec::with_capacity(len);
+    let mut at = va;
+    while result.len() < len {
+        let maddr = translate(memory, root, at).ok_or_else(|| format!("{at:#x} is not mapped"))?;
+        let frame = memory.frame(maddr / FRAME).ok_or_else(|| format!("{maddr:#x} is no RAM"))?;
+        let skip = (at % FRAME) as usize;
+        let page = frame.iter().flat_map(|word| word.to_le_bytes()).skip(skip);
+        result.extend(page.take(len - result.len()));
+        at += FRAME - at % FRAME;
+    }
+    Ok(result)
+}
+
+/// The records of a region, read once.
+pub(crate) struct Records<'c> {
+    region: &'c Region,
+    bytes: Vec<u8>,
+    pub(crate) count: usize,
+}
+
+/// One field of all records of a region: numbers of `width` bytes, one or several a record.
+pub(crate) struct Column<'r> {
+    records: &'r Records<'r>,
+    offset: usize,
+    width: usize,
+    /// Numbers in the field.
+    pub(crate) len: usize,
+}
+
+impl Records<'_> {
+    /// A field by name.
+    pub(crate) fn column(&self, name: &str, width: usize) -> Result<Column<'_>, String> {
+        let wanted =
+            || format!("the chart has no field {name} of {width}-byte numbers in {}", self.region.name);
+        let field = self.region.fields.iter().find(|field| field.name == name).ok_or_else(wanted)?;
+        if field.bytes % width != 0 || field.offset + field.bytes > self.region.stride {
+            return Err(wanted());
+        }
+        Ok(Column { records: self, offset: field.offset, width, len: field.bytes / width })
+    }
+}
+
+impl Column<'_> {
+    /// Number `element` of record `index`; 0 outside.
+    pub(crate) fn at(&self, index: usize, element: usize) -> u64 {
+        if element >= self.len {
+            return 0;
+        }
+        let at = index * self.records.region.stride + self.offset + element * self.width;
+        let Some(bytes) = self.records.bytes.get(at..at + self.width) else { return 0 };
+        bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    /// The numbers of one record.
+    pub(crate) fn all(&self, index: usize) -> impl Iterator<Item = u64> {
+        (0..self.len).map(move |element| self.at(index, element))
+    }
+}

@@ -1,0 +1,85 @@
+//! The chart: what lies where, as text at a fixed address, for those who look at the machine from outside: the lab's
+//! walker, a debugger. First boot writes it; the image never reads it.
+//!
+//! One fact a line, numbers hexadecimal, ranges with their first byte and the first byte after:
+//!
+//! ```text
+//! revenant chart 1
+//! root MADDR                             the hypervisor's own L4 table
+//! cpus COUNT
+//! ram START END                          every range of RAM
+//! own NAME START END                     memory of the hypervisor's, by purpose
+//! region RECORD VA STRIDE COUNT          a region of the vault, followed by its record's fields
+//! field NAME OFFSET BYTES
+//! end
+//! ```
+#![expect(unsafe_code, reason = "writes the chart's memory")]
+
+use boot_info::Range;
+use core::fmt::{self, Write};
+use ids::Maddr;
+use machine::direct;
+use machine::image::Copy;
+use vault::Arena;
+
+use crate::console::log;
+use crate::sealed::Sealed;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// Writes the chart of the sealed record and the vault's regions.
+pub(crate) fn write(record: &Sealed, arena: &Arena) {
+    let mut page = Page { at: record.chart.start, end: record.chart.end };
+    if text(&mut page, record, arena).is_err() {
+        log!("The chart is longer than its memory: it is cut");
+    }
+}
+
+fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
+    writeln!(page, "revenant chart {VERSION}\nroot {:x}\ncpus {:x}", record.root.0, record.cpus)?;
+    for range in record.ram.iter() {
+        writeln!(page, "ram {:x} {:x}", range.start, range.end)?;
+    }
+    let image = |copy| Range::new(record.image.base(copy), record.image.bytes());
+    let (seals, seal_bytes) = record.image.seals();
+    for (name, range) in [
+        ("image-a", image(Copy::A)),
+        ("image-b", image(Copy::B)),
+        ("seals", Range::new(seals, seal_bytes)),
+        ("per-cpu", record.per_cpu),
+        ("vault", record.vault),
+        ("m2p", record.m2p),
+        ("log", record.log),
+        ("heap", record.heap),
+        ("chart", record.chart),
+    ] {
+        writeln!(page, "own {name} {:x} {:x}", range.start, range.end)?;
+    }
+    for region in arena.carved() {
+        writeln!(page, "region {} {:x} {:x} {:x}", region.name, region.start, region.stride, region.count)?;
+        for field in region.fields {
+            writeln!(page, "field {} {:x} {:x}", field.name, field.offset, field.size)?;
+        }
+    }
+    writeln!(page, "end")
+}
+
+/// What is left of the chart's memory.
+struct Page {
+    at: u64,
+    end: u64,
+}
+
+impl Write for Page {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.end - self.at < text.len() as u64 {
+            return Err(fmt::Error);
+        }
+        let to = direct::pointer::<u8>(Maddr(self.at));
+        // SAFETY: the chart's memory, which boot set aside; only this function writes there, before guests run.
+        unsafe { to.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        self.at += text.len() as u64;
+        Ok(())
+    }
+}
