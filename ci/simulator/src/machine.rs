@@ -234,6 +234,12 @@ impl Platform for Machine {
         });
         !selectors.into_iter().any(faults)
     }
+    fn force_selector(&self, which: usize, selector: u16) {
+        self.change(|cpu| {
+            cpu.selectors[which] = selector;
+            cpu.ldt = (Vec::new(), 0);
+        });
+    }
     fn selectors(&self) -> [u16; 4] {
         self.here(|cpu| cpu.selectors)
     }

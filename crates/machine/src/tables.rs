@@ -126,16 +126,30 @@ pub unsafe fn write(cpu: CpuId, frames: ids::Maddr) {
 
 /// Loads a guest's LDT of `entries` from the window of `cpu`'s block into this CPU; none without entries.
 pub fn set_ldt(cpu: CpuId, entries: u32) {
-    let page = percpu::block(cpu) + percpu::GDT_WINDOW + percpu::GDT_OWN_PAGE;
-    let index = u64::from((LDT_SELECTOR - 0xe000) >> 3);
-    let slot: *mut [u64; 2] = core::ptr::with_exposed_provenance_mut((page + 8 * index) as usize);
     let descriptor = match entries {
         0 => [0; 2],
         _ => system_descriptor(percpu::block(cpu) + percpu::LDT_WINDOW, entries * 8 - 1, 2),
     };
+    load_ldt(cpu, descriptor);
+}
+
+/// Makes `selector` of the local table that of a flat data segment of privilege level 3, until the next
+/// [`set_ldt`]: the table is laid so that the one descriptor is where the selector says.
+pub fn show_flat_at(cpu: CpuId, selector: u16) {
+    /// Writable, accessed, present, 4 GiB.
+    static FLAT: u64 = 0x00cf_f300_0000_ffff;
+    let base = (&raw const FLAT).addr() as u64 - u64::from(selector & !7);
+    load_ldt(cpu, system_descriptor(base, 0xffff, 2));
+}
+
+/// Loads this CPU's LDTR with a descriptor of the LDT; zero: with null.
+fn load_ldt(cpu: CpuId, descriptor: [u64; 2]) {
+    let page = percpu::block(cpu) + percpu::GDT_WINDOW + percpu::GDT_OWN_PAGE;
+    let index = u64::from((LDT_SELECTOR - 0xe000) >> 3);
+    let slot: *mut [u64; 2] = core::ptr::with_exposed_provenance_mut((page + 8 * index) as usize);
     // SAFETY: this CPU's own GDT page, two entries that only LDTR refers to.
     unsafe { slot.write_volatile(descriptor) };
-    let selector = if entries == 0 { 0 } else { LDT_SELECTOR };
+    let selector = if descriptor == [0; 2] { 0 } else { LDT_SELECTOR };
     // SAFETY: null, or the LDT descriptor just written.
     unsafe { dtables::load_ldtr(SegmentSelector::from_raw(selector)) };
 }

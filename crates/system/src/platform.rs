@@ -101,6 +101,9 @@ pub trait Platform: GuestMemory + 'static {
     /// Loads the data selectors: ds, es, fs, gs. Those that fault become null; false: there were some. The
     /// segment bases are undefined afterwards.
     fn load_selectors(&self, selectors: [u16; 4]) -> bool;
+    /// Loads a data selector of the local table (0: ds, 1: es, 2: fs, 3: gs) as that of a flat segment, whatever the
+    /// table has; the table and the segment bases are undefined afterwards.
+    fn force_selector(&self, which: usize, selector: u16);
     /// DR6 of this CPU.
     fn debug_status(&self) -> u64;
     /// Reads a model-specific register, `None` if that faults.

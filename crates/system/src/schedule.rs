@@ -17,10 +17,6 @@ const NOBODY: u32 = u32::MAX;
 const SLICE: u64 = 10_000_000;
 /// How long it runs at least before one that was just woken gets its turn, ns.
 const SHORT_SLICE: u64 = 1_000_000;
-/// How long a vCPU that had better not be stopped may overrun its turn, and after what time that is looked at again,
-/// ns.
-const GRACE: u64 = 1_000_000;
-const AGAIN: u64 = 50_000;
 /// No time.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -60,8 +56,6 @@ struct Cpu {
     since: AtomicU64,
     /// When that turn ends if others wait. Its own.
     slice: AtomicU64,
-    /// When it ends if it was put off; never if it was not. Its own.
-    latest: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -99,7 +93,6 @@ impl Schedule {
             armed: AtomicU64::new(0),
             since: AtomicU64::new(0),
             slice: AtomicU64::new(NEVER),
-            latest: AtomicU64::new(NEVER),
             queue: Mutex::new(Queue {
                 woken: (number..vcpus).step_by(cpus as usize).collect(),
                 ready: VecDeque::new(),
@@ -235,19 +228,6 @@ impl Schedule {
         now >= self.cpu(cpu).slice.load(Ordering::Relaxed)
     }
 
-    /// Puts the end of a turn that is over off for a moment; false: it has been for too long.
-    pub(crate) fn postpone(&self, cpu: CpuId, now: u64) -> bool {
-        let own = self.cpu(cpu);
-        if own.latest.load(Ordering::Relaxed) == NEVER {
-            own.latest.store(now.saturating_add(GRACE), Ordering::Relaxed);
-        }
-        let may = now < own.latest.load(Ordering::Relaxed);
-        if may {
-            own.slice.store(now.saturating_add(AGAIN), Ordering::Relaxed);
-        }
-        may
-    }
-
     /// Chooses who runs next: `current` (whom the CPU holds and who can run) until its turn is over, then those
     /// who wait, first come, first served. The turn begins anew if it passes on, or comes back to `current`.
     pub(crate) fn choose(
@@ -278,7 +258,6 @@ impl Schedule {
         let end = if queue.ready.is_empty() { NEVER } else { now.saturating_add(SLICE) };
         own.since.store(now, Ordering::Relaxed);
         own.slice.store(end, Ordering::Relaxed);
-        own.latest.store(NEVER, Ordering::Relaxed);
         next.or(current)
     }
 
@@ -329,7 +308,6 @@ impl Schedule {
     pub(crate) fn begin_turn(&self, cpu: CpuId, now: u64) {
         self.cpu(cpu).since.store(now, Ordering::Relaxed);
         self.cpu(cpu).slice.store(NEVER, Ordering::Relaxed);
-        self.cpu(cpu).latest.store(NEVER, Ordering::Relaxed);
     }
 
     /// Notes what this CPU's timer is to be set to; whether that is new.

@@ -5,7 +5,7 @@ use crate::platform::{Base, Platform};
 use crate::schedule::look;
 use domains::{Life, VcpuState};
 use ids::{CpuId, DomainSlot, VcpuSlot};
-use pv_cpu::{Context, Mode, event_callback};
+use pv_cpu::{Context, Mode, event_callback, sync};
 use timers::State;
 use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
 
@@ -76,9 +76,7 @@ impl<P: Platform> System<P> {
         }
         self.look_at_woken(cpu, now);
         let current = self.schedule.loaded(cpu).filter(|vcpu| self.can_run(*vcpu));
-        let late = self.schedule.is_over(cpu, now)
-            && !(current.is_some_and(|vcpu| self.is_busy(vcpu)) && self.schedule.postpone(cpu, now));
-        let over = why & look::YIELD != 0 || late;
+        let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
         let next = self.schedule.choose(cpu, current, over, now, |vcpu| self.can_run(vcpu));
         let next = next.or_else(|| self.take_over(cpu, now));
         if let Some(vcpu) = next {
@@ -105,13 +103,6 @@ impl<P: Platform> System<P> {
         self.schedule.set_idle(cpu, false);
         self.schedule.begin_turn(cpu, now);
         Some(vcpu)
-    }
-
-    /// Whether a guest's kernel lets no event in: it may hold a spinning lock, or be changing tasks, with the local
-    /// descriptor table of one and the selectors of another.
-    fn is_busy(&self, vcpu: VcpuSlot) -> bool {
-        let kernel = self.state.contexts.context(vcpu).mode() == Mode::Kernel;
-        kernel && self.state.events(self.platform).upcall_state(vcpu).masked
     }
 
     fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
@@ -220,7 +211,7 @@ impl<P: Platform> System<P> {
         self.platform.restore(vcpu, context);
         self.load_context(context);
         let selectors = context.selectors.each_ref().map(|word| word.get());
-        let all_good = self.platform.load_selectors(selectors);
+        let all_good = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
         // After the selectors, which change the bases.
         let active = usize::from(context.gs_mode.get() & 1);
         self.platform.set_base(Base::Fs, context.fs_base.get());
@@ -231,6 +222,24 @@ impl<P: Platform> System<P> {
             self.selectors_are_bad(vcpu, context, selectors);
         }
         context.fpu_saved.set(0);
+    }
+
+    /// A kernel that changes tasks has the local descriptor table of the next one before it saves the selectors of
+    /// the one before: stopped there, selectors of its that fault now are loaded as those of flat segments, which
+    /// its 64-bit code does not notice. False: others are null.
+    fn force_selectors(&self, context: &Context, wanted: [u16; 4]) -> bool {
+        /// In a selector: of the local table.
+        const LOCAL: u16 = 4;
+        if context.mode() == Mode::Kernel {
+            let faulted = self.platform.selectors();
+            for (which, (selector, present)) in (0..).zip(wanted.into_iter().zip(faulted)) {
+                if selector & LOCAL != 0 && selector != present {
+                    self.platform.force_selector(which, selector);
+                }
+            }
+            self.synchronise(context, sync::LDT);
+        }
+        self.platform.selectors() == wanted
     }
 
     /// Selectors that faulted are null now: the kernel's failsafe callback hears which ones were wanted. Stopped

@@ -134,6 +134,7 @@ impl Platform for Machine {
     fn load_user_gs(&self, _: u16) {}
     fn save(&self, _: VcpuSlot, _: &Context) {}
     fn restore(&self, _: VcpuSlot, _: &Context) {}
+    fn force_selector(&self, _: usize, _: u16) {}
     fn load_selectors(&self, _: [u16; 4]) -> bool {
         true
     }

@@ -165,3 +165,18 @@ pub(crate) fn load_selectors([ds, es, fs, gs]: [u16; 4]) -> bool {
     }
     faults == 0
 }
+
+/// Loads one data selector (0: ds, 1: es, 2: fs, 3: gs) whose descriptor is known to be good.
+pub(crate) fn load_selector(which: usize, selector: u16) {
+    let value = u32::from(selector);
+    match which {
+        // SAFETY: the hypervisor uses none of these segments; the caller sees to the descriptor.
+        0 => unsafe { asm!("mov ds, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        1 => unsafe { asm!("mov es, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        2 => unsafe { asm!("mov fs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+        // SAFETY: as above.
+        _ => unsafe { asm!("mov gs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
+    }
+}

@@ -301,6 +301,10 @@ impl Platform for Hardware {
     fn load_selectors(&self, selectors: [u16; 4]) -> bool {
         access::load_selectors(selectors)
     }
+    fn force_selector(&self, which: usize, selector: u16) {
+        tables::show_flat_at(this_cpu(), selector);
+        access::load_selector(which, selector);
+    }
     fn read_msr(&self, index: u32) -> Option<u64> {
         access::read_msr(index)
     }

@@ -1,4 +1,4 @@
-//! Who runs next, by turns.
+//! Turns, homes, taking over.
 
 use super::*;
 
@@ -35,18 +35,6 @@ fn who_wakes_does_not_wait_long_and_who_is_alone_is_not_stopped() {
     assert_eq!((s.turn_ends(CPU), s.is_over(CPU, MS / 2)), (MS, false));
     s.make_ready(CPU, VcpuSlot(1), 7 * MS);
     assert_eq!(s.choose(CPU, zero, s.is_over(CPU, 7 * MS), 7 * MS, |_| true), Some(VcpuSlot(1)));
-}
-
-#[test]
-fn a_turn_is_put_off_for_a_bounded_time() {
-    let s = Schedule::new(1, 2);
-    s.make_ready(CPU, VcpuSlot(1), 0);
-    let mut now = 10 * MS;
-    while s.postpone(CPU, now) {
-        assert!(!s.is_over(CPU, now));
-        now = s.turn_ends(CPU);
-    }
-    assert_eq!(now, 11 * MS);
 }
 
 #[test]
