@@ -1,6 +1,8 @@
 //! The Rust toolchain that `ci/setup.sh` chose, for the host and for the image alike.
 
 use std::collections::HashMap;
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,8 +56,19 @@ impl Toolchain {
         let mut command = Command::new(&self.cargo);
         command.current_dir(workspace.root()).arg(subcommand);
         command.env("RUSTC", &self.rustc).env("RUSTDOC", &self.rustdoc);
-        command.env_remove("RUSTUP_TOOLCHAIN");
+        command.env_remove("RUSTUP_TOOLCHAIN").env("PATH", self.search_path());
         command
+    }
+
+    /// Where cargo finds its linter: beside itself. Cargo puts its own folder of installed programs, where rustup keeps
+    /// stand-ins for the linter of another toolchain, before a search path that does not name it.
+    fn search_path(&self) -> OsString {
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = self.cargo.parent().map(PathBuf::from).into_iter();
+        let folders = folders.chain(env::split_paths(&path)).chain(home.map(|home| home.join("bin")));
+        env::join_paths(folders).unwrap_or(path.clone())
     }
 
     /// `cargo SUBCOMMAND` for the crate `hypervisor` on the bare machine, in a target folder of its own.
