@@ -202,15 +202,21 @@ impl Schedule {
     }
 
     /// A vCPU of this CPU that it does not hold waits for its turn. It was woken just now: whoever runs makes
-    /// way soon.
-    pub(crate) fn make_ready(&self, cpu: CpuId, vcpu: VcpuSlot, now: u64) {
+    /// way soon. False: another CPU has taken it over meanwhile, and runs it or is about to.
+    #[must_use]
+    pub(crate) fn make_ready(&self, cpu: CpuId, vcpu: VcpuSlot, now: u64) -> bool {
         let own = self.cpu(cpu);
         let mut queue = own.queue.lock();
+        // Under the lock, which `take_over` holds while it changes the home.
+        if self.home(vcpu) != cpu {
+            return false;
+        }
         if !self.place(vcpu).ready.swap(true, Ordering::Relaxed) {
             queue.ready.push_back(vcpu.0);
         }
         let soon = own.since.load(Ordering::Relaxed).saturating_add(SHORT_SLICE).max(now);
         own.slice.store(own.slice.load(Ordering::Relaxed).min(soon), Ordering::Relaxed);
+        true
     }
 
     /// Whether nobody waits for a turn on this CPU.

@@ -131,8 +131,8 @@ impl<P: Platform> System<P> {
                 let runs = held && self.schedule.is_alone(cpu);
                 self.end_waiting(vcpu, state, if runs { State::Running } else { State::Runnable }, now);
             }
-            if !held && self.can_run(vcpu) {
-                self.schedule.make_ready(cpu, vcpu, now);
+            if !held && self.can_run(vcpu) && !self.schedule.make_ready(cpu, vcpu, now) {
+                self.wake(vcpu);
             }
         }
     }

@@ -14,7 +14,7 @@ fn slots(range: core::ops::Range<u32>) -> impl Iterator<Item = VcpuSlot> {
 fn turns_are_fair() {
     let s = Schedule::new(1, 3);
     let mut got = [0; 3];
-    slots(0..3).for_each(|vcpu| s.make_ready(CPU, vcpu, 0));
+    slots(0..3).for_each(|vcpu| assert!(s.make_ready(CPU, vcpu, 0)));
     let mut current = None;
     for tick in 0..300 {
         current = s.choose(CPU, current, s.is_over(CPU, tick * MS), tick * MS, |_| true);
@@ -31,9 +31,9 @@ fn who_wakes_does_not_wait_long_and_who_is_alone_is_not_stopped() {
     let s = Schedule::new(1, 2);
     let zero = s.choose(CPU, Some(VcpuSlot(0)), true, 0, |_| true);
     assert_eq!((zero, s.turn_ends(CPU), s.is_over(CPU, 1 << 60)), (Some(VcpuSlot(0)), NEVER, false));
-    s.make_ready(CPU, VcpuSlot(1), MS / 2);
+    assert!(s.make_ready(CPU, VcpuSlot(1), MS / 2));
     assert_eq!((s.turn_ends(CPU), s.is_over(CPU, MS / 2)), (MS, false));
-    s.make_ready(CPU, VcpuSlot(1), 7 * MS);
+    assert!(s.make_ready(CPU, VcpuSlot(1), 7 * MS));
     assert_eq!(s.choose(CPU, zero, s.is_over(CPU, 7 * MS), 7 * MS, |_| true), Some(VcpuSlot(1)));
 }
 
@@ -56,12 +56,16 @@ fn vcpus_of_cpus_that_do_not_run_get_other_homes() {
 fn only_who_is_in_memory_is_taken_over() {
     let s = Schedule::new(2, 4);
     s.keep(CPU, VcpuSlot(0));
-    s.make_ready(CPU, VcpuSlot(0), 0);
+    assert!(s.make_ready(CPU, VcpuSlot(0), 0));
     assert_eq!(s.take_over(CpuId(1), |_| true), None, "its registers are in its CPU");
-    s.make_ready(CPU, VcpuSlot(2), 0);
+    assert!(s.make_ready(CPU, VcpuSlot(2), 0));
     assert_eq!(s.take_over(CpuId(1), |_| false), None, "pinned");
     assert_eq!(s.take_over(CpuId(1), |_| true), Some(VcpuSlot(2)));
     assert_eq!((s.home(VcpuSlot(2)), s.wake(VcpuSlot(2))), (CpuId(1), CpuId(1)));
+    // Woken here before it was taken over, and looked at after: it must not wait in two places.
+    assert!(!s.make_ready(CPU, VcpuSlot(2), 0));
+    assert!(s.is_alone(CPU) || s.has_ready(CPU, |vcpu| vcpu == VcpuSlot(0)), "only who it holds is left");
+    assert!(!s.has_ready(CPU, |vcpu| vcpu == VcpuSlot(2)));
     s.set_idle(CpuId(1), true);
     assert_eq!((s.call_idle(), s.call_idle()), (Some(CpuId(1)), None), "called once");
 }
