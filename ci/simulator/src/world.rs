@@ -182,7 +182,7 @@ impl World {
     pub fn keep(&self, loaded: &[Option<VcpuSlot>]) {
         for (cpu, vcpu) in (0..).zip(loaded) {
             if let Some(vcpu) = vcpu {
-                self.system.schedule.keep(CpuId(cpu), *vcpu);
+                self.system.keep(CpuId(cpu), *vcpu);
             }
         }
     }

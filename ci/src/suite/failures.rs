@@ -4,7 +4,7 @@ use super::{Test, USUAL};
 use crate::packages::Suite;
 use crate::scratch::DEVICES;
 
-pub(super) const TESTS: [Test; 8] = [
+pub(super) const TESTS: [Test; 9] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         // The panics must have come: the guest alone cannot tell.
@@ -18,6 +18,18 @@ pub(super) const TESTS: [Test; 8] = [
     Test {
         name: "Dom0 lives through panics under load on 2 CPUs",
         cpus: 2,
+        // The panics must have come: the guest alone cannot tell.
+        expect: &["Recovered from failure 20 on CPU"],
+        guest_tests: &["survive-panics"],
+        features: &["inject"],
+        survives: true,
+        limit: 240,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share",
+        cpus: 2,
+        xen: "dom0_max_vcpus=4",
         // The panics must have come: the guest alone cannot tell.
         expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics"],

@@ -234,7 +234,7 @@ extern "C" fn second_life() -> ! {
     system.settle_homes(stop::is_online);
     for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
-            system.schedule.keep(cpu.cpu, vcpu);
+            system.keep(cpu.cpu, vcpu);
         }
     }
     system.undo(stop::stopped(), |cpu, what| {

@@ -54,8 +54,11 @@ impl<P: Platform> System<P> {
                     tx.publish(event);
                 }
             }
-            tx.last();
+            if self.holds_any() {
+                tx.last();
+            }
         });
+        log.end();
     }
 
     fn device_interrupt(&'static self, vector: u8) {
@@ -64,7 +67,13 @@ impl<P: Platform> System<P> {
         if log.head().phase() == Phase::Idle {
             log.begin();
         }
-        self.raise(&mut journal, vector, true);
+        self.raise(&mut journal, vector, self.holds_any());
+        log.end();
+    }
+
+    /// Whether this CPU holds a vCPU, whose entry may end.
+    fn holds_any(&self) -> bool {
+        self.schedule.loaded(self.platform.cpu()).is_some()
     }
 
     /// Takes interrupts that were in service on this CPU when it was stopped as received: posts their events

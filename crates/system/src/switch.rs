@@ -19,6 +19,12 @@ impl<P: Platform> System<P> {
         }
     }
 
+    /// Recovery: the registers of `vcpu` are still in `cpu`, which runs and wakes for it from now on.
+    pub fn keep(&'static self, cpu: CpuId, vcpu: VcpuSlot) {
+        self.schedule.keep(cpu, vcpu);
+        self.state.timers().set_home(vcpu, cpu);
+    }
+
     /// A vCPU has something to look at: an event, an end of waiting.
     pub(crate) fn wake(&self, vcpu: VcpuSlot) {
         self.kick(self.schedule.wake(vcpu));
@@ -155,8 +161,8 @@ impl<P: Platform> System<P> {
                 known(timers.stop_poll(tx, vcpu));
                 known(timers.set_runstate(tx, vcpu, to, now));
             }
-            tx.last();
         });
+        journal.log().end();
     }
 
     /// Whether a `SCHEDOP_poll` has what it waits for: a polled port pending. Its time is `expire_timers`'s.

@@ -39,7 +39,8 @@ impl<P: Platform> System<P> {
         }
     }
 
-    /// Does what is due on this CPU, each deadline in one transaction with what comes of it.
+    /// Does what is due on this CPU, each deadline in one transaction with what comes of it. It ends no entry: the
+    /// vCPU may be in the middle of one on another CPU.
     pub(crate) fn expire_timers(&'static self, cpu: CpuId, now: u64) {
         let timers = self.state.timers();
         while let Some(vcpu) = timers.due(cpu, now) {
@@ -49,7 +50,6 @@ impl<P: Platform> System<P> {
             journal.log().begin();
             let ended = journal.change(|tx| {
                 tx.lock(self.state.domain_locks.of(domain));
-                tx.last();
                 let Ok(fired) = timers.fire(tx, vcpu, now) else { return false };
                 if fired.timer
                     && let Some(event) = self.state.events(self.platform).virq_event(vcpu, VIRQ_TIMER)
@@ -67,6 +67,7 @@ impl<P: Platform> System<P> {
                 }
                 bites
             });
+            journal.log().end();
             if ended {
                 self.end_machine();
             }
@@ -99,8 +100,8 @@ impl<P: Platform> System<P> {
         journal.log().begin();
         journal.change(|tx| {
             known(timers.set_runstate(tx, vcpu, state, now));
-            tx.last();
         });
+        journal.log().end();
     }
 
     /// Shows the vCPU that this CPU holds its runstate, if it wants it and does not see it yet. The area has an
