@@ -34,6 +34,8 @@ struct Test {
     kernel: Suite,
     /// Processors.
     cpus: u32,
+    /// MiB of memory; 0: as usual.
+    memory: u32,
     /// Scripts of `ci/guest/tests` to run in Dom0, one after another, and see pass.
     guest_tests: &'static [&'static str],
     /// Debian's Xen toolstack is in the initramfs.
@@ -89,6 +91,7 @@ const USUAL: Test = Test {
     below: Below::Revenant,
     kernel: Suite::Bookworm,
     cpus: 1,
+    memory: 0,
     guest_tests: &[],
     toolstack: false,
     init: true,
@@ -171,6 +174,9 @@ impl Test {
             ..Options::default()
         };
         options.machine.cpus = self.cpus;
+        if self.memory != 0 {
+            options.machine.memory = self.memory;
+        }
         options.machine.second_port = self.second_port;
         options.machine.uefi = self.uefi;
         options.machine.graphics = self.graphics.into();

@@ -140,7 +140,8 @@ pub(super) const TESTS: &[Test] = &[
         guest_tests: &["keyboard"],
         xen: "dom0_mem=256M,max:256M",
         last: Last::Key("a"),
-        qemu: "-m 512 -device qemu-xhci -device usb-kbd -device intel-iommu",
+        memory: 512,
+        qemu: "-device qemu-xhci -device usb-kbd -device intel-iommu",
         ..USUAL
     },
     Test {
