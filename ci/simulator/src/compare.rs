@@ -6,7 +6,7 @@ use crate::memory::Changed;
 use crate::steps::Cut;
 use crate::world::{Saved, World};
 use ids::{Maddr, Mfn, VcpuSlot};
-use pv_cpu::Reg;
+use pv_cpu::{Mode, Reg, vector};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -61,6 +61,24 @@ impl World {
         found
     }
 
+    /// Words below the vCPUs' kernel stacks: a frame for one of them may have been begun there by a life that failed,
+    /// before another was chosen.
+    fn unused_frames(&self) -> Vec<Range<u64>> {
+        /// Bytes of the largest.
+        const FRAME: u64 = 96;
+        let mut found = Vec::new();
+        for vcpu in (0..self.size.vcpus).map(VcpuSlot) {
+            let context = self.system.state.contexts.context(vcpu);
+            let kernel = context.mode() == Mode::Kernel;
+            let top = if kernel { context.registers.get(Reg::Rsp) } else { context.kernel_sp.get() } & !15;
+            let words = (top.wrapping_sub(FRAME)..top).step_by(8);
+            let root = context.root_kernel.get();
+            let places = words.filter_map(|va| self.machine.memory.translate(root, va, true));
+            found.extend(places.map(|at| at.0..at.0 + 8));
+        }
+        found
+    }
+
     /// Compares what is there, after a run that ended with `result`, with an outcome.
     ///
     /// # Errors
@@ -109,6 +127,16 @@ impl World {
 
     /// Whether a word of the vault belongs to what a context holds only while its vCPU is not loaded.
     fn is_in_cpu(&self, index: usize) -> bool {
+        let prepared = (0..self.size.vcpus).map(VcpuSlot).any(|vcpu| {
+            let context = self.system.state.contexts.context(vcpu);
+            let transfer = self.range_of(std::slice::from_ref(&context.transfer));
+            // Without the vector it means nothing.
+            let unused = transfer.contains(&index) && context.registers.vector.get() != vector::TRANSFER;
+            unused || self.range_of(std::slice::from_ref(&context.info)).contains(&index)
+        });
+        if prepared && self.size.vcpus > self.size.cpus {
+            return true;
+        }
         self.loaded().into_iter().flatten().any(|vcpu| {
             let context = self.system.state.contexts.context(vcpu);
             let range = |slice: Range<usize>| slice.contains(&index);
@@ -180,7 +208,12 @@ impl World {
         let loaded = self.loaded();
         let clock = |v| Some((events.vcpu_info(v)?.0 + TIME_VERSION, loaded.contains(&Some(v))));
         let clocks: Vec<(u64, bool)> = (0..self.size.vcpus).map(VcpuSlot).filter_map(clock).collect();
-        let shown = if wanted.lived { self.shown_again() } else { Vec::new() };
+        let mut shown = if wanted.lived { self.shown_again() } else { Vec::new() };
+        if self.size.vcpus > self.size.cpus {
+            // A life that failed may have prepared another vCPU.
+            shown.extend(self.shown_again());
+            shown.extend(self.unused_frames());
+        }
         let mut count = 0;
         self.machine.memory.differences(&wanted.memory, |at, here, there| {
             // A clock may be written once more: its version is even then as before, or it is written anew before

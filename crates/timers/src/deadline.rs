@@ -182,7 +182,11 @@ impl<'l> Timers<'l> {
             let period = vcpu.period.get().max(MIN_PERIOD);
             let missed = (now - vcpu.periodic.get()) / period;
             let next = vcpu.periodic.get().saturating_add(period.saturating_mul(missed + 1));
-            tx.set(&vcpu.periodic, next);
+            // One beyond the end of time is none.
+            tx.set(&vcpu.periodic, if next <= LAST { next } else { 0 });
+            if next > LAST {
+                tx.set(&vcpu.period, 0);
+            }
             fired.timer = true;
         }
         if due(vcpu.poll.get()) {
