@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 161] = [
+const NAMES: [&str; 160] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -128,7 +128,6 @@ const NAMES: [&str; 161] = [
     "ple_window",
     "preferred-cstates",
     "psr",
-    "pv-l1tf",
     "pv-linear-pt",
     "pv-shim",
     "rcu-idle-timer-period-ms",

@@ -11,6 +11,7 @@ mod console;
 mod diagnostics;
 mod dom0_memory;
 mod known;
+mod mitigations;
 mod options;
 mod raw_value;
 mod serial;
@@ -19,6 +20,7 @@ mod value;
 pub use console::{Consoles, LogLevel, LogLevels, Sharing, Timestamps};
 pub use diagnostics::{Diagnostic, Diagnostics, Problem};
 pub use dom0_memory::{Amount, Dom0Memory, Dom0Pages};
+pub use mitigations::{ByGuest, Mitigations, Sequence, Thunk};
 pub use options::{
     ApicVerbosity, Dom0Mode, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
     RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,

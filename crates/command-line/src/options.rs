@@ -2,6 +2,7 @@
 
 use crate::console::{Consoles, LogLevel, LogLevels, Timestamps};
 use crate::dom0_memory::Dom0Memory;
+use crate::mitigations::Mitigations;
 use crate::raw_value::RawValue;
 use crate::serial::Serial;
 
@@ -212,8 +213,8 @@ pub struct Options {
     pub sched: Scheduler,
     pub smap: GuestUse,
     pub smep: GuestUse,
-    /// As written.
-    pub spec_ctrl: RawValue,
+    /// `spec-ctrl=` and `pv-l1tf=`.
+    pub mitigations: Mitigations,
     pub sync_console: bool,
     /// Pages of trace buffer for each CPU.
     pub tbuf_size: u32,
@@ -263,7 +264,7 @@ impl Default for Options {
             sched: Scheduler::Credit2,
             smap: GuestUse::On,
             smep: GuestUse::On,
-            spec_ctrl: RawValue::EMPTY,
+            mitigations: Mitigations::default(),
             sync_console: false,
             tbuf_size: 0,
             ucode: MicrocodeSource {

@@ -247,7 +247,7 @@ fn log_levels() {
 fn the_other_options() {
     let options = sound(
         "reboot=warm,Power watchdog=force watchdog_timeout=30 nosmp mem=0x10g apic_verbosity=debug tbuf_size=20 \
-         ucode=-1,scan,no-nmi iommu=off spec-ctrl=no-xen spec-ctrl=no-pv xpti=dom0=no smep=hvm no-smap pv=no-32 \
+         ucode=-1,scan,no-nmi iommu=off spec-ctrl=no-xen spec-ctrl=rsb,no-hvm pv-l1tf=dom0 xpti=dom0=no smep=hvm no-smap pv=no-32 \
          dom0=pvh,msr-relaxed ept=no-ad,pml=1 cpuid=no-rdrand sched=null xen-version=4.20 dom0_vcpus_pin maxcpus=010",
     );
     assert_eq!((options.reboot.method, options.reboot.warm), (Some(RebootMethod::PciPower), true));
@@ -256,7 +256,9 @@ fn the_other_options() {
     assert_eq!((options.apic_verbosity, options.tbuf_size), (ApicVerbosity::Debug, 20));
     assert_eq!((options.ucode.module, options.ucode.scan, options.ucode.nmi), (-1, true, false));
     assert_eq!(options.iommu.as_bytes(), b"off");
-    assert_eq!(options.spec_ctrl.items().collect::<Vec<_>>(), [b"no-xen", b"no-pv" as &[u8]]);
+    let asked = options.mitigations;
+    assert_eq!((asked.returns.pv, asked.returns.hvm, asked.verw.pv), (Some(true), Some(false), Some(false)));
+    assert_eq!(asked.l1tf_shadowing.dom0, Some(true));
     assert_eq!((options.xpti.dom0, options.xpti.domu), (Some(false), None));
     assert_eq!((options.smep, options.smap, options.pv_32), (GuestUse::Hvm, GuestUse::Off, false));
     assert!(options.dom0.pvh && options.dom0.msr_relaxed && options.dom0_vcpus_pin);

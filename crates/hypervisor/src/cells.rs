@@ -1,15 +1,31 @@
-//! Who has which words of a CPU's data (`percpu::DATA`): offsets in the CPU's block, one list so that no two overlap.
+//! Who has which words of a CPU's data (`percpu::DATA`) and of its entry page (`percpu::ENTRY`): offsets in the CPU's
+//! block, one list so that no two overlap.
 //!
-//! State class: kept aside; no image copy holds them.
+//! State class: kept aside; no image copy holds them. Those of the entry page are mapped while an isolated guest runs:
+//! nothing there may be a secret.
 
-use machine::percpu::{DATA, DATA_SIZE};
+use machine::percpu::{DATA, DATA_SIZE, ENTRY, ENTRY_TOP};
 
 /// The end of the frame in the context of the vCPU whose registers the CPU holds (`guest::stubs`).
-pub(crate) const FRAME: u64 = DATA;
+pub(crate) const FRAME: u64 = ENTRY;
 /// Where the syscall stubs put RAX aside.
-pub(crate) const SCRATCH: u64 = DATA + 0x8;
+pub(crate) const SCRATCH: u64 = ENTRY + 0x8;
+/// What an entry from the guest loads into CR3; 0: nothing (`guest::guarded`).
+pub(crate) const HOST_ROOT: u64 = ENTRY + 0x10;
+/// What the way back to the guest loads into CR3; 0: nothing.
+pub(crate) const GUEST_ROOT: u64 = ENTRY + 0x18;
+/// Which root of the guest's each of the CPU's two isolated roots is a copy of; 0: of none.
+pub(crate) const COPIED: u64 = ENTRY + 0x20;
+/// The CPU's two isolated roots.
+pub(crate) const ROOTS: u64 = ENTRY + 0x30;
+/// What entries and exits do besides (`guest::guarded::Guards`).
+pub(crate) const GUARDS: u64 = ENTRY + 0x40;
+/// A data selector, for VERW.
+pub(crate) const SELECTOR: u64 = ENTRY + 0x48;
+/// Values of SPEC_CTRL: in the hypervisor, in guests.
+pub(crate) const SPEC_CTRL: u64 = ENTRY + 0x50;
 /// Address of the word that says whether the CPU has to look around (`guest::swift`).
-pub(crate) const LOOK: u64 = DATA + 0x10;
+pub(crate) const LOOK: u64 = DATA;
 /// Where a call of the firmware left the hypervisor (`efi`).
 pub(crate) const FIRMWARE_CALL: u64 = DATA + 0x40;
 /// The epitaph, in CPU 0's block (`recovery`).
@@ -18,3 +34,5 @@ pub(crate) const EPITAPH: u64 = DATA + 0x1000;
 pub(crate) const STOP_RECORD: u64 = DATA + 0x2000;
 
 const _: () = assert!(STOP_RECORD + 0x1000 <= DATA + DATA_SIZE);
+// The stack above them: a frame, and what clears the return stack.
+const _: () = assert!(SPEC_CTRL + 0x10 + 0x800 <= ENTRY_TOP);

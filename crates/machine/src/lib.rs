@@ -20,6 +20,7 @@ pub mod fpu;
 pub mod hpet;
 pub mod image;
 pub mod io_apic;
+pub mod isolation;
 pub mod layout;
 pub mod paging;
 pub mod percpu;

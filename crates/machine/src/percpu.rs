@@ -1,20 +1,24 @@
-//! The per-CPU block: 2 MiB of address space for each CPU, most of it unmapped.
+//! The per-CPU block: 4 MiB of address space for each CPU, most of it unmapped.
 //!
 //! ```text
-//! +0x00000  GDT window   16 pages: 0 to 13 a PV guest's frames, 14 the hypervisor's own descriptors
-//! +0x10000  LDT window   16 pages of a PV guest's frames
-//! +0x21000  TSS          1 page
-//! +0x22000  IDT          1 page, read-only
-//! +0x23000  data         5 pages
-//! +0x29000  NMI stack    8 KiB    each stack between unmapped guard pages
-//! +0x2c000  #DF stack    8 KiB
-//! +0x2f000  #MC stack    8 KiB
-//! +0x32000  #DB stack    8 KiB
-//! +0x38000  main stack   32 KiB, up to +0x40000
+//! +0x000000  GDT window   16 pages: 0 to 13 a PV guest's frames, 14 the hypervisor's own descriptors
+//! +0x010000  LDT window   16 pages of a PV guest's frames
+//! +0x020000  entry        1 page: cells of the entry code, and the stack on which guests are entered and left that
+//!                         run on isolated page tables
+//! +0x021000  TSS          1 page
+//! +0x022000  IDT          1 page, read-only
+//! +0x029000  NMI stack    8 KiB    each stack between unmapped guard pages
+//! +0x02c000  #DF stack    8 KiB
+//! +0x02f000  #MC stack    8 KiB
+//! +0x032000  #DB stack    8 KiB
+//! +0x200000  data         5 pages
+//! +0x208000  main stack   32 KiB, up to +0x210000
 //! ```
 //!
 //! The block is aligned to its size, so the CPU is known from any address on any of its stacks, whatever GS holds.
-//! Each block has an L1 table of its own, so a guest's descriptor frames are switched without touching other CPUs.
+//! Each half has an L1 table of its own, so a guest's descriptor frames are switched without touching other CPUs, and
+//! the lower half, which the processor needs before and after it changes page tables, can be shown without the other
+//! ([`crate::isolation`]).
 
 use ids::{CpuId, Maddr};
 
@@ -22,7 +26,9 @@ use crate::layout;
 use crate::paging::{Access, MapError, PageSize, PageTables, TableMemory};
 
 /// Address distance of two blocks.
-pub const STRIDE: u64 = 0x20_0000;
+pub const STRIDE: u64 = 0x40_0000;
+/// Bytes of the half that is mapped while a guest runs on isolated page tables.
+pub const SHOWN: u64 = 0x20_0000;
 /// CPUs the address range and the boot facts have room for.
 pub const MAX_CPUS: u32 = 256;
 
@@ -34,12 +40,16 @@ pub const GDT_OWN_PAGE: u64 = 0xe000;
 pub const LDT_WINDOW: u64 = 0x1_0000;
 /// Pages in each window.
 pub const WINDOW_PAGES: u64 = 16;
+/// Cells of the entry code, and above them the stack of guarded entries, up to [`ENTRY_TOP`].
+pub const ENTRY: u64 = 0x2_0000;
+/// First address after that stack.
+pub const ENTRY_TOP: u64 = ENTRY + 0x1000;
 /// Task state segment.
 pub const TSS: u64 = 0x2_1000;
 /// Interrupt descriptor table.
 pub const IDT: u64 = 0x2_2000;
 /// Data of this CPU's software.
-pub const DATA: u64 = 0x2_3000;
+pub const DATA: u64 = SHOWN;
 /// Bytes at [`DATA`].
 pub const DATA_SIZE: u64 = 0x5000;
 /// First address after the NMI stack.
@@ -53,20 +63,21 @@ pub const DEBUG_STACK_TOP: u64 = 0x3_4000;
 /// Bytes in each of the four stacks above.
 pub const IST_STACK_SIZE: u64 = 0x2000;
 /// First address after the main stack.
-pub const STACK_TOP: u64 = 0x4_0000;
+pub const STACK_TOP: u64 = SHOWN + 0x1_0000;
 /// Bytes in the main stack.
 pub const STACK_SIZE: u64 = 0x8000;
 
 /// What is mapped in a block: offset, bytes, access. Frames follow in this order.
-const PARTS: [(u64, u64, Access); 9] = [
+const PARTS: [(u64, u64, Access); 10] = [
     (GDT_OWN_PAGE, 0x1000, Access::Write),
+    (ENTRY, 0x1000, Access::Write),
     (TSS, 0x1000, Access::Write),
     (IDT, 0x1000, Access::Read),
-    (DATA, DATA_SIZE, Access::Write),
     (NMI_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
     (DOUBLE_FAULT_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
     (MACHINE_CHECK_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
     (DEBUG_STACK_TOP - IST_STACK_SIZE, IST_STACK_SIZE, Access::Write),
+    (DATA, DATA_SIZE, Access::Write),
     (STACK_TOP - STACK_SIZE, STACK_SIZE, Access::Write),
 ];
 

@@ -1,0 +1,228 @@
+//! Guests that are guarded against speculation: page tables that do not show the hypervisor, and what entries and exits
+//! clear. Which guards there are is in the plan that boot made (`mitigations`); without any the plain stubs are used.
+//!
+//! The hypervisor runs on the guest's own root table, which has all of its slots; the guest runs on a copy of the
+//! CPU's own (`machine::isolation`). A copy is good as long as nothing was written to the table it was made from: each
+//! write of the hypervisor to guest memory that may be one ([`written`]) revokes the copies of that table, and asks the
+//! CPUs that have them for a flush, which is waited for when the outbox is empty. On its way to the guest a CPU whose
+//! copy was revoked makes another. Guests cannot write to a live root table themselves, and one that becomes a root
+//! table anew gets the hypervisor's slots written, so its copies are revoked too.
+//!
+//! State class: derived. Every start writes the fixed tables and forgets all copies.
+#![expect(unsafe_code, reason = "words of the entry pages; page tables")]
+
+use super::hardware::{Existing, this_cpu};
+use super::host::HostFrame;
+use super::shootdown;
+use crate::cells;
+use crate::sealed::sealed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use ids::{CpuId, Maddr, Mfn};
+use machine::isolation::{GUEST_SLOTS, Isolation, Which};
+use machine::paging::{PageTables, TableMemory};
+use machine::{direct, layout, percpu, tables};
+use mitigations::{Plan, Sequence};
+use pv_cpu::{Context, Mode};
+
+/// What entries and exits do besides changing page tables: bits of [`cells::GUARDS`].
+pub(super) mod guards {
+    /// Clear the branch history by the short sequence.
+    pub(in crate::guest) const HISTORY_SHORT: u32 = 1 << 0;
+    /// Clear it by the long one.
+    pub(in crate::guest) const HISTORY_LONG: u32 = 1 << 1;
+    /// Fill the return stack.
+    pub(in crate::guest) const RETURNS: u32 = 1 << 2;
+    /// Load SPEC_CTRL, both ways.
+    pub(in crate::guest) const SPEC_CTRL: u32 = 1 << 3;
+    /// An indirect branch prediction barrier.
+    pub(in crate::guest) const BARRIER: u32 = 1 << 4;
+    /// On the way out: clear buffers by VERW.
+    pub(in crate::guest) const VERW: u32 = 1 << 5;
+    /// On the way out: overwrite what the divider holds.
+    pub(in crate::guest) const DIVIDER: u32 = 1 << 6;
+    /// Those that the way out has to look for.
+    pub(in crate::guest) const AT_EXIT: u32 = SPEC_CTRL | DIVIDER;
+}
+
+unsafe extern "C" {
+    /// As `stubs::revenant_vectors`.
+    pub(crate) static revenant_guarded_vectors: u8;
+    /// As `stubs::revenant_syscall64`.
+    pub(crate) static revenant_guarded_syscall64: u8;
+    /// As `stubs::revenant_syscall32`.
+    pub(crate) static revenant_guarded_syscall32: u8;
+    static revenant_guarded_start: u8;
+    static revenant_guarded_end: u8;
+    static revenant_guarded_tail: u8;
+    static revenant_guarded_iret: u8;
+}
+
+/// Whether the guarded stubs are used. Derived; set by every start.
+pub(super) static GUARDED: AtomicBool = AtomicBool::new(false);
+/// Whether page tables are isolated. Derived; set by every start.
+static ISOLATED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the guarded stubs are used.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    GUARDED.load(Ordering::Relaxed)
+}
+
+/// The memory that isolated page tables take; `None`: there are none.
+pub(crate) fn memory_needed(plan: &Plan, cpus: u32) -> Option<u64> {
+    plan.xpti.dom0.then(|| Isolation::bytes(cpus))
+}
+
+/// Brings plan and image together: by every start, before any CPU loads its entry points.
+///
+/// # Panics
+/// Panics if the entry code is not mapped as the linker script says.
+pub(crate) fn start() {
+    let record = sealed();
+    GUARDED.store(is_wanted(&record.mitigations), Ordering::Relaxed);
+    ISOLATED.store(record.isolation.is_some(), Ordering::Relaxed);
+    let Some(isolation) = record.isolation else { return };
+    let [start, end] = code();
+    let built = isolation.build(PageTables::at(record.root), &mut Existing, start..end.next_multiple_of(ids::FRAME_SIZE));
+    assert_eq!(built, Ok(()), "isolated page tables");
+    for cpu in (0..record.cpus).map(CpuId) {
+        copied(cpu).iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+fn is_wanted(plan: &Plan) -> bool {
+    plan.xpti.dom0 || entry_guards(plan) != 0
+}
+
+fn entry_guards(plan: &Plan) -> u32 {
+    let history = match plan.history_at_entry {
+        Sequence::None => 0,
+        Sequence::Short => guards::HISTORY_SHORT,
+        Sequence::Long => guards::HISTORY_LONG,
+    };
+    [
+        (plan.returns_at_entry, guards::RETURNS),
+        (plan.spec_ctrl.is_some(), guards::SPEC_CTRL),
+        (plan.barrier_at_entry, guards::BARRIER),
+        (plan.verw_at_exit, guards::VERW),
+        (plan.divider_at_exit, guards::DIVIDER),
+    ]
+    .into_iter()
+    .filter(|(wanted, _)| *wanted)
+    .fold(history, |all, (_, bit)| all | bit)
+}
+
+/// Writes this CPU's cells; with its entry points.
+pub(crate) fn load_cells(cpu: CpuId) {
+    let record = sealed();
+    let plan = &record.mitigations;
+    guards_of(cpu).store(entry_guards(plan), Ordering::Relaxed);
+    let values = plan.spec_ctrl.unwrap_or_default();
+    word(cpu, cells::SPEC_CTRL).store(values.hypervisor, Ordering::Relaxed);
+    word(cpu, cells::SPEC_CTRL + 8).store(values.guest, Ordering::Relaxed);
+    word(cpu, cells::SELECTOR).store(tables::HYPERVISOR_DS.into(), Ordering::Relaxed);
+    if let Some(isolation) = record.isolation {
+        for (index, which) in (0..).zip([Which::Kernel, Which::User]) {
+            word(cpu, cells::ROOTS + 8 * index).store(isolation.root(cpu, which).0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the processor takes for RSP0: the end of the vCPU's frame, or of the entry page.
+pub(super) fn entry_stack(cpu: CpuId, frame_end: u64) -> u64 {
+    if is_on() { percpu::block(cpu) + percpu::ENTRY_TOP } else { frame_end }
+}
+
+/// The hypervisor uses `root` on this CPU from now on.
+#[inline(always)]
+pub(super) fn root_loaded(root: Mfn) {
+    if ISOLATED.load(Ordering::Relaxed) {
+        word(this_cpu(), cells::HOST_ROOT).store(root.maddr().0, Ordering::Relaxed);
+    }
+}
+
+/// The hypervisor has written to a word of guest memory, which may be part of a root table.
+#[inline(always)]
+pub(super) fn written(at: Maddr) {
+    if ISOLATED.load(Ordering::Relaxed) {
+        revoke(at.mfn().maddr());
+    }
+}
+
+/// Revokes the copies of a root table on all CPUs.
+#[cold]
+fn revoke(table: Maddr) {
+    // Pairs with the one in `copy_root`: the word is written before copies are looked for.
+    fence(Ordering::SeqCst);
+    let own = this_cpu();
+    for cpu in (0..sealed().cpus).map(CpuId) {
+        for word in copied(cpu) {
+            if word.load(Ordering::Relaxed) == table.0 {
+                let revoked = word.compare_exchange(table.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+                if revoked.is_ok() && cpu != own {
+                    shootdown::ask_one(cpu);
+                }
+            }
+        }
+    }
+}
+
+/// Makes this CPU's copy of the root in use, for the mode that its vCPU is in: on the way to it.
+pub(super) extern "C" fn copy_root(context: &Context) {
+    let Some(isolation) = sealed().isolation else { return };
+    let cpu = this_cpu();
+    let which = if context.mode() == Mode::Kernel { Which::Kernel } else { Which::User };
+    let root = Maddr(word(cpu, cells::HOST_ROOT).load(Ordering::Relaxed));
+    let copy = isolation.root(cpu, which);
+    // From here on a write revokes it. Pairs with the fence of `revoke`: what is written later finds this word.
+    copied(cpu)[which as usize].store(root.0, Ordering::Release);
+    fence(Ordering::SeqCst);
+    let m2p = layout::l4_index(layout::M2P);
+    for slots in [GUEST_SLOTS[0].start..m2p + 1, GUEST_SLOTS[1].clone()] {
+        let [from, to] = [root, copy].map(|table| Maddr(table.0 + 8 * slots.start as u64));
+        // SAFETY: a validated root table, which other CPUs change by single words, and this CPU's own copy of it.
+        unsafe { direct::copy_words(from, to, slots.len()) };
+    }
+}
+
+/// An NMI or machine check hit the exit code behind the load of CR3: it goes back to before that, for the handler has
+/// loaded the hypervisor's.
+pub(super) fn rewind(frame: &mut HostFrame) {
+    let [tail, iret] = [&raw const revenant_guarded_tail, &raw const revenant_guarded_iret].map(address);
+    if frame.cs & 3 == 0 && (tail..=iret).contains(&frame.rip) {
+        // The word popped last still stands below the stack pointer.
+        frame.rsp -= if frame.rip == iret { 8 } else { 0 };
+        frame.rip = tail;
+    }
+}
+
+/// Whether `rip` is in the guarded stubs.
+pub(super) fn contains(rip: u64) -> bool {
+    let [start, end] = code();
+    (start..end).contains(&rip)
+}
+
+/// The entry code: what isolated page tables show of the image.
+pub(crate) fn code() -> [u64; 2] {
+    [&raw const revenant_guarded_start, &raw const revenant_guarded_end].map(address)
+}
+
+fn address(label: *const u8) -> u64 {
+    label.addr() as u64
+}
+
+fn word(cpu: CpuId, cell: u64) -> &'static AtomicU64 {
+    let at: *const AtomicU64 = core::ptr::with_exposed_provenance((percpu::block(cpu) + cell) as usize);
+    // SAFETY: in the CPU's entry page, mapped for good, zeroed by boot, used as nothing else.
+    unsafe { &*at }
+}
+
+fn guards_of(cpu: CpuId) -> &'static AtomicU32 {
+    let at: *const AtomicU32 = core::ptr::with_exposed_provenance((percpu::block(cpu) + cells::GUARDS) as usize);
+    // SAFETY: as for `word`.
+    unsafe { &*at }
+}
+
+fn copied(cpu: CpuId) -> [&'static AtomicU64; 2] {
+    [word(cpu, cells::COPIED), word(cpu, cells::COPIED + 8)]
+}

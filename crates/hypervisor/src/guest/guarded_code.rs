@@ -1,0 +1,277 @@
+//! Entry and exit code for guests that the hypervisor guards against speculation: it changes page tables and clears
+//! what the guest may have left in predictors and buffers. It stands in pages of its own, all that is mapped of the
+//! image while an isolated guest runs (`machine::isolation`).
+//!
+//! ```text
+//! guest, exception or interrupt   RSP0 is the end of the CPU's entry page; CR3, then the frame moves into the context
+//! guest, syscall                  the CPU's own stub loads CR3 before it touches the context
+//! to the guest                    the context's last words move to the entry page; CR3; iretq
+//! NMI, #DF, #MC, #DB              from a guest or from here CR3 is loaded; back to the guest likewise
+//! ```
+//!
+//! From there on the plain stubs do the rest. An entry may find either root in CR3, for loading the same again does no
+//! harm: so an NMI in the middle of entry code comes back with the hypervisor's. In exit code behind the load it goes
+//! back to before it (`guarded::rewind`).
+#![expect(unsafe_code, reason = "entry points in assembly")]
+
+use super::stubs;
+use crate::cells;
+use core::arch::global_asm;
+use machine::percpu;
+use pv_cpu::{Context, Reg, offsets};
+
+/// From the end of the entry page's stack to a cell, once `depth` bytes are on it.
+const fn entry(cell: u64, depth: i64) -> i64 {
+    cell as i64 - percpu::ENTRY_TOP as i64 + depth
+}
+
+/// From the end of a CPU's stack to a cell.
+const fn cell(offset: u64) -> i64 {
+    offset as i64 - percpu::STACK_TOP as i64
+}
+
+/// From the frame's end to a register.
+const fn register(register: Reg) -> i64 {
+    offsets::register(register) as i64 - Context::FRAME_END as i64
+}
+
+global_asm!(
+    super::register_macros!(),
+    r#"
+    .pushsection .text.guarded, "ax", @progbits
+    .balign 4096
+    .global revenant_guarded_start, revenant_guarded_vectors, revenant_guarded_end
+revenant_guarded_start:
+revenant_guarded_vectors:
+    .set vector, 0
+    .rept 256
+    .balign 32
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    push 0
+    .endif
+    mov dword ptr [rsp + 4], vector
+    .if vector == 1 || vector == 2 || vector == 8 || vector == 18
+    jmp revenant_guarded_own_stack
+    .else
+    test byte ptr [rsp + 16], 3
+    jz revenant_guarded_from_host
+    jmp revenant_guarded_from_guest
+    .endif
+    .set vector, vector + 1
+    .endr
+
+    # RSP is in the entry page, behind error code and vector.
+    .balign 32
+revenant_guarded_from_guest:
+    push rax
+    mov rax, [rsp + {host_root}]
+    test rax, rax
+    jz 2f
+    mov cr3, rax
+2:  cmp dword ptr [rsp + {entry_guards}], 0
+    je 3f
+    call revenant_guarded_clear
+3:  mov rax, [rsp + {frame}]
+    pop qword ptr [rax + {rax}]
+    pop qword ptr [rax - 48]
+    pop qword ptr [rax - 40]
+    pop qword ptr [rax - 32]
+    pop qword ptr [rax - 24]
+    pop qword ptr [rax - 16]
+    pop qword ptr [rax - 8]
+    lea rsp, [rax - 48]
+    mov rax, [rax + {rax}]
+    jmp revenant_from_guest
+
+    # Of the hypervisor's own faults only that of the return to the guest comes here with the guest's tables. Its frame
+    # stands below that of the return, and the guest's registers are all in the processor: an entry from the guest
+    # whose selectors are bad.
+    .balign 32
+revenant_guarded_from_host:
+    push rax
+    lea rax, [rip + revenant_guarded_iret]
+    cmp [rsp + 16], rax
+    je 2f
+    pop rax
+    jmp revenant_from_host
+2:  mov eax, [rsp + 8]
+    mov [rsp + 56], eax
+    mov dword ptr [rsp + 60], {bad_return}
+    pop rax
+    lea rsp, [rsp + 48]
+    jmp revenant_guarded_from_guest
+
+    # On a stack of its own. Which tables are in use is known from where it was.
+    .balign 32
+revenant_guarded_own_stack:
+    push rax
+    test byte ptr [rsp + 24], 3
+    jnz 2f
+    lea rax, [rip + revenant_guarded_start]
+    cmp [rsp + 16], rax
+    jb 3f
+    lea rax, [rip + revenant_guarded_end]
+    cmp [rsp + 16], rax
+    jae 3f
+2:  mov rax, rsp
+    and rax, -{stride}
+    mov rax, [rax + {host_root_cell}]
+    test rax, rax
+    jz 4f
+    mov cr3, rax
+4:  mov rax, rsp
+    and rax, -{stride}
+    cmp dword ptr [rax + {guards_cell}], 0
+    je 3f
+    call revenant_guarded_clear
+3:  pop rax
+    jmp revenant_own_stack
+
+    # Back to the guest from a stack of its own: RSP is at the frame.
+    .balign 32
+    .global revenant_guarded_return
+revenant_guarded_return:
+    push rax
+    mov rax, rsp
+    and rax, -{stride}
+    mov rax, [rax + {guest_root_cell}]
+    test rax, rax
+    jz 2f
+    mov cr3, rax
+2:  pop rax
+    iretq
+
+    .balign 64
+    .macro guarded_syscall_stub name, to
+    .global \name
+\name:
+    .set cpu, 0
+    .rept {max_cpus}
+    .balign 64
+    movabs [{percpu} + cpu * {stride} + {scratch_cell}], rax
+    movabs rax, [{percpu} + cpu * {stride} + {host_root_cell}]
+    test rax, rax
+    jz 2f
+    mov cr3, rax
+2:  movabs rax, [{percpu} + cpu * {stride} + {frame_cell}]
+    jmp \to
+    .set cpu, cpu + 1
+    .endr
+    .endm
+
+    guarded_syscall_stub revenant_guarded_syscall64, revenant_guarded_call64
+    guarded_syscall_stub revenant_guarded_syscall32, revenant_guarded_call32
+
+    # RAX is the end of the frame. RCX and R11 are free once they are in it.
+    .macro guarded_call name, selector
+    .balign 32
+\name:
+    mov [rax - 16], rsp
+    mov rsp, [rax + {stack}]
+    mov [rax - 24], r11
+    mov [rax - 40], rcx
+    mov qword ptr [rax - 8], 0xe02b
+    mov qword ptr [rax - 32], \selector
+    push qword ptr [rsp + {scratch}]
+    pop qword ptr [rax + {rax}]
+    cmp dword ptr [rsp + {guards}], 0
+    je 2f
+    call revenant_guarded_clear
+2:  mov rcx, [rax - 40]
+    mov r11, [rax - 24]
+    lea rsp, [rax - 40]
+    mov rax, [rax + {rax}]
+    jmp revenant_syscall
+    .endm
+
+    guarded_call revenant_guarded_call64, 0xe033
+    guarded_call revenant_guarded_call32, 0xe023
+
+    # RDI is the context to leave with; the stack is abandoned.
+    .balign 32
+    .global revenant_guarded_resume
+revenant_guarded_resume:
+    mov rax, [rdi]
+    mov rcx, [rax + {host_root_of}]
+    xor edx, edx
+    test rcx, rcx
+    jz 3f
+    mov rdx, [rax + {roots}]
+    cmp rcx, [rax + {copied}]
+    je 3f
+    mov rdx, [rax + {roots} + 8]
+    cmp rcx, [rax + {copied} + 8]
+    je 3f
+    mov rsp, rax
+    push rdi
+    push rdi
+    xor ebp, ebp
+    call {copy}
+    pop rdi
+    pop rdi
+    jmp revenant_guarded_resume
+3:  mov [rax + {guest_root_of}], rdx
+    test dword ptr [rax + {guards}], {exit_guards}
+    jz 4f
+    mov rsp, rax
+    call revenant_guarded_leave
+4:  lea rsp, [rdi + 8]
+    load_registers
+    add rsp, 8
+    mov rax, [rsp - {stack_of_rip}]
+    pop qword ptr [rax + {top} - 40]
+    pop qword ptr [rax + {top} - 32]
+    pop qword ptr [rax + {top} - 24]
+    pop qword ptr [rax + {top} - 16]
+    pop qword ptr [rax + {top} - 8]
+    lea rax, [rax + {top} - 40]
+    xchg rax, rsp
+    push qword ptr [rax + {rax}]
+    .global revenant_guarded_tail, revenant_guarded_iret
+revenant_guarded_tail:
+    test dword ptr [rsp + {tail_guards}], {verw}
+    jz 2f
+    verw word ptr [rsp + {tail_selector}]
+2:  mov rax, [rsp + {tail_root}]
+    test rax, rax
+    jz 3f
+    mov cr3, rax
+3:  pop rax
+revenant_guarded_iret:
+    iretq
+    .popsection
+    .purgem save_registers
+    .purgem load_registers
+"#,
+    bad_return = const pv_cpu::vector::BAD_RETURN,
+    stride = const percpu::STRIDE,
+    percpu = const machine::layout::PER_CPU,
+    max_cpus = const percpu::MAX_CPUS,
+    // With RAX above error code, vector and the processor's five words.
+    host_root = const entry(cells::HOST_ROOT, 56),
+    entry_guards = const entry(cells::GUARDS, 56),
+    frame = const entry(cells::FRAME, 56),
+    // With RAX above the five words.
+    tail_guards = const entry(cells::GUARDS, 48),
+    tail_selector = const entry(cells::SELECTOR, 48),
+    tail_root = const entry(cells::GUEST_ROOT, 48),
+    host_root_cell = const cells::HOST_ROOT,
+    guest_root_cell = const cells::GUEST_ROOT,
+    guards_cell = const cells::GUARDS,
+    scratch_cell = const cells::SCRATCH,
+    frame_cell = const cells::FRAME,
+    host_root_of = const cell(cells::HOST_ROOT),
+    guest_root_of = const cell(cells::GUEST_ROOT),
+    scratch = const cell(stubs::SCRATCH_CELL),
+    guards = const cell(cells::GUARDS),
+    roots = const cell(cells::ROOTS),
+    copied = const cell(cells::COPIED),
+    top = const percpu::ENTRY_TOP as i64 - percpu::STACK_TOP as i64,
+    rax = const register(Reg::Rax),
+    // A context begins with its stack.
+    stack = const -(Context::FRAME_END as i64),
+    stack_of_rip = const Context::FRAME_END - 40,
+    copy = sym super::guarded::copy_root,
+    exit_guards = const super::guarded::guards::AT_EXIT,
+    verw = const super::guarded::guards::VERW,
+);
