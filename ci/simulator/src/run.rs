@@ -126,7 +126,7 @@ impl World {
         loop {
             let tables: Vec<Mfn> = (0..state.frames.len()).map(Mfn).filter(in_work).collect();
             for mfn in &tables {
-                let mut journal = self.system.journal_for_boot();
+                let mut journal = self.system.journal_beside();
                 journal.log().begin();
                 // One that is in use stays as it is.
                 let _ = state.mmu(self.machine).retire(&mut journal, *mfn);

@@ -81,7 +81,7 @@ pub(crate) fn create(system: &'static System<Hardware>) -> Result<(), NoDom0> {
     let record = sealed();
     let [kernel, rest @ ..] = record.facts.modules() else { return Err(NoDom0::NoKernel) };
     let (image, room) = unpack(module_bytes(kernel))?;
-    let mut journal = system.journal_for_boot();
+    let mut journal = system.journal_beside();
     journal.log().begin();
     start_clock(system, &mut journal);
     give_memory(system, &mut journal, record);

@@ -6,7 +6,7 @@ use crate::platform::Platform;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
 use pv_cpu::{Context, Reg, event_callback, fault, trap_bounce, vector};
-use vault::Journal;
+use vault::{Journal, Tx};
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
@@ -17,12 +17,21 @@ impl<P: Platform> System<P> {
         self.journal_of(self.platform.cpu(), vcpu, false)
     }
 
-    /// The journal of this CPU without a bound on its transactions: for building Dom0.
-    pub fn journal_for_boot(&'static self) -> Journal<Applier<P>> {
-        let vcpu = VcpuSlot(0);
-        let context = self.state.contexts.context(vcpu);
+    /// The journal of this CPU for work beside any entry, without a bound on its transactions.
+    pub fn journal_beside(&'static self) -> Journal<Applier<P>> {
         let log = &self.state.logs[self.platform.cpu().0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again: false }, u32::MAX)
+        // No effect of such work is about the context of whoever the CPU holds.
+        let context = self.state.contexts.context(VcpuSlot(0));
+        Journal::beside(log, Applier { system: self, context, again: false }, u32::MAX)
+    }
+
+    /// Carries out `change` in a transaction beside any entry; the log is closed before and afterwards.
+    pub(crate) fn beside<O>(&'static self, change: impl FnOnce(&mut Tx<'static>) -> O) -> O {
+        let mut journal = self.journal_beside();
+        journal.log().begin();
+        let done = journal.change(change);
+        journal.log().end();
+        done
     }
 
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
@@ -34,7 +43,7 @@ impl<P: Platform> System<P> {
     ) -> Journal<Applier<P>> {
         let context = self.state.contexts.context(vcpu);
         let log = &self.state.logs[cpu.0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again }, self.platform.budget())
+        Journal::new(log, Applier { system: self, context, again }, self.platform.budget())
     }
 
     /// Handles the entry that a vCPU's registers describe. Afterwards the log is closed and the registers
@@ -136,6 +145,7 @@ impl<P: Platform> System<P> {
         vcpu: VcpuSlot,
         context: &'static Context,
     ) -> Result<(), Crash> {
+        self.platform.dispatching();
         let mut call = Call {
             state: self.state,
             memory: self.platform,
@@ -144,8 +154,7 @@ impl<P: Platform> System<P> {
             vcpu,
             context,
             args: context.registers.arguments(),
-            info: self.state.events(self.platform).vcpu_info(vcpu).unwrap_or(ids::Maddr(0)),
-            now: self.platform.now(),
+            clock: self.platform,
             reply: Reply::Register,
         };
         let number = u64::from(context.registers.error_code.get());

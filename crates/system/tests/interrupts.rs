@@ -9,6 +9,7 @@ use domain::{Limits, State, Static};
 use domains::Life;
 use events::NewDomain;
 use guest_memory::{FakeMemory, Fault, GuestMemory};
+
 use ids::{CpuId, DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
 use irqs::{Polarity, Source, Trigger};
 use pv_cpu::{Context, vector};
@@ -17,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex};
-use system::{Base, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
+use system::{Base, Clock, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
 use timers::TimeScale;
 use vault::{Apply, Effect, Ground, Journal, Once, step};
 
@@ -78,6 +79,12 @@ impl GuestMemory for Machine {
     }
 }
 
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
 impl Platform for Machine {
     fn program_route(&self, irq: u32) {
         step::point();
@@ -100,9 +107,6 @@ impl Platform for Machine {
     }
     fn cpu(&self) -> CpuId {
         CpuId(0)
-    }
-    fn now(&self) -> u64 {
-        0
     }
     fn load_root(&self, _: Mfn) {}
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {

@@ -2,7 +2,7 @@
 
 use crate::cell::{Cell, Durable, Plain, Word};
 use crate::head::Head;
-use crate::lock::LockWord;
+use crate::lock::{Held, LockWord};
 use crate::log::Log;
 use crate::step;
 use core::sync::atomic::Ordering;
@@ -110,37 +110,6 @@ pub(crate) fn store<T: Plain>(word: &Durable<T>, value: T) -> Effect {
         x: <T::Cell as Cell>::WIDTH as u32,
         a: core::ptr::from_ref(word) as u64,
         b: value.into_bits(),
-    }
-}
-
-/// The locks a transaction holds.
-#[derive(Default)]
-pub(crate) struct Held<'l> {
-    locks: [Option<&'l LockWord>; MAX_HELD],
-    count: usize,
-}
-
-const MAX_HELD: usize = 16;
-
-impl<'l> Held<'l> {
-    #[inline(always)]
-    pub(crate) fn take(&mut self, lock: &'l LockWord) {
-        if self.locks[..self.count].iter().flatten().any(|l| core::ptr::eq(*l, lock)) {
-            return;
-        }
-        lock.acquire();
-        self.locks[self.count] = Some(lock);
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    pub(crate) fn release_all(&mut self) {
-        while self.count > 0 {
-            self.count -= 1;
-            if let Some(lock) = self.locks[self.count].take() {
-                lock.release();
-            }
-        }
     }
 }
 
