@@ -237,7 +237,10 @@ mod tests {
     fn no_is_all_off_and_what_follows_counts() {
         let off = parsed("no,bhb-entry").unwrap();
         assert!(off.nothing);
-        assert_eq!((off.history_at_entry.pv, off.returns.pv, off.verw.hvm), (Some(true), Some(false), Some(false)));
+        assert_eq!(
+            (off.history_at_entry.pv, off.returns.pv, off.verw.hvm),
+            (Some(true), Some(false), Some(false))
+        );
         assert_eq!((off.thunk, off.eager_fpu, off.ibrs), (Some(Thunk::Jump), Some(false), Some(false)));
         let own = parsed("xen=no").unwrap();
         assert!(!own.nothing);

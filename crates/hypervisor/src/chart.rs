@@ -43,6 +43,10 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
     }
     let image = |copy| Range::new(record.image.base(copy), record.image.bytes());
     let (seals, seal_bytes) = record.image.seals();
+    if let Some(isolation) = record.isolation {
+        let memory = isolation.memory();
+        writeln!(page, "own isolation {:x} {:x}", memory.start, memory.end)?;
+    }
     for (name, range) in [
         ("image-a", image(Copy::A)),
         ("image-b", image(Copy::B)),

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
-use crate::guest::{access, run, stubs, swift};
+use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, efi, fpu_areas};
 use cpu_policy::cpuid::Leaf;
@@ -34,6 +34,7 @@ static LOCKS: Static = Static::new();
 /// image copy.
 pub(crate) fn compose() -> &'static System<Hardware> {
     let record = sealed();
+    guarded::start();
     // SAFETY: (1) boot mapped the vault for the regions alone; (2) it was zeroed, and every start carves
     // the same regions in the same order.
     let mut arena = unsafe { Arena::new(layout::VAULT as usize, record.vault.len() as usize) };
@@ -132,7 +133,21 @@ pub(crate) fn load_entry_points() {
     let record = sealed();
     let cpu = crate::guest::hardware::this_cpu();
     let frames = Maddr(record.per_cpu.start + percpu::BYTES * u64::from(cpu.0));
-    let vectors = (&raw const stubs::revenant_vectors).addr() as u64;
+    guarded::load_cells(cpu);
+    let [vectors, call64, call32] = if guarded::is_on() {
+        [
+            &raw const guarded::revenant_guarded_vectors,
+            &raw const guarded::revenant_guarded_syscall64,
+            &raw const guarded::revenant_guarded_syscall32,
+        ]
+    } else {
+        [
+            &raw const stubs::revenant_vectors,
+            &raw const stubs::revenant_syscall64,
+            &raw const stubs::revenant_syscall32,
+        ]
+    };
+    let vectors = vectors.addr() as u64;
     for vector in 0..=255_u8 {
         let (stack, dpl) = match vector {
             1 => (ist::DEBUG, 0),
@@ -152,8 +167,8 @@ pub(crate) fn load_entry_points() {
             x86::msr::IA32_STAR,
             u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
         ),
-        (x86::msr::IA32_LSTAR, entry(&raw const stubs::revenant_syscall64)),
-        (x86::msr::IA32_CSTAR, entry(&raw const stubs::revenant_syscall32)),
+        (x86::msr::IA32_LSTAR, entry(call64)),
+        (x86::msr::IA32_CSTAR, entry(call32)),
         (x86::msr::IA32_FMASK, SYSCALL_MASK),
     ];
     for (register, value) in registers {

@@ -3,6 +3,7 @@
 
 use boot_info::CpuFacts;
 use machine::{control, cpuid, fpu};
+use mitigations::{Host, Vendor};
 
 /// Leaf 1 EDX: memory type ranges, and the machine check architecture.
 const HAS_MTRR: u32 = 1 << 12;
@@ -80,5 +81,43 @@ fn read_registers(facts: &mut CpuFacts, features: u32) {
         // SAFETY: as above.
         let mask = unsafe { control::read_msr(MTRR_BASE + 2 * index + 1) };
         facts.memory_types.push((base, mask));
+    }
+}
+
+/// What the CPU that this runs on says about side channels of speculation.
+pub(crate) fn speculation() -> Host {
+    /// Leaf 7 EDX: IA32_ARCH_CAPABILITIES exists.
+    const HAS_CAPABILITIES: u32 = 1 << 29;
+    const CAPABILITIES: u32 = 0x10a;
+    let leaf = |leaf: u32, subleaf: u32| {
+        let last = cpuid::cpuid!(leaf & 0x8000_0000).eax;
+        (leaf <= last).then(|| cpuid::cpuid!(leaf, subleaf))
+    };
+    let vendor = cpuid::CpuId::new().get_vendor_info();
+    let vendor = match vendor.as_ref().map(|vendor| vendor.as_str()) {
+        Some("GenuineIntel") => Vendor::Intel,
+        Some("AuthenticAMD" | "HygonGenuine") => Vendor::Amd,
+        _ => Vendor::Other,
+    };
+    let (structured, more) = (leaf(7, 0), leaf(7, 0).filter(|r| r.eax >= 2).and_then(|_| leaf(7, 2)));
+    let sizes = leaf(0x8000_0008, 0);
+    let leaf7_edx = structured.map_or(0, |r| r.edx);
+    let capabilities = if leaf7_edx & HAS_CAPABILITIES == 0 {
+        0
+    } else {
+        // SAFETY: the CPU says that it has the register.
+        unsafe { control::read_msr(CAPABILITIES) }
+    };
+    Host {
+        vendor,
+        signature: cpuid::cpuid!(1).eax,
+        leaf7_ebx: structured.map_or(0, |r| r.ebx),
+        leaf7_edx,
+        leaf7_2_edx: more.map_or(0, |r| r.edx),
+        extended8_ebx: sizes.map_or(0, |r| r.ebx),
+        extended21_eax: leaf(0x8000_0021, 0).map_or(0, |r| r.eax),
+        capabilities,
+        address_bits: sizes.map_or(36, |r| r.eax as u8),
+        threads: leaf(0xb, 0).is_some_and(|r| r.ebx != 0 && r.eax & 0x1f != 0),
     }
 }

@@ -1,7 +1,7 @@
 //! The command line's options: parsed by boot before anything else is decided, then part of the sealed record.
 
 use boot_info::BootFacts;
-use command_line::{Consoles, Options, PageTableIsolation, RebootMethod, Sharing};
+use command_line::{Consoles, Options, RebootMethod, Sharing};
 use spin::Mutex;
 
 use crate::console::log;
@@ -54,12 +54,12 @@ fn report_unsupported(options: &Options) {
         (options.iommu.is_given(), "iommu= is noted: no IOMMU is used yet"),
         (options.cpuid.is_given(), "cpuid= is not supported yet: Dom0 sees the features of the CPU"),
         (
-            options.spec_ctrl.is_given(),
-            "spec-ctrl= is not supported yet: no mitigation of speculation is applied",
+            options.mitigations.l1tf_shadowing.dom0 == Some(true),
+            "pv-l1tf=: there is no shadow paging; Dom0's page-table entries are not checked for it",
         ),
         (
-            options.xpti != PageTableIsolation::default(),
-            "xpti= is not supported yet: page tables are not isolated",
+            options.mitigations.branch_harden == Some(true) || options.mitigations.lock_harden == Some(true),
+            "spec-ctrl=branch-harden,lock-harden: the image was compiled without",
         ),
         (
             options.ucode.module != 0 || options.ucode.scan,

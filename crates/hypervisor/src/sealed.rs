@@ -8,8 +8,10 @@ use boot_info::{BootFacts, Range};
 use command_line::Options;
 use ids::Maddr;
 use machine::image::ImageCopies;
+use machine::isolation::Isolation;
 use machine::layout;
 use machine::smp::Trampoline;
+use mitigations::Plan;
 
 use crate::console::Port;
 use crate::efi::Services;
@@ -25,6 +27,10 @@ pub(crate) struct Sealed {
     pub(crate) efi: Option<Services>,
     /// The command line's options.
     pub(crate) options: Options,
+    /// What is done about side channels.
+    pub(crate) mitigations: Plan,
+    /// Page tables that do not show the hypervisor, if guests run on such.
+    pub(crate) isolation: Option<Isolation>,
     /// The serial console.
     pub(crate) console: Option<Port>,
     /// The two copies of the image.

@@ -35,6 +35,21 @@ pub unsafe fn copy(from: Maddr, to: Maddr, len: usize) {
     unsafe { ptr::copy_nonoverlapping(pointer::<u8>(from), pointer::<u8>(to), len) };
 }
 
+/// Copies `words` words from `from` to `to`, each by one load and one store.
+///
+/// # Safety
+/// Both ranges are RAM in the direct map, aligned to words; the caller owns the target.
+pub unsafe fn copy_words(from: Maddr, to: Maddr, words: usize) {
+    // SAFETY: the caller's promise; the direct map is writable, and the direction flag is clear.
+    unsafe {
+        core::arch::asm!(
+            "rep movsq",
+            inout("rcx") words => _, inout("rsi") pointer::<u64>(from) => _, inout("rdi") pointer::<u64>(to) => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// The bytes from `maddr` on.
 ///
 /// # Safety

@@ -188,7 +188,9 @@ mod tests {
         isolation.build(tables, &mut memory, CODE).unwrap();
         let root = PageTables::at(isolation.root(CpuId(1), Which::User));
         let at = |offset| root.translate(&memory, percpu::block(CpuId(1)) + offset);
-        for offset in [percpu::ENTRY, percpu::TSS, percpu::IDT, percpu::NMI_STACK_TOP - 8, percpu::GDT_OWN_PAGE] {
+        for offset in
+            [percpu::ENTRY, percpu::TSS, percpu::IDT, percpu::NMI_STACK_TOP - 8, percpu::GDT_OWN_PAGE]
+        {
             let own = tables.translate(&memory, percpu::block(CpuId(1)) + offset).unwrap();
             assert_eq!(at(offset), Some(own), "{offset:#x}");
         }

@@ -166,7 +166,6 @@ pub(crate) mod capability {
     pub(crate) const RDCL_NO: u32 = 0;
     pub(crate) const IBRS_ALL: u32 = 1;
     pub(crate) const MDS_NO: u32 = 5;
-    pub(crate) const TAA_NO: u32 = 8;
     pub(crate) const SBDR_SSDP_NO: u32 = 13;
     pub(crate) const FBSDP_NO: u32 = 14;
     pub(crate) const PSDP_NO: u32 = 15;

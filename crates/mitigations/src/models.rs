@@ -26,9 +26,8 @@ const GATHERS: [u32; 12] = [0x4e, 0x5e, 0x55, 0x66, 0x8e, 0x9e, 0xa5, 0xa6, 0x6a
 const OF_44_BITS: [u32; 7] = [0x1a, 0x1e, 0x1f, 0x25, 0x2c, 0x2e, 0x2f];
 
 /// Sandy Bridge to Kaby Lake, whose L1 caches look up 46.
-const OF_46_BITS: [u32; 17] = [
-    0x2a, 0x2d, 0x3a, 0x3e, 0x3c, 0x3f, 0x45, 0x46, 0x3d, 0x47, 0x4f, 0x56, 0x4e, 0x5e, 0x55, 0x8e, 0x9e,
-];
+const OF_46_BITS: [u32; 17] =
+    [0x2a, 0x2d, 0x3a, 0x3e, 0x3c, 0x3f, 0x45, 0x46, 0x3d, 0x47, 0x4f, 0x56, 0x4e, 0x5e, 0x55, 0x8e, 0x9e];
 
 /// Small cores whose register file leaks.
 const REGISTER_FILE: [u32; 8] = [0x5c, 0x5f, 0x7a, 0x86, 0x96, 0x9c, 0x97, 0x9a];
@@ -83,7 +82,10 @@ impl Host {
     pub(crate) fn is_retpoline_safe(&self) -> bool {
         let alternates = self.is_capable(capability::IBRS_ALL) || self.capabilities & 1 << 2 != 0;
         self.is_amd()
-            || self.is_intel() && self.family() == 6 && !alternates && !self.is_intel_model(&RETURNS_BY_TARGET)
+            || self.is_intel()
+                && self.family() == 6
+                && !alternates
+                && !self.is_intel_model(&RETURNS_BY_TARGET)
     }
 
     /// Microarchitectural data sampling, fill buffers included, that VERW clears.
@@ -91,7 +93,8 @@ impl Host {
         let fill_buffers = [capability::SBDR_SSDP_NO, capability::FBSDP_NO, capability::PSDP_NO];
         self.is_intel()
             && (!self.is_capable(capability::MDS_NO)
-                || self.is_capable(capability::FB_CLEAR) && !fill_buffers.iter().all(|bit| self.is_capable(*bit)))
+                || self.is_capable(capability::FB_CLEAR)
+                    && !fill_buffers.iter().all(|bit| self.is_capable(*bit)))
     }
 
     /// The register file leaks, and VERW clears it.
@@ -111,7 +114,8 @@ impl Host {
 
     /// AMD's Zen 1: the divider keeps what it divided.
     pub(crate) fn leaks_quotients(&self) -> bool {
-        self.is_amd() && self.family() == 0x17 && self.model() < 0x30 || self.is_amd() && self.family() == 0x18
+        self.is_amd() && self.family() == 0x17 && self.model() < 0x30
+            || self.is_amd() && self.family() == 0x18
     }
 
     /// AMD's families 15h to 17h: any instruction may be taken for a branch.

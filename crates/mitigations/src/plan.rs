@@ -157,8 +157,7 @@ fn decide_spec_ctrl(host: &Host, asked: &Asked, thunk: Thunk) -> Option<SpecCtrl
         && asked.stibp.unwrap_or(host.has_stibp_always() || host.threads && ibrs && host.is_intel());
     let ssbd = host.has_ssbd() && asked.ssbd.unwrap_or(false);
     let psfd = host.has_psfd() && asked.psfd.unwrap_or(false);
-    let history =
-        host.has_bhi_control() && asked.bhi_dis_s.unwrap_or(host.has_history_injection());
+    let history = host.has_bhi_control() && asked.bhi_dis_s.unwrap_or(host.has_history_injection());
     let hypervisor = [
         (ibrs, SpecCtrl::IBRS),
         (stibp, SpecCtrl::STIBP),

@@ -35,10 +35,15 @@ fn skylake_server_of_qemu() {
     // BTI-Thunk: RETPOLINE, BHB-Seq: SHORT, SPEC_CTRL: No; PV VMs: EAGER_FPU BHB-entry; XPTI: Dom0 enabled, DomU
     // enabled; L1TF: Safe address 10000000000; shadowing: Dom0 disabled, DomU enabled.
     let plan = by_default(&intel(0x55, 4));
-    assert_eq!((plan.thunk, plan.history_at_entry, plan.spec_ctrl), (Thunk::Retpoline, Sequence::Short, None));
+    assert_eq!(
+        (plan.thunk, plan.history_at_entry, plan.spec_ctrl),
+        (Thunk::Retpoline, Sequence::Short, None)
+    );
     assert_eq!((plan.xpti, plan.eager_fpu, plan.l1tf_safe), (BOTH, true, Some(1 << 40)));
     assert_eq!(plan.l1tf_shadowing, ForDomains { dom0: false, domu: true });
-    assert!(!plan.returns_at_entry && !plan.verw_at_exit && !plan.barrier_at_entry && !plan.barrier_at_switch);
+    assert!(
+        !plan.returns_at_entry && !plan.verw_at_exit && !plan.barrier_at_entry && !plan.barrier_at_switch
+    );
     assert!(plan.hide_avx, "Xen hides AVX there: gathers leak");
 }
 
@@ -136,7 +141,8 @@ fn options_overrule_the_model() {
     assert_eq!(by(&skylake, "spec-ctrl=bhb-entry=no").history_at_entry, Sequence::None);
     assert_eq!(by(&skylake, "spec-ctrl=bhb-entry=no-hvm").history_at_entry, Sequence::Short);
     let milan = amd(0x19, 1);
-    let on = by(&milan, "xpti=1 spec-ctrl=rsb,bhb-entry,bhb-seq=long,verw,div-scrub,bti-thunk=lfence pv-l1tf");
+    let on =
+        by(&milan, "xpti=1 spec-ctrl=rsb,bhb-entry,bhb-seq=long,verw,div-scrub,bti-thunk=lfence pv-l1tf");
     assert_eq!((on.xpti, on.history_at_entry, on.thunk), (BOTH, Sequence::Long, Thunk::Fence));
     assert!(on.returns_at_entry && on.verw_at_exit && on.divider_at_exit && on.l1tf_shadowing.dom0);
     // Registers that do not exist are not written, whatever is asked for.

@@ -19,7 +19,7 @@ use crate::sealed::sealed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use ids::{CpuId, Maddr, Mfn};
 use machine::isolation::{GUEST_SLOTS, Isolation, Which};
-use machine::paging::{PageTables, TableMemory};
+use machine::paging::PageTables;
 use machine::{direct, layout, percpu, tables};
 use mitigations::{Plan, Sequence};
 use pv_cpu::{Context, Mode};
@@ -40,6 +40,8 @@ pub(super) mod guards {
     pub(in crate::guest) const VERW: u32 = 1 << 5;
     /// On the way out: overwrite what the divider holds.
     pub(in crate::guest) const DIVIDER: u32 = 1 << 6;
+    /// Those of the way in.
+    pub(in crate::guest) const AT_ENTRY: u32 = HISTORY_SHORT | HISTORY_LONG | RETURNS | SPEC_CTRL | BARRIER;
     /// Those that the way out has to look for.
     pub(in crate::guest) const AT_EXIT: u32 = SPEC_CTRL | DIVIDER;
 }
@@ -83,7 +85,11 @@ pub(crate) fn start() {
     ISOLATED.store(record.isolation.is_some(), Ordering::Relaxed);
     let Some(isolation) = record.isolation else { return };
     let [start, end] = code();
-    let built = isolation.build(PageTables::at(record.root), &mut Existing, start..end.next_multiple_of(ids::FRAME_SIZE));
+    let built = isolation.build(
+        PageTables::at(record.root),
+        &mut Existing,
+        start..end.next_multiple_of(ids::FRAME_SIZE),
+    );
     assert_eq!(built, Ok(()), "isolated page tables");
     for cpu in (0..record.cpus).map(CpuId) {
         copied(cpu).iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -218,7 +224,8 @@ fn word(cpu: CpuId, cell: u64) -> &'static AtomicU64 {
 }
 
 fn guards_of(cpu: CpuId) -> &'static AtomicU32 {
-    let at: *const AtomicU32 = core::ptr::with_exposed_provenance((percpu::block(cpu) + cells::GUARDS) as usize);
+    let at: *const AtomicU32 =
+        core::ptr::with_exposed_provenance((percpu::block(cpu) + cells::GUARDS) as usize);
     // SAFETY: as for `word`.
     unsafe { &*at }
 }

@@ -112,8 +112,6 @@ revenant_guarded_leave:
     xor edx, edx
     wrmsr
 2:  ret
-    # The last of the guarded code.
-revenant_guarded_end:
     .popsection
 "#,
     stride = const percpu::STRIDE,

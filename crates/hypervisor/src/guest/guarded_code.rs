@@ -39,9 +39,8 @@ global_asm!(
     super::register_macros!(),
     r#"
     .pushsection .text.guarded, "ax", @progbits
-    .balign 4096
-    .global revenant_guarded_start, revenant_guarded_vectors, revenant_guarded_end
-revenant_guarded_start:
+    .balign 64
+    .global revenant_guarded_vectors
 revenant_guarded_vectors:
     .set vector, 0
     .rept 256
@@ -68,8 +67,8 @@ revenant_guarded_from_guest:
     test rax, rax
     jz 2f
     mov cr3, rax
-2:  cmp dword ptr [rsp + {entry_guards}], 0
-    je 3f
+2:  test dword ptr [rsp + {entry_guards}], {at_entry}
+    jz 3f
     call revenant_guarded_clear
 3:  mov rax, [rsp + {frame}]
     pop qword ptr [rax + {rax}]
@@ -121,8 +120,8 @@ revenant_guarded_own_stack:
     mov cr3, rax
 4:  mov rax, rsp
     and rax, -{stride}
-    cmp dword ptr [rax + {guards_cell}], 0
-    je 3f
+    test dword ptr [rax + {guards_cell}], {at_entry}
+    jz 3f
     call revenant_guarded_clear
 3:  pop rax
     jmp revenant_own_stack
@@ -174,8 +173,8 @@ revenant_guarded_return:
     mov qword ptr [rax - 32], \selector
     push qword ptr [rsp + {scratch}]
     pop qword ptr [rax + {rax}]
-    cmp dword ptr [rsp + {guards}], 0
-    je 2f
+    test dword ptr [rsp + {guards}], {at_entry}
+    jz 2f
     call revenant_guarded_clear
 2:  mov rcx, [rax - 40]
     mov r11, [rax - 24]
@@ -272,6 +271,7 @@ revenant_guarded_iret:
     stack = const -(Context::FRAME_END as i64),
     stack_of_rip = const Context::FRAME_END - 40,
     copy = sym super::guarded::copy_root,
+    at_entry = const super::guarded::guards::AT_ENTRY,
     exit_guards = const super::guarded::guards::AT_EXIT,
     verw = const super::guarded::guards::VERW,
 );

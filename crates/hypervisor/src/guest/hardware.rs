@@ -1,7 +1,7 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, gs, shootdown, stubs};
+use super::{access, gs, guarded, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, watchdog};
@@ -116,7 +116,7 @@ impl Hardware {
         // RSP0 lies at offset 4 of the task state segment.
         let rsp0: *mut u64 = core::ptr::with_exposed_provenance_mut((block + percpu::TSS + 4) as usize);
         // SAFETY: this CPU's own TSS page; the field is packed.
-        unsafe { rsp0.write_unaligned(end) };
+        unsafe { rsp0.write_unaligned(guarded::entry_stack(this_cpu(), end)) };
     }
 }
 
@@ -135,6 +135,7 @@ impl Platform for Hardware {
     fn load_root(&self, root: Mfn) {
         // SAFETY: a validated root table, which has the hypervisor's entries.
         unsafe { control::set_root(root.maddr()) };
+        guarded::root_loaded(root);
     }
     #[inline(always)]
     fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8) {

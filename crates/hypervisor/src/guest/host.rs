@@ -3,7 +3,7 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, shootdown, stubs};
+use super::{access, guarded, shootdown, stubs};
 use crate::recovery::{self, Cause};
 use crate::{efi, stop, watchdog};
 use machine::percpu;
@@ -95,8 +95,12 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
             context
         }
         // A breakpoint of the guest's that it reached through the hypervisor: not for us.
-        DEBUG => core::ptr::null(),
+        DEBUG => {
+            guarded::rewind(frame);
+            core::ptr::null()
+        }
         NMI => {
+            guarded::rewind(frame);
             stop::on_nmi(frame);
             core::ptr::null()
         }

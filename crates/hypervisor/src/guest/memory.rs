@@ -1,8 +1,8 @@
 //! Guest memory on the machine: by the direct map, or by the guest's own translations.
 #![expect(unsafe_code, reason = "memory by address")]
 
-use super::access;
 use super::hardware::Hardware;
+use super::{access, guarded};
 use crate::inject;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use guest_memory::{Fault, GuestMemory};
@@ -48,11 +48,16 @@ impl GuestMemory for Hardware {
     fn store64(&self, at: Maddr, value: u64) {
         inject::point();
         word(at).store(value, Ordering::Release);
+        guarded::written(at);
     }
     #[inline(always)]
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
         inject::point();
-        word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
+        word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)?;
+        if old != new {
+            guarded::written(at);
+        }
+        Ok(())
     }
     #[inline(always)]
     fn exchange32(&self, at: Maddr, old: u32, new: u32) -> Result<(), u32> {

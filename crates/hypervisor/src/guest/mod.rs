@@ -9,10 +9,16 @@
 
 pub(crate) mod access;
 pub(crate) mod gs;
+pub(crate) mod guarded;
+mod guarded_clear;
+mod guarded_code;
 pub(crate) mod hardware;
 pub(crate) mod host;
 pub(crate) mod memory;
+mod registers;
 pub(crate) mod run;
 pub(crate) mod shootdown;
 pub(crate) mod stubs;
 pub(crate) mod swift;
+
+pub(crate) use registers::register_macros;

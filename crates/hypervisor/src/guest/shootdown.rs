@@ -53,6 +53,12 @@ pub(crate) fn ask(cpus: u32) {
     ASKED[own as usize].store(cpus > 1, Ordering::Relaxed);
 }
 
+/// As [`ask`], one CPU.
+pub(crate) fn ask_one(cpu: CpuId) {
+    WANTED[cpu.0 as usize].store(true, Ordering::SeqCst);
+    ASKED[this_cpu().0 as usize].store(true, Ordering::Relaxed);
+}
+
 /// Waits until all that were asked have flushed or are idle.
 #[inline]
 pub(crate) fn wait(cpus: u32) {

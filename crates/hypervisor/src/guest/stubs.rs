@@ -12,7 +12,7 @@
 //! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
-use super::swift;
+use super::{guarded, swift};
 use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
@@ -58,50 +58,16 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 pub(crate) fn holds_registers(rip: u64) -> bool {
     let [start, end] =
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip) || swift::contains(rip)
+    (start..end).contains(&rip) || swift::contains(rip) || guarded::contains(rip)
 }
 
 global_asm!(
+    super::register_macros!(),
     r#"
-    .macro save_registers
-    push rdi
-    push rsi
-    push rdx
-    push rcx
-    push rax
-    push r8
-    push r9
-    push r10
-    push r11
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
-    .endm
-
-    .macro load_registers
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rax
-    pop rcx
-    pop rdx
-    pop rsi
-    pop rdi
-    .endm
-
     .pushsection .text.stubs, "ax", @progbits
     .balign 32
     .global revenant_vectors, revenant_stubs_start, revenant_stubs_end
+    .global revenant_from_guest, revenant_from_host, revenant_own_stack
 revenant_stubs_start:
 revenant_vectors:
     .set vector, 0
@@ -134,6 +100,9 @@ revenant_to_rust:
     mov rdi, rax
     .global revenant_resume
 revenant_resume:
+    cmp byte ptr [rip + {guarded}], 0
+    jne revenant_guarded_resume
+revenant_load:
     lea rsp, [rdi + 8]
     load_registers
     add rsp, 8
@@ -187,6 +156,8 @@ revenant_own_stack:
     jnz revenant_moved
     load_registers
     add rsp, 8
+    test byte ptr [rsp + 8], 3
+    jnz revenant_guarded_return
     iretq
 
     # RAX: a context whose frame is complete.
@@ -247,10 +218,13 @@ revenant_syscall:
     .global revenant_retake
 revenant_retake:
     mov dword ptr [rsi], 1
-    jmp revenant_resume
+    jmp revenant_load
 revenant_stubs_end:
     .popsection
+    .purgem save_registers
+    .purgem load_registers
 "#,
+    guarded = sym guarded::GUARDED,
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
