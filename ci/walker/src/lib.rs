@@ -12,6 +12,7 @@ mod chart;
 mod counts;
 mod events;
 mod irqs;
+mod isolated;
 mod lists;
 mod machine;
 mod memory;
@@ -36,6 +37,8 @@ pub struct Report {
     pub violations: Vec<String>,
     /// Root tables walked.
     pub roots: usize,
+    /// Isolated roots that are copies of such.
+    pub isolated: usize,
     /// Page tables of guests that the processor can reach.
     pub tables: usize,
     /// Mappings in them.
@@ -66,8 +69,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} roots, {} tables ({} in work), {} mappings, {} frames, {} ports, {} interrupts: {} violations",
+            "{} roots ({} isolated), {} tables ({} in work), {} mappings, {} frames, {} ports, {} interrupts: {} violations",
             self.roots,
+            self.isolated,
             self.tables,
             self.in_work,
             self.mappings,
@@ -89,7 +93,9 @@ pub fn walk(machine: &Machine<'_>, cr3s: &[u64]) -> Result<Report, String> {
     let table = usage::Table::read(machine)?;
     let own = own::walk(machine, &table, &mut report)?;
     let held = bindings::Held::read(machine)?;
+    isolated::check(machine, &own, cr3s, &mut report);
     let mut roots: BTreeSet<u64> = cr3s.iter().map(|cr3| (cr3 & ADDRESS) / FRAME).collect();
+    roots.retain(|root| !isolated::is_isolated(machine, *root));
     roots.extend(held.roots.iter().map(|(mfn, _)| *mfn));
     roots.extend(table.all().filter(|(_, f)| f.kind == 4 && f.validated).map(|(mfn, _)| mfn));
     roots.remove(&machine.root());

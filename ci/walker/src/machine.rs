@@ -1,6 +1,7 @@
 //! The machine: its memory, its chart, and records by name.
 
 use crate::chart::{Chart, Region};
+use crate::isolated;
 use crate::memory::{FRAME, Memory};
 use crate::paging::{ADDRESS, translate};
 
@@ -26,7 +27,9 @@ impl<'m> Machine<'m> {
     /// # Errors
     /// There is none, or it cannot be understood.
     pub fn find(memory: &'m dyn Memory, cr3: u64) -> Result<Self, String> {
-        let root = (cr3 & ADDRESS) / FRAME;
+        let used = (cr3 & ADDRESS) / FRAME;
+        let shown = translate(memory, used, CHART).is_some();
+        let root = if shown { used } else { isolated::behind(memory, cr3).unwrap_or(used) };
         let bytes = bytes(memory, root, CHART, CHART_BYTES).map_err(|e| format!("no chart: {e}"))?;
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         let text = std::str::from_utf8(text).map_err(|_| "the chart is no text")?;

@@ -1,6 +1,7 @@
 //! Damage that a walk must notice: single words of a sound machine, changed. A walker that cannot fail proves nothing.
 
 use crate::bindings::Held;
+use crate::isolated;
 use crate::machine::{Machine, Records};
 use crate::memory::{FRAME, word};
 use crate::own::SLOTS;
@@ -37,6 +38,7 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
         found.push(Mutation { name, maddr: at, value: word(machine.memory, at).unwrap_or(0) + 1 });
     }
     ports(machine, &mut found)?;
+    isolated::mutations(machine, &mut found);
     Ok(found)
 }
 

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The hypervisor's slots (public/arch-x86/xen-x86_64.h).
 pub(crate) const SLOTS: std::ops::Range<usize> = 256..272;
+/// That of the M2P.
+pub(crate) const M2P_SLOT: usize = SLOTS.start;
 
 // `machine/src/layout.rs`.
 const M2P: u64 = 0xffff_8000_0000_0000;
 const M2P_END: u64 = 0xffff_8180_0000_0000;
-const PER_CPU: u64 = 0xffff_8180_0000_0000;
+pub(crate) const PER_CPU: u64 = 0xffff_8180_0000_0000;
 const SEALED: u64 = 0xffff_81c0_0000_0000;
 const MMIO: u64 = 0xffff_8280_0000_0000;
 const IMAGE: u64 = 0xffff_82d0_4000_0000;
