@@ -13,7 +13,7 @@ use guest_loader::elf_kernel::ElfKernel;
 use guest_loader::{LoadError, decompress};
 use ids::{Maddr, Mfn};
 use machine::{direct, rtc};
-use system::{Applier, Platform, System};
+use system::{Applier, Clock, System};
 use vault::Journal;
 use xen_abi::xen::{
     Dom0VgaConsoleInfo, VgaTextMode3, VgaVesaLfb, XEN_VGATYPE_EFI_LFB, XEN_VGATYPE_TEXT_MODE_3,
