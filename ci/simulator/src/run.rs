@@ -62,13 +62,15 @@ impl World {
     pub fn enter(&self, entry: &Entry, at: u64) -> Ran<VcpuSlot> {
         let system = self.system;
         self.machine.current.set(entry.cpu as usize);
-        run(at, || {
-            match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
-                (Some(vector), _) => system.interrupt(vector),
-                (None, Some(vcpu)) => system.enter(vcpu),
-                (None, None) => {}
+        run(at, || match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
+            (None, Some(vcpu)) => {
+                let contexts = &system.state.contexts;
+                contexts.slot_of(system.serve(contexts.context(vcpu)))
             }
-            system.leave()
+            (vector, _) => {
+                vector.into_iter().for_each(|vector| system.interrupt(vector));
+                system.leave()
+            }
         })
     }
 

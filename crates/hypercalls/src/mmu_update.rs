@@ -5,7 +5,7 @@ use crate::call::{Call, CallResult, fault, mmu_errno};
 use guest_memory::GuestMemory;
 use ids::{Gva, Maddr, Mfn};
 use pv_mmu::{AdBits, MmuError, Pte, Subject};
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
@@ -34,27 +34,34 @@ fn one<M: GuestMemory + 'static, A: Apply>(
 ) -> Result<Said, Errno> {
     let request: MmuUpdate = call.memory.read(Gva(this.at)).map_err(fault)?;
     let address = Maddr(request.ptr & !7);
-    let mmu = call.state.mmu(call.memory);
-    let mut finish = |tx: &mut Tx<'static>| this.finish(tx);
-    let result = match request.ptr & 3 {
-        command if command == MMU_NORMAL_PT_UPDATE || command == MMU_PT_UPDATE_NO_TRANSLATE => {
-            mmu.update(call.j, address, Pte(request.val), AdBits::Replace, subject, &mut finish)
+    let command = request.ptr & 3;
+    let ad = if command == MMU_PT_UPDATE_PRESERVE_AD { AdBits::Preserve } else { AdBits::Replace };
+    let result = match command {
+        MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE | MMU_PT_UPDATE_PRESERVE_AD => {
+            let (mmu, new) = (call.state.mmu(call.memory), Pte(request.val));
+            mmu.update(call.j, address, new, ad, subject, |tx| this.finish(tx))
         }
-        command if command == MMU_PT_UPDATE_PRESERVE_AD => {
-            mmu.update(call.j, address, Pte(request.val), AdBits::Preserve, subject, &mut finish)
-        }
-        command if command == MMU_MACHPHYS_UPDATE => {
-            let mfn = Mfn(request.ptr >> 12);
-            call.j.transaction(|tx| {
-                call.state.frames.get_ref(tx, mfn, subject.leaves)?;
-                tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: request.val });
-                tx.publish(frames::Frames::put_ref(mfn));
-                this.finish(tx);
-                Ok(())
-            })
-        }
+        MMU_MACHPHYS_UPDATE => name_frame(call, this, Mfn(request.ptr >> 12), request.val, subject),
         _ => Err(MmuError::Invalid),
     };
     result.map_err(mmu_errno)?;
     Ok(this.finished())
+}
+
+/// Says in the machine-to-physical table which of the domain's frames `mfn` is.
+fn name_frame<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    this: &Request,
+    mfn: Mfn,
+    pfn: u64,
+    subject: Subject,
+) -> Result<(), MmuError> {
+    let frames = &call.state.frames;
+    call.j.transaction(|tx| {
+        frames.get_ref(tx, mfn, subject.leaves)?;
+        tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: pfn });
+        tx.publish(frames::Frames::put_ref(mfn));
+        this.finish(tx);
+        Ok(())
+    })
 }

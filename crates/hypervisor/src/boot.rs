@@ -75,6 +75,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
     let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes() };
     let tables = new_tables(&mut memory, &ram, largest);
+    // SAFETY: the boot tables are in use; no guest runs.
+    unsafe { guarded::install(&mitigations) };
     let image = second_image(&mut memory, tables, sections, Maddr(image.start));
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);

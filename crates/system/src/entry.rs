@@ -46,11 +46,18 @@ impl<P: Platform> System<P> {
         Journal::new(log, Applier { system: self, context, again }, self.platform.budget())
     }
 
+    /// Handles the entry that the registers in `context`, which this CPU holds, describe. The answer is whose
+    /// registers to go on with.
+    #[inline]
+    pub fn serve(&'static self, context: &'static Context) -> &'static Context {
+        self.enter(self.state.contexts.slot_of(context), context);
+        if self.goes_on(context) { context } else { self.state.contexts.context(self.leave()) }
+    }
+
     /// Handles the entry that a vCPU's registers describe. Afterwards the log is closed and the registers
     /// are those the guest goes on with (events apart).
     #[inline]
-    pub fn enter(&'static self, vcpu: VcpuSlot) {
-        let context = self.state.contexts.context(vcpu);
+    pub fn enter(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         match self.enter_swiftly(vcpu, context) {
             Some(Ok(())) => {}
             Some(Err(why)) => self.crash_domain(vcpu, why),

@@ -19,6 +19,11 @@ mod error {
     pub(super) const RESERVED: u32 = 8;
 }
 
+/// A page fault's error code: it came from user mode.
+pub const USER_ERROR: u32 = error::USER;
+/// `arch.cr2` within `vcpu_info`.
+pub const INFO_CR2: u64 = 16;
+
 /// Exception vectors.
 mod exception {
     pub(super) const DEBUG: u8 = 1;
@@ -112,8 +117,8 @@ impl<P: Platform> System<P> {
         code: u32,
     ) -> Result<(), Crash> {
         if let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) {
-            // arch.cr2 of vcpu_info: the word is the guest's from the moment of the fault.
-            self.platform.store64(Maddr(info.0 + 16), address.0);
+            // The word is the guest's from the moment of the fault.
+            self.platform.store64(Maddr(info.0 + INFO_CR2), address.0);
         }
         self.reflect(vcpu, context, exception::PAGE_FAULT, code)
     }
@@ -142,8 +147,8 @@ impl<P: Platform> System<P> {
             at,
             if operation.is_store() { AdBits::Replace } else { AdBits::Exact },
             subject,
-            &mut |old| operation.evaluate(old, &registers).write.map(|w| w.new),
-            &mut |tx, old| {
+            |old| operation.evaluate(old, &registers).write.map(|w| w.new),
+            |tx, old| {
                 publish(tx, &operation.evaluate(old, &registers).registers);
                 tx.last();
             },

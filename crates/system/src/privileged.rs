@@ -2,7 +2,7 @@
 
 use crate::System;
 use crate::applier::Applier;
-use crate::faults::publish;
+use crate::faults::{INFO_CR2, publish};
 use crate::platform::Platform;
 use cpu_policy::{Dynamic, Via, control};
 use emulate::privop::{self, Instruction};
@@ -162,7 +162,7 @@ impl<P: Platform> System<P> {
             0 => Some(CR0_SHOWN | ts),
             2 => {
                 let info = self.state.events(self.platform).vcpu_info(vcpu)?;
-                Some(self.platform.load64(ids::Maddr(info.0 + 16)))
+                Some(self.platform.load64(ids::Maddr(info.0 + INFO_CR2)))
             }
             3 => Some(context.root_kernel.get().maddr().0),
             4 => Some(CR4_SHOWN | context.cr4.get()),
@@ -191,7 +191,7 @@ impl<P: Platform> System<P> {
             }
             2 => {
                 let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return Done::Fault };
-                self.platform.store64(ids::Maddr(info.0 + 16), value);
+                self.platform.store64(ids::Maddr(info.0 + INFO_CR2), value);
                 Done::Registers(*done)
             }
             4 => {

@@ -328,7 +328,7 @@ fn a_crash_in_a_guests_interrupt_loses_nothing() {
             let mut w = World::new();
             let vector = w.vector();
             w.arrives_in_guest(vector);
-            let crashed = crashes(*at, || w.system.enter(VCPU));
+            let crashed = crashes(*at, || w.system.enter(VCPU, w.system.state.contexts.context(VCPU)));
             if crashed {
                 w.recover();
             }
@@ -366,7 +366,7 @@ fn a_second_crash_in_recovery_loses_nothing() {
                 let mut w = World::new();
                 let vector = w.vector();
                 w.arrives_in_guest(vector);
-                if !crashes(first, || w.system.enter(VCPU)) {
+                if !crashes(first, || w.system.enter(VCPU, w.system.state.contexts.context(VCPU))) {
                     return true;
                 }
                 let crashed = crashes(*second, || w.recover());

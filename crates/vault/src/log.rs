@@ -179,10 +179,13 @@ impl Log {
     }
 
     /// Applies the consequences of the last exactly-once effect, which come before all later effects.
+    #[inline(always)]
     fn drain_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
-        if head.chained() == 0 {
-            return head;
-        }
+        if head.chained() == 0 { head } else { self.apply_chained(apply, head, held) }
+    }
+
+    #[inline(never)]
+    fn apply_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
         for slot in &self.chained[..head.chained()] {
             self.apply_one(apply, head, head.applied(), slot, held);
         }

@@ -7,7 +7,7 @@ use domain::{Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use hypercalls::{Call, Outcome, Reply, dispatch};
-use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};

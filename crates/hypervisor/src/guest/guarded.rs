@@ -57,10 +57,19 @@ unsafe extern "C" {
     static revenant_guarded_end: u8;
     static revenant_guarded_tail: u8;
     static revenant_guarded_iret: u8;
+    static revenant_from_guest: u8;
+    static revenant_guarded_save: u8;
+    static revenant_resume: u8;
+    static revenant_guarded_resume: u8;
+    static revenant_bounce_leaves: u8;
+    static revenant_fault_leaves: u8;
+    static revenant_guarded_sysret: u8;
+    static revenant_return_leaves: u8;
+    static revenant_guarded_leave_swiftly: u8;
 }
 
 /// Whether the guarded stubs are used. Derived; set by every start.
-pub(super) static GUARDED: AtomicBool = AtomicBool::new(false);
+static GUARDED: AtomicBool = AtomicBool::new(false);
 /// Whether page tables are isolated. Derived; set by every start.
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
@@ -93,6 +102,30 @@ pub(crate) fn start() {
     assert_eq!(built, Ok(()), "isolated page tables");
     for cpu in (0..record.cpus).map(CpuId) {
         copied(cpu).iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+/// Turns the plain stubs to the guarded ones where they enter Rust and where they leave to the guest, if the plan wants
+/// that: in the first image, before it is copied and sealed. So unguarded guests pay nothing.
+///
+/// # Safety
+/// The boot tables are in use, which map the image writable, and no stub has run yet.
+pub(crate) unsafe fn install(plan: &Plan) {
+    /// `jmp` to a distance.
+    const JUMP: u8 = 0xe9;
+    if !is_wanted(plan) {
+        return;
+    }
+    for (site, to) in [
+        (&raw const revenant_from_guest, &raw const revenant_guarded_save),
+        (&raw const revenant_resume, &raw const revenant_guarded_resume),
+        (&raw const revenant_bounce_leaves, &raw const revenant_guarded_sysret),
+        (&raw const revenant_fault_leaves, &raw const revenant_guarded_sysret),
+        (&raw const revenant_return_leaves, &raw const revenant_guarded_leave_swiftly),
+    ] {
+        let [d0, d1, d2, d3] = (to.addr() as i32).wrapping_sub(site.addr() as i32 + 5).to_le_bytes();
+        // SAFETY: the caller's promise; whole instructions of five bytes or more stand there, nothing jumps between.
+        unsafe { site.cast_mut().cast::<[u8; 5]>().write_volatile([JUMP, d0, d1, d2, d3]) };
     }
 }
 

@@ -9,7 +9,7 @@
 //! NMI, #DF, #MC, #DB              from a guest or from here CR3 is loaded; back to the guest likewise
 //! ```
 //!
-//! From there on the plain stubs do the rest. An entry may find either root in CR3, for loading the same again does no
+//! From there on the plain stubs do the rest; at a few places boot turns them here (`guarded::install`). An entry may find either root in CR3, for loading the same again does no
 //! harm: so an NMI in the middle of entry code comes back with the hypervisor's. In exit code behind the load it goes
 //! back to before it (`guarded::rewind`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
@@ -51,6 +51,10 @@ revenant_guarded_vectors:
     mov dword ptr [rsp + 4], vector
     .if vector == 1 || vector == 2 || vector == 8 || vector == 18
     jmp revenant_guarded_own_stack
+    .elseif vector == 14
+    test byte ptr [rsp + 16], 3
+    jz revenant_guarded_from_host
+    jmp revenant_guarded_fault
     .else
     test byte ptr [rsp + 16], 3
     jz revenant_guarded_from_host
@@ -60,17 +64,15 @@ revenant_guarded_vectors:
     .endr
 
     # RSP is in the entry page, behind error code and vector.
+    .macro guarded_entry name, to
     .balign 32
-revenant_guarded_from_guest:
+\name:
     push rax
     mov rax, [rsp + {host_root}]
     test rax, rax
     jz 2f
     mov cr3, rax
-2:  test dword ptr [rsp + {entry_guards}], {at_entry}
-    jz 3f
-    call revenant_guarded_clear
-3:  mov rax, [rsp + {frame}]
+2:  mov rax, [rsp + {frame}]
     pop qword ptr [rax + {rax}]
     pop qword ptr [rax - 48]
     pop qword ptr [rax - 40]
@@ -80,7 +82,24 @@ revenant_guarded_from_guest:
     pop qword ptr [rax - 8]
     lea rsp, [rax - 48]
     mov rax, [rax + {rax}]
-    jmp revenant_from_guest
+    jmp \to
+    .endm
+
+    guarded_entry revenant_guarded_from_guest, revenant_from_guest
+    guarded_entry revenant_guarded_fault, revenant_swift_fault
+
+    # In place of `revenant_from_guest`: what the guest left behind is cleared before anything that it may steer.
+    .balign 32
+    .global revenant_guarded_save
+revenant_guarded_save:
+    save_registers
+    lea rdi, [rsp - 8]
+    mov rsp, [rdi]
+    cld
+    test dword ptr [rsp + {guards}], {at_entry}
+    jz 2f
+    call revenant_guarded_clear
+2:  jmp revenant_to_rust
 
     # Of the hypervisor's own faults only that of the return to the guest comes here with the guest's tables. Its frame
     # stands below that of the return, and the guest's registers are all in the processor: an entry from the guest
@@ -161,30 +180,65 @@ revenant_guarded_return:
     guarded_syscall_stub revenant_guarded_syscall64, revenant_guarded_call64
     guarded_syscall_stub revenant_guarded_syscall32, revenant_guarded_call32
 
-    # RAX is the end of the frame. RCX and R11 are free once they are in it.
-    .macro guarded_call name, selector
+    # RAX is the end of the frame.
     .balign 32
-\name:
+revenant_guarded_call64:
     mov [rax - 16], rsp
     mov rsp, [rax + {stack}]
-    mov [rax - 24], r11
     mov [rax - 40], rcx
+    mov [rax - 24], r11
+    jmp revenant_swift
+    .balign 32
+revenant_guarded_call32:
+    mov [rax - 16], rsp
+    mov rsp, [rax + {stack}]
+    mov [rax - 40], rcx
+    mov [rax - 24], r11
     mov qword ptr [rax - 8], 0xe02b
-    mov qword ptr [rax - 32], \selector
+    mov qword ptr [rax - 32], 0xe023
     push qword ptr [rsp + {scratch}]
     pop qword ptr [rax + {rax}]
-    test dword ptr [rsp + {guards}], {at_entry}
-    jz 2f
-    call revenant_guarded_clear
-2:  mov rcx, [rax - 40]
-    mov r11, [rax - 24]
     lea rsp, [rax - 40]
     mov rax, [rax + {rax}]
     jmp revenant_syscall
-    .endm
 
-    guarded_call revenant_guarded_call64, 0xe033
-    guarded_call revenant_guarded_call32, 0xe023
+    # In place of the last instructions of `swift` and `swift_fault`. RAX is the end of the frame; what `sysret` takes
+    # goes there.
+    .balign 32
+    .global revenant_guarded_sysret, revenant_guarded_leave_swiftly
+revenant_guarded_sysret:
+    mov [rax - 40], rcx
+    mov qword ptr [rax - 32], 0xe033
+    mov [rax - 24], r11
+    mov [rax - 16], rsp
+    mov qword ptr [rax - 8], 0xe02b
+revenant_guarded_leave_swiftly:
+    mov [rax + {rcx}], rcx
+    mov [rax + {r11}], r11
+    mov rcx, [rax + {stack}]
+    cmp qword ptr [rcx + {host_root_of}], 0
+    je 4f
+    mov r11, cr3
+    mov [rcx + {host_root_of}], r11
+    cmp r11, [rcx + {copied}]
+    jne 2f
+    mov r11, [rcx + {roots}]
+    jmp 3f
+2:  cmp r11, [rcx + {copied} + 8]
+    jne 5f
+    mov r11, [rcx + {roots} + 8]
+3:  mov [rcx + {guest_root_of}], r11
+4:  mov rcx, [rax + {rcx}]
+    mov r11, [rax + {r11}]
+    lea rsp, [rax - 40]
+    jmp revenant_guarded_out
+5:  mov rcx, [rax + {rcx}]
+    mov r11, [rax + {r11}]
+    lea rsp, [rax - 48]
+    mov rax, [rax + {rax}]
+    save_registers
+    lea rdi, [rsp - 8]
+    jmp revenant_guarded_resume
 
     # RDI is the context to leave with; the stack is abandoned.
     .balign 32
@@ -217,6 +271,8 @@ revenant_guarded_resume:
 4:  lea rsp, [rdi + 8]
     load_registers
     add rsp, 8
+    # RSP is at the five words in the context, where RAX is as well; the others are loaded.
+revenant_guarded_out:
     mov rax, [rsp - {stack_of_rip}]
     pop qword ptr [rax + {top} - 40]
     pop qword ptr [rax + {top} - 32]
@@ -248,7 +304,6 @@ revenant_guarded_iret:
     max_cpus = const percpu::MAX_CPUS,
     // With RAX above error code, vector and the processor's five words.
     host_root = const entry(cells::HOST_ROOT, 56),
-    entry_guards = const entry(cells::GUARDS, 56),
     frame = const entry(cells::FRAME, 56),
     // With RAX above the five words.
     tail_guards = const entry(cells::GUARDS, 48),
@@ -267,6 +322,8 @@ revenant_guarded_iret:
     copied = const cell(cells::COPIED),
     top = const percpu::ENTRY_TOP as i64 - percpu::STACK_TOP as i64,
     rax = const register(Reg::Rax),
+    rcx = const register(Reg::Rcx),
+    r11 = const register(Reg::R11),
     // A context begins with its stack.
     stack = const -(Context::FRAME_END as i64),
     stack_of_rip = const Context::FRAME_END - 40,

@@ -20,5 +20,6 @@ pub(crate) mod run;
 pub(crate) mod shootdown;
 pub(crate) mod stubs;
 pub(crate) mod swift;
+mod swift_fault;
 
 pub(crate) use registers::register_macros;

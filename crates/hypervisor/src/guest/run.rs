@@ -33,14 +33,8 @@ pub(crate) fn system() -> &'static System<Hardware> {
 
 /// An entry of the guest whose registers are in `context`; the answer is whose registers to leave with.
 pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Context {
-    let cpu = super::hardware::this_cpu();
-    let system = system();
-    if let Some(vcpu) = system.schedule.loaded(cpu) {
-        debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
-        crate::inject::entry(context);
-        system.enter(vcpu);
-    }
-    system.state.contexts.context(system.leave())
+    crate::inject::entry(context);
+    system().serve(context)
 }
 
 /// Gives this CPU to guests.

@@ -12,7 +12,7 @@
 //! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
-use super::{guarded, swift};
+use super::{guarded, swift, swift_fault};
 use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
@@ -58,7 +58,8 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 pub(crate) fn holds_registers(rip: u64) -> bool {
     let [start, end] =
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip) || swift::contains(rip) || guarded::contains(rip)
+    let plain = (start..end).contains(&rip) || swift::contains(rip) || swift_fault::contains(rip);
+    plain || guarded::contains(rip)
 }
 
 global_asm!(
@@ -67,7 +68,7 @@ global_asm!(
     .pushsection .text.stubs, "ax", @progbits
     .balign 32
     .global revenant_vectors, revenant_stubs_start, revenant_stubs_end
-    .global revenant_from_guest, revenant_from_host, revenant_own_stack
+    .global revenant_from_guest, revenant_from_host, revenant_own_stack, revenant_to_rust
 revenant_stubs_start:
 revenant_vectors:
     .set vector, 0
@@ -79,6 +80,10 @@ revenant_vectors:
     mov dword ptr [rsp + 4], vector
     .if vector == 1 || vector == 2 || vector == 8 || vector == 18
     jmp revenant_own_stack
+    .elseif vector == 14
+    test byte ptr [rsp + 16], 3
+    jz revenant_from_host
+    jmp revenant_swift_fault
     .else
     test byte ptr [rsp + 16], 3
     jz revenant_from_host
@@ -100,9 +105,6 @@ revenant_to_rust:
     mov rdi, rax
     .global revenant_resume
 revenant_resume:
-    cmp byte ptr [rip + {guarded}], 0
-    jne revenant_guarded_resume
-revenant_load:
     lea rsp, [rdi + 8]
     load_registers
     add rsp, 8
@@ -214,17 +216,19 @@ revenant_syscall:
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
 
-    # As revenant_resume, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
+    # As revenant_resume without guards, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
     .global revenant_retake
 revenant_retake:
     mov dword ptr [rsi], 1
-    jmp revenant_load
+    lea rsp, [rdi + 8]
+    load_registers
+    add rsp, 8
+    iretq
 revenant_stubs_end:
     .popsection
     .purgem save_registers
     .purgem load_registers
 "#,
-    guarded = sym guarded::GUARDED,
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
