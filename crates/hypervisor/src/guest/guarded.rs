@@ -13,7 +13,7 @@
 
 use super::hardware::{Existing, this_cpu};
 use super::host::HostFrame;
-use super::shootdown;
+use super::{shootdown, stubs};
 use crate::cells;
 use crate::sealed::sealed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -55,11 +55,12 @@ unsafe extern "C" {
     pub(crate) static revenant_guarded_syscall32: u8;
     static revenant_guarded_start: u8;
     static revenant_guarded_end: u8;
+    static revenant_guarded_swift_start: u8;
+    static revenant_guarded_swift_end: u8;
     static revenant_guarded_tail: u8;
     static revenant_guarded_iret: u8;
     static revenant_from_guest: u8;
     static revenant_guarded_save: u8;
-    static revenant_resume: u8;
     static revenant_guarded_resume: u8;
     static revenant_bounce_leaves: u8;
     static revenant_fault_leaves: u8;
@@ -116,9 +117,10 @@ pub(crate) unsafe fn install(plan: &Plan) {
     if !is_wanted(plan) {
         return;
     }
+    let resume: *const u8 = (stubs::revenant_resume as *const ()).cast();
     for (site, to) in [
         (&raw const revenant_from_guest, &raw const revenant_guarded_save),
-        (&raw const revenant_resume, &raw const revenant_guarded_resume),
+        (resume, &raw const revenant_guarded_resume),
         (&raw const revenant_bounce_leaves, &raw const revenant_guarded_sysret),
         (&raw const revenant_fault_leaves, &raw const revenant_guarded_sysret),
         (&raw const revenant_return_leaves, &raw const revenant_guarded_leave_swiftly),
@@ -238,7 +240,8 @@ pub(super) fn rewind(frame: &mut HostFrame) {
 /// Whether `rip` is in the guarded stubs.
 pub(super) fn contains(rip: u64) -> bool {
     let [start, end] = code();
-    (start..end).contains(&rip)
+    let swift = [&raw const revenant_guarded_swift_start, &raw const revenant_guarded_swift_end].map(address);
+    (start..end).contains(&rip) || (swift[0]..swift[1]).contains(&rip)
 }
 
 /// The entry code: what isolated page tables show of the image.

@@ -204,8 +204,12 @@ revenant_guarded_call32:
 
     # In place of the last instructions of `swift` and `swift_fault`. RAX is the end of the frame; what `sysret` takes
     # goes there.
+    # This is not with the rest: the page tables in use are new, and no cell says so yet.
+    .pushsection .text.swift, "ax", @progbits
     .balign 32
     .global revenant_guarded_sysret, revenant_guarded_leave_swiftly
+    .global revenant_guarded_swift_start, revenant_guarded_swift_end
+revenant_guarded_swift_start:
 revenant_guarded_sysret:
     mov [rax - 40], rcx
     mov qword ptr [rax - 32], 0xe033
@@ -239,6 +243,8 @@ revenant_guarded_leave_swiftly:
     save_registers
     lea rdi, [rsp - 8]
     jmp revenant_guarded_resume
+revenant_guarded_swift_end:
+    .popsection
 
     # RDI is the context to leave with; the stack is abandoned.
     .balign 32
