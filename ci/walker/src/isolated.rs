@@ -7,6 +7,7 @@ use crate::memory::{FRAME, Memory, word};
 use crate::mutation::Mutation;
 use crate::own::{M2P_SLOT, Own, PER_CPU, SLOTS};
 use crate::paging::{ADDRESS, Leaf, PRESENT, Visitor, WRITABLE, Walker, translate};
+use crate::usage::Table;
 
 // `machine/src/percpu.rs`.
 const STRIDE: u64 = 0x40_0000;
@@ -66,20 +67,23 @@ fn copies(machine: &Machine<'_>) -> Vec<Copy> {
 }
 
 /// Checks all copies, and that CPUs run on good ones.
-pub(crate) fn check(machine: &Machine<'_>, own: &Own, cr3s: &[u64], report: &mut Report) {
+pub(crate) fn check(machine: &Machine<'_>, table: &Table, own: &Own, cr3s: &[u64], report: &mut Report) {
     let copies = copies(machine);
+    // The copy of a table that is a root no more may be out of date: nobody can load that table.
+    let is_root = |mfn| table.get(mfn).is_some_and(|frame| frame.kind == 4 && frame.validated);
     for cr3 in cr3s.iter().map(|cr3| (cr3 & ADDRESS) / FRAME).filter(|root| is_isolated(machine, *root)) {
-        if !copies.iter().any(|copy| copy.root == cr3 && copy.of != 0) {
-            report.wrong(format!("a CPU runs on the isolated root {cr3:#x}, which is no copy"));
+        if !copies.iter().any(|copy| copy.root == cr3 && is_root(copy.of)) {
+            report.wrong(format!("a CPU runs on the isolated root {cr3:#x}, which is no copy of a root"));
         }
     }
-    report.isolated = copies.iter().filter(|copy| copy.of != 0).count();
     for copy in &copies {
-        check_one(machine, own, copy, report);
+        let live = is_root(copy.of);
+        report.isolated += usize::from(live);
+        check_one(machine, own, copy, live, report);
     }
 }
 
-fn check_one(machine: &Machine<'_>, own: &Own, copy: &Copy, report: &mut Report) {
+fn check_one(machine: &Machine<'_>, own: &Own, copy: &Copy, live: bool, report: &mut Report) {
     let root = copy.root;
     if !is_isolated(machine, root) {
         report.wrong(format!("the isolated root {root:#x} is not where isolated roots are"));
@@ -87,7 +91,7 @@ fn check_one(machine: &Machine<'_>, own: &Own, copy: &Copy, report: &mut Report)
     let Some(entries) = machine.memory.frame(root) else {
         return report.wrong(format!("the isolated root {root:#x} is no RAM"));
     };
-    if copy.of != 0 {
+    if live {
         let original = machine.memory.frame(copy.of).unwrap_or([0; 512]);
         for (slot, (found, wanted)) in entries.iter().zip(original).enumerate() {
             let copied = !SLOTS.contains(&slot) || slot == M2P_SLOT;
@@ -151,8 +155,9 @@ impl Visitor for Shown {
 }
 
 /// Damage of a copy.
-pub(crate) fn mutations(machine: &Machine<'_>, found: &mut Vec<Mutation>) {
-    let Some(copy) = copies(machine).into_iter().find(|copy| copy.of != 0) else { return };
+pub(crate) fn mutations(machine: &Machine<'_>, table: &Table, found: &mut Vec<Mutation>) {
+    let is_root = |mfn| table.get(mfn).is_some_and(|frame| frame.kind == 4 && frame.validated);
+    let Some(copy) = copies(machine).into_iter().find(|copy| is_root(copy.of)) else { return };
     let at = |slot: usize| copy.root * FRAME + 8 * slot as u64;
     let own = machine.memory.frame(machine.root()).unwrap_or([0; 512]);
     found.push(Mutation { name: "an isolated root shows the direct map", maddr: at(262), value: own[262] });

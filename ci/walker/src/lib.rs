@@ -93,7 +93,7 @@ pub fn walk(machine: &Machine<'_>, cr3s: &[u64]) -> Result<Report, String> {
     let table = usage::Table::read(machine)?;
     let own = own::walk(machine, &table, &mut report)?;
     let held = bindings::Held::read(machine)?;
-    isolated::check(machine, &own, cr3s, &mut report);
+    isolated::check(machine, &table, &own, cr3s, &mut report);
     let mut roots: BTreeSet<u64> = cr3s.iter().map(|cr3| (cr3 & ADDRESS) / FRAME).collect();
     roots.retain(|root| !isolated::is_isolated(machine, *root));
     roots.extend(held.roots.iter().map(|(mfn, _)| *mfn));

@@ -38,7 +38,7 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
         found.push(Mutation { name, maddr: at, value: word(machine.memory, at).unwrap_or(0) + 1 });
     }
     ports(machine, &mut found)?;
-    isolated::mutations(machine, &mut found);
+    isolated::mutations(machine, &table, &mut found);
     Ok(found)
 }
 
