@@ -22,6 +22,8 @@ pub struct Controls {
     pub spec_ctrl_for_pv: bool,
     /// The prediction barrier (PRED_CMD.IBPB) is carried out for PV guests.
     pub prediction_barrier: bool,
+    /// AVX is taken away: its gathers leak what other code loaded, and nothing else helps.
+    pub hide_avx: bool,
     /// The host has CPUID faulting and the hypervisor uses it.
     pub cpuid_faulting: bool,
     /// The host's MSR ARCH_CAPABILITIES, 0 where it has none.
@@ -71,6 +73,7 @@ fn pv_features(host: &FeatureSet, vendor: Vendor, audience: Audience, controls: 
     set.set(Feature::IBRSB, spec_ctrl);
     // Without hyper-threading STIBP does nothing; offering it always keeps guests able to move.
     set.set(Feature::STIBP, spec_ctrl);
+    set.set(Feature::AVX, set.has(Feature::AVX) && !controls.hide_avx);
     let barrier = host.has(Feature::IBPB) || host.has(Feature::IBRSB);
     set.set(Feature::IBPB, barrier && controls.prediction_barrier);
     if !host.has(Feature::ARCH_CAPS) || controls.arch_capabilities == 0 {

@@ -61,6 +61,7 @@ pub(crate) fn wide(number: u32, subleaf: u32) -> Leaf {
 }
 
 pub(crate) const EPYC_CONTROLS: Controls = Controls {
+    hide_avx: false,
     spec_ctrl_for_pv: false,
     prediction_barrier: true,
     cpuid_faulting: false,
@@ -68,6 +69,7 @@ pub(crate) const EPYC_CONTROLS: Controls = Controls {
 };
 
 pub(crate) const WIDE_CONTROLS: Controls = Controls {
+    hide_avx: false,
     spec_ctrl_for_pv: true,
     prediction_barrier: true,
     cpuid_faulting: true,

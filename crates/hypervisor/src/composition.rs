@@ -16,6 +16,7 @@ use domain::{Limits, State, Static};
 use ids::{Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
+use mitigations::Plan;
 use pv_mmu::{IoRanges, IoRule};
 use system::{Schedule, System, own_vector};
 use timers::TimeScale;
@@ -61,7 +62,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     let system = System {
         platform,
         state,
-        policy: policy(),
+        policy: policy(&record.mitigations),
         leaves: leaves(record, scale),
         schedule: Schedule::new(record.cpus, VCPUS as u32),
         scale,
@@ -99,12 +100,14 @@ fn root_slots(record: &Sealed) -> [u64; 16] {
     slots
 }
 
-fn policy() -> Policy {
+fn policy(plan: &Plan) -> Policy {
     let host = |leaf: u32, subleaf: u32| {
         let answer = cpuid::cpuid!(leaf, subleaf);
         Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
     };
-    Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
+    let controls =
+        Controls { hide_avx: plan.hide_avx, prediction_barrier: plan.has_barrier, ..Controls::default() };
+    Policy::for_pv(&host, Audience::HardwareDomain, &controls)
 }
 
 fn leaves(record: &Sealed, scale: TimeScale) -> XenLeaves {
@@ -134,6 +137,7 @@ pub(crate) fn load_entry_points() {
     let cpu = crate::guest::hardware::this_cpu();
     let frames = Maddr(record.per_cpu.start + percpu::BYTES * u64::from(cpu.0));
     guarded::load_cells(cpu);
+    guarded::load_registers();
     let [vectors, call64, call32] = if guarded::is_on() {
         [
             &raw const guarded::revenant_guarded_vectors,

@@ -70,6 +70,8 @@ pub struct Plan {
     pub returns_at_entry: bool,
     /// A prediction barrier at each entry.
     pub barrier_at_entry: bool,
+    /// There are prediction barriers (PRED_CMD.IBPB), for guests too.
+    pub has_barrier: bool,
     /// A prediction barrier when a CPU goes to another vCPU.
     pub barrier_at_switch: bool,
     /// VERW clears buffers at each exit.
@@ -80,8 +82,8 @@ pub struct Plan {
     pub spec_ctrl: Option<SpecCtrl>,
     /// What the indirect branches of the hypervisor should be.
     pub thunk: Thunk,
-    /// RNGDS_MITG_DIS stays clear: RDRAND and RDSEED lock the bus.
-    pub random_lock: bool,
+    /// RDRAND and RDSEED lock the bus (MCU_OPT_CTRL.RNGDS_MITG_DIS is clear); `None`: the CPU has no such bit.
+    pub random_lock: Option<bool>,
     /// AVX is taken away from guests.
     pub hide_avx: bool,
     /// Not carried out by hypervisors without HVM guests: the L1 data cache would be flushed at their entries.
@@ -111,12 +113,13 @@ impl Plan {
             history_at_entry: decide_history(host, asked, bhi_dis_s),
             returns_at_entry: asked.returns.pv.unwrap_or(!host.has_smep() || needs_filled_returns(host)),
             barrier_at_entry: host.has_ibpb() && asked.barrier_at_entry.pv.unwrap_or(needs_barrier(host)),
+            has_barrier: host.has_ibpb(),
             barrier_at_switch: host.has_ibpb() && asked.barrier_at_switch.unwrap_or(true),
             verw_at_exit: asked.verw.pv.unwrap_or(leaks),
             divider_at_exit: asked.divider.unwrap_or(host.leaks_quotients()),
             spec_ctrl: spec_ctrl.filter(|_| asked.registers.pv.unwrap_or(true)),
             thunk,
-            random_lock: host.has_srbds_control() && asked.random_lock.unwrap_or(true),
+            random_lock: host.has_srbds_control().then(|| asked.random_lock.unwrap_or(true)),
             hide_avx: host.leaks_gathers() && asked.gathers.unwrap_or(true),
             l1d_flush: host.has_l1d_flush() && asked.l1d_flush.unwrap_or(host.has_l1tf()),
             eager_fpu: asked.eager_fpu.unwrap_or(host.has_lazy_fp()),

@@ -49,7 +49,8 @@ impl fmt::Display for Plan {
         f.write_str(", Other:")?;
         let other = [
             (self.barrier_at_switch, "IBPB-ctxt"),
-            (self.random_lock, "SRB_LOCK+"),
+            (self.random_lock == Some(true), "SRB_LOCK+"),
+            (self.random_lock == Some(false), "SRB_LOCK-"),
             (self.divider_at_exit, "DIV"),
             (self.hide_avx, "NO-AVX"),
         ];

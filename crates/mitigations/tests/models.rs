@@ -73,7 +73,7 @@ fn skylake_with_microcode_uses_ibrs_and_verw() {
     let hypervisor = SpecCtrl::IBRS | SpecCtrl::STIBP;
     assert_eq!(plan.spec_ctrl, Some(SpecCtrl { hypervisor, guest: SpecCtrl::STIBP }));
     assert_eq!(plan.thunk, Thunk::Jump);
-    assert!(plan.verw_at_exit && plan.random_lock && plan.barrier_at_switch && plan.l1d_flush);
+    assert!(plan.verw_at_exit && plan.random_lock == Some(true) && plan.barrier_at_switch && plan.l1d_flush);
     assert!(!plan.barrier_at_entry && !plan.returns_at_entry);
 }
 

@@ -9,6 +9,8 @@ use vault::{Effect, Tx, kind};
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
 const EFER: u32 = 0xc000_0080;
+const MISC_ENABLE: u32 = 0x1a0;
+const PRED_CMD: u32 = 0x49;
 const PROTECTION_FAULT: usize = 13;
 
 /// A write that is allowed, as what it changes.
@@ -35,18 +37,19 @@ impl MsrChange {
 }
 
 impl<P: Platform> System<P> {
-    fn msr_context(&self, vcpu: VcpuSlot) -> MsrContext<'_> {
+    fn msr_context(&self, vcpu: VcpuSlot, index: u32) -> MsrContext<'_> {
+        let asked = |register| if index == register { self.platform.read_msr(register) } else { None };
         MsrContext {
             policy: &self.policy,
             boot_vcpu: self.state.domains.vcpu(vcpu).id.get() == VcpuId(0),
-            efer: self.platform.read_msr(EFER).unwrap_or(0),
-            misc_enable: 0,
+            efer: asked(EFER).unwrap_or(0),
+            misc_enable: asked(MISC_ENABLE).unwrap_or(0),
         }
     }
 
     /// The value RDMSR gives; `None` for #GP.
     pub(crate) fn read_msr(&self, vcpu: VcpuSlot, context: &Context, index: u32) -> Option<u64> {
-        match msr::read(index, &self.msr_context(vcpu)) {
+        match msr::read(index, &self.msr_context(vcpu, index)) {
             MsrRead::Value(value) => Some(value),
             MsrRead::TimeStampCounter => Some(self.platform.tsc()),
             MsrRead::Hardware => self.platform.read_msr(index),
@@ -77,8 +80,13 @@ impl<P: Platform> System<P> {
         index: u32,
         value: u64,
     ) -> Option<MsrChange> {
-        match msr::write(index, value, &self.msr_context(vcpu)) {
-            MsrWrite::Ignore | MsrWrite::PredictionBarrier => Some(MsrChange::None),
+        match msr::write(index, value, &self.msr_context(vcpu, index)) {
+            MsrWrite::Ignore => Some(MsrChange::None),
+            MsrWrite::PredictionBarrier => {
+                // Right away: a repetition does no harm.
+                self.platform.write_msr(PRED_CMD, 1);
+                Some(MsrChange::None)
+            }
             MsrWrite::Set(Stored::FsBase, value) => Some(MsrChange::Base(SEGBASE_FS, value)),
             MsrWrite::Set(Stored::GsBase, value) => Some(MsrChange::Base(SEGBASE_GS_KERNEL, value)),
             MsrWrite::Set(Stored::UserGsBase, value) => Some(MsrChange::Base(SEGBASE_GS_USER, value)),

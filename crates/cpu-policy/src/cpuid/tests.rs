@@ -224,3 +224,13 @@ proptest! {
         prop_assert!(count <= 120);
     }
 }
+
+#[test]
+fn avx_can_be_taken_away_with_all_that_needs_it() {
+    let controls = Controls { hide_avx: true, ..WIDE_CONTROLS };
+    let policy = Policy::for_pv(&test_host::wide, Audience::HardwareDomain, &controls);
+    for feature in [Feature::AVX, Feature::AVX2, Feature::FMA, Feature::AVX512F] {
+        assert!(!policy.has(feature), "{feature:?}");
+    }
+    assert!(policy.has(Feature::SSE4_2));
+}

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use ids::{CpuId, Maddr, Mfn};
 use machine::isolation::{GUEST_SLOTS, Isolation, Which};
 use machine::paging::PageTables;
-use machine::{direct, layout, percpu, tables};
+use machine::{control, direct, layout, percpu, tables};
 use mitigations::{Plan, Sequence};
 use pv_cpu::{Context, Mode};
 
@@ -166,6 +166,28 @@ pub(crate) fn load_cells(cpu: CpuId) {
         for (index, which) in (0..).zip([Which::Kernel, Which::User]) {
             word(cpu, cells::ROOTS + 8 * index).store(isolation.root(cpu, which).0, Ordering::Relaxed);
         }
+    }
+}
+
+/// Writes what is written once on each CPU; with its entry points.
+pub(crate) fn load_registers() {
+    const MCU_OPT_CTRL: u32 = 0x123;
+    const RNGDS_MITG_DIS: u64 = 1 << 0;
+    if let Some(locks) = sealed().mitigations.random_lock {
+        // SAFETY: the plan says that the CPU has it.
+        let old = unsafe { control::read_msr(MCU_OPT_CTRL) };
+        let new = if locks { old & !RNGDS_MITG_DIS } else { old | RNGDS_MITG_DIS };
+        // SAFETY: as above; the bit costs time only.
+        unsafe { control::write_msr(MCU_OPT_CTRL, new) };
+    }
+}
+
+/// This CPU goes to another vCPU: what one has taught the predictors is not for the next.
+pub(super) fn switched() {
+    const PRED_CMD: u32 = 0x49;
+    if sealed().mitigations.barrier_at_switch {
+        // SAFETY: the plan says that the CPU has it; a barrier costs time only.
+        unsafe { control::write_msr(PRED_CMD, 1) };
     }
 }
 

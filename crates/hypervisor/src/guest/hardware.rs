@@ -301,6 +301,7 @@ impl Platform for Hardware {
         }
     }
     fn restore(&self, vcpu: VcpuSlot, context: &Context) {
+        guarded::switched();
         self.attach(context);
         fpu_areas::restore(vcpu);
         self.write_msr(TSC_AUX, context.tsc_aux.get().into());
