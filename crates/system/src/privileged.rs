@@ -38,7 +38,7 @@ impl<P: Platform> System<P> {
     ) -> bool {
         let mut bytes = [0; 15];
         let length = self.fetch(context, &mut bytes);
-        let registers = self.registers(context);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode(&bytes[..length], &registers) else { return false };
         let done = match instruction.op {
             PrivOp::In { .. } | PrivOp::Out { .. } | PrivOp::Ins(_) | PrivOp::Outs(_) => {
@@ -57,7 +57,7 @@ impl<P: Platform> System<P> {
         };
         let Some(update) = done else { return false };
         j.change(|tx| {
-            publish(tx, &update);
+            publish(tx, context, &update);
             tx.last();
         });
         true
@@ -125,12 +125,12 @@ impl<P: Platform> System<P> {
     ) -> bool {
         let mut bytes = [0; 15];
         let length = self.fetch(context, &mut bytes);
-        let registers = self.registers(context);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode_forced(&bytes[..length], &registers) else { return false };
         let done = instruction.done(&registers);
         let update = self.cpuid(context, &registers, done, Via::ForcedEmulation);
         j.change(|tx| {
-            publish(tx, &update);
+            publish(tx, context, &update);
             tx.last();
         });
         true
@@ -271,9 +271,10 @@ fn commit<P: Platform>(
     done: &RegisterUpdate,
     change: impl FnOnce(&mut Tx<'static>),
 ) -> Done {
+    let context = j.apply.context;
     j.change(|tx| {
         change(tx);
-        publish(tx, done);
+        publish(tx, context, done);
         tx.last();
     });
     Done::Committed
