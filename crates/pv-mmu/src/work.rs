@@ -1,6 +1,7 @@
 //! Validation of a table, a few entries a transaction.
 
 use crate::entry::Refusal;
+use crate::scan::next_present;
 use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
@@ -269,28 +270,30 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<Step, MmuError> {
         let start = frame.cursor.get();
         let (mut index, mut taken) = (start, 0);
-        while index < ENTRIES && taken < BATCH {
+        loop {
+            index = next_present(self.memory, mfn, index);
+            if index == ENTRIES || taken == BATCH {
+                break;
+            }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            if pte.is_present() {
-                match self.get_leaf(tx, pte, subject) {
-                    Ok(()) => {}
-                    // What came before stays; the table in the way is dealt with between transactions.
-                    Err(Refusal::Dormant(m)) if index == start => {
-                        let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
-                        return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
-                    }
-                    Err(Refusal::Dormant(_)) => break,
-                    Err(Refusal::Final(_)) if index != start => break,
-                    Err(Refusal::Changed) => break,
-                    Err(Refusal::Final(e)) => return Err(e),
+            match self.get_leaf(tx, pte, subject) {
+                Ok(()) => {}
+                // What came before stays; the table in the way is dealt with between transactions.
+                Err(Refusal::Dormant(m)) if index == start => {
+                    let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
+                    return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
                 }
-                let adjusted = adjusted_l1(pte);
-                if adjusted != pte {
-                    self.memory.store64(at, adjusted.0);
-                }
-                taken += 1;
+                Err(Refusal::Dormant(_)) => break,
+                Err(Refusal::Final(_)) if index != start => break,
+                Err(Refusal::Changed) => break,
+                Err(Refusal::Final(e)) => return Err(e),
             }
+            let adjusted = adjusted_l1(pte);
+            if adjusted != pte {
+                self.memory.store64(at, adjusted.0);
+            }
+            taken += 1;
             index += 1;
         }
         tx.set(&frame.cursor, index);
@@ -309,10 +312,14 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let start = frame.cursor.get();
         let (mut index, mut taken) = (start, 0);
         let mut below = None;
-        while index < ENTRIES && taken < BATCH {
+        loop {
+            index = next_present(self.memory, mfn, index);
+            if index == ENTRIES || taken == BATCH {
+                break;
+            }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            if pte.is_present() && !is_hypervisor_slot(level, index) {
+            if !is_hypervisor_slot(level, index) {
                 if pte.0 & Pte::PSE != 0 {
                     if index == start {
                         return Err(MmuError::Invalid);
