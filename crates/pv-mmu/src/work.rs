@@ -97,22 +97,40 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.unwork(j, mfn, level, &mut |_| {})?;
                     return Err(e);
                 }
-                Ok(Begun::Work) => match self.work(j, mfn, level, subject, outer, then) {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {}
-                    Err(MmuError::Preempted) => return Err(MmuError::Preempted),
-                    Err(e) => {
-                        // What the stage cannot say is not said: a repetition answers the same.
-                        let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
-                        if self.refuse(j, mfn, level, e) {
-                            self.unwork(j, mfn, level, &mut |_| {})?;
-                        }
-                        return Err(e);
+                Ok(Begun::Work) => {
+                    if self.work_to_end(j, mfn, level, subject, outer, then)? {
+                        return Ok(());
                     }
-                },
+                }
                 Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
                 Err(Refusal::Changed) => {}
                 Err(Refusal::Final(e)) => return Err(e),
+            }
+        }
+    }
+
+    /// Validates a table in work and completes it with `then`; one that turns out invalid is unvalidated again.
+    /// `Ok(false)`: somebody else completed or gave up the frame meanwhile.
+    #[inline(never)]
+    fn work_to_end<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        outer: Outer,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<bool, MmuError> {
+        match self.work(j, mfn, level, subject, outer, then) {
+            Ok(complete) => Ok(complete),
+            Err(MmuError::Preempted) => Err(MmuError::Preempted),
+            Err(e) => {
+                // What the stage cannot say is not said: a repetition answers the same.
+                let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
+                if self.refuse(j, mfn, level, e) {
+                    self.unwork(j, mfn, level, &mut |_| {})?;
+                }
+                Err(e)
             }
         }
     }
