@@ -44,6 +44,30 @@ pub(crate) fn is_hypervisor_slot(level: u32, index: u16) -> bool {
 }
 
 impl<M: GuestMemory> Mmu<'_, M> {
+    /// As [`get_table`](Self::get_table), for a table that is valid already, with nothing to lock before it. False:
+    /// nothing was done, for it is not.
+    #[inline(always)]
+    pub fn take_table<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        then: impl FnOnce(&mut Tx<'static>),
+    ) -> bool {
+        let taken = j.transaction(|tx| {
+            tx.lock(self.locks.of(mfn, level));
+            match self.frames.get_typed(tx, mfn, subject.tables, Kind::table(level)) {
+                Ok(Got::Taken) => {
+                    then(tx);
+                    Ok(())
+                }
+                _ => Err(()),
+            }
+        });
+        taken.is_ok()
+    }
+
     /// Gets a typed reference to `mfn` as a table of `level`, validating it if need be, and runs `then` in
     /// the transaction that takes (or completes) it, under the lock of `outer`, the table above that
     /// `then` changes. If `then` refuses, the reference is not taken.

@@ -59,8 +59,7 @@ impl<P: Platform> System<P> {
     #[inline]
     pub fn enter(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         match self.enter_swiftly(vcpu, context) {
-            Some(Ok(())) => {}
-            Some(Err(why)) => self.crash_domain(vcpu, why),
+            Some(done) => self.end_if_crashed(vcpu, done),
             None => self.enter_logged(vcpu, context),
         }
     }
@@ -69,7 +68,13 @@ impl<P: Platform> System<P> {
     fn enter_logged(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         let mut journal = self.journal(context);
         self.begin(&journal);
-        self.dispatch(&mut journal, vcpu);
+        if context.registers.vector.get() == vector::SYSCALL {
+            // What is not swift of them is a hypercall.
+            let done = self.hypercall(&mut journal, vcpu, context);
+            self.end_if_crashed(vcpu, done);
+        } else {
+            self.dispatch(&mut journal, vcpu);
+        }
         // In this order: a closed log with a vector in the frame is an entry that was not begun.
         context.registers.vector.set(vector::NONE);
         journal.log().end();
@@ -113,6 +118,11 @@ impl<P: Platform> System<P> {
             }
             _ => Ok(()),
         };
+        self.end_if_crashed(vcpu, done);
+    }
+
+    #[inline(always)]
+    fn end_if_crashed(&'static self, vcpu: VcpuSlot, done: Result<(), Crash>) {
         if let Err(why) = done {
             self.crash_domain(vcpu, why);
         }
@@ -146,6 +156,7 @@ impl<P: Platform> System<P> {
         }
     }
 
+    #[inline(never)]
     fn hypercall(
         &'static self,
         j: &mut Journal<Applier<P>>,
