@@ -121,13 +121,16 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
         }
-        synchronise(tx, sync::MODE);
+        // The caller is in kernel mode: the user's root is loaded on the way to it.
+        if !user {
+            synchronise(tx, sync::MODE);
+        }
         if stays { this.finish(tx) } else { this.count(tx) }
     };
     let mmu = call.state.mmu(memory);
     if user && mfn == Mfn(0) {
         call.j.change(install);
-    } else {
+    } else if !mmu.take_table(call.j, mfn, 4, subject, install) {
         mmu.get_table(call.j, mfn, 4, subject, None, &mut |tx| {
             install(tx);
             Ok(())

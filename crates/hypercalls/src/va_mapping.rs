@@ -56,7 +56,7 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
         AdBits::Replace,
         subject,
         |_| Some(value),
-        |tx, _| {
+        |tx| {
             if let Some(what) = flush {
                 tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
             }

@@ -45,9 +45,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         match usage.kind().level() {
-            Some(1) if usage.is_validated() => {
-                self.update_leaf(j, at, ad, subject, |_| Some(new.0), |tx, _| done(tx))
-            }
+            Some(1) if usage.is_validated() => self.update_leaf(j, at, ad, subject, |_| Some(new.0), done),
             Some(level) if usage.is_validated() => {
                 self.update_table(j, at, level, new, ad, subject, &mut done)
             }
@@ -61,7 +59,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     }
 
     /// Changes one L1 entry by `rewrite` of its present value, under the table's lock; `None` leaves it (a failed
-    /// compare-exchange). `done` gets the value before.
+    /// compare-exchange). `done` runs behind it.
     ///
     /// # Errors
     /// [`MmuError`]; [`MmuError::Invalid`] also when the frame is no live L1 table of the subject.
@@ -73,7 +71,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         ad: AdBits,
         subject: Subject,
         mut rewrite: impl FnMut(u64) -> Option<u64>,
-        mut done: impl FnMut(&mut Tx<'static>, u64),
+        mut done: impl FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         let table = at.mfn();
         loop {
@@ -86,7 +84,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if let Some(new) = rewrite(old.0) {
                     self.replace_leaf(tx, at, old, adjusted_l1(Pte(new)), ad, subject)?;
                 }
-                done(tx, old.0);
+                done(tx);
                 Ok(())
             });
             match result {

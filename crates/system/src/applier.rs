@@ -28,9 +28,8 @@ impl<P> core::fmt::Debug for Applier<P> {
 const CHUNK: usize = 256;
 
 impl<P: Platform> Apply for Applier<P> {
-    /// The most frequent effects are applied where the outbox is emptied.
     #[inline(always)]
-    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+    fn apply_plain(&mut self, effect: Effect) -> bool {
         match effect.kind {
             kind::REGISTER => self.context.registers.set_index(effect.x, effect.b),
             kind::PTE => {
@@ -42,9 +41,38 @@ impl<P: Platform> Apply for Applier<P> {
                 let copied = self.system.platform.copy_out(Gva(effect.a), &word[..len]);
                 self.note_fault(copied.is_err());
             }
-            kind::PUT_REF => self.system.state.frames.apply_put_ref(once, Mfn(effect.a)),
-            kind::PUT_TYPED => self.system.state.frames.apply_put_typed(once, Mfn(effect.a)),
-            _ => self.apply_other(effect, once),
+            _ => return false,
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        let (platform, frames) = (self.system.platform, &self.system.state.frames);
+        match effect.kind {
+            kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
+            kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::GUEST_STORE => self.guest_store(effect),
+            kind::COPY_OUT => self.copy_out(effect, once),
+            kind::CONTEXT => self.system.synchronise(self.context, effect.x),
+            kind::EVENT => {
+                let system = self.system;
+                system.state.events(platform).apply(effect, |vcpu| system.alert(vcpu));
+                system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
+            }
+            kind::KICK => self.system.wake(VcpuSlot(effect.x)),
+            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
+            kind::FLUSH => {
+                platform.flush(match effect.a {
+                    u64::MAX => Flush::All,
+                    page => Flush::Page(Gva(page)),
+                });
+                if effect.x != 0 {
+                    platform.ask_flush(self.system.schedule.cpus());
+                }
+            }
+            kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
+            _ => self.apply_rare(effect, once),
         }
     }
 
@@ -73,34 +101,6 @@ impl<P: Platform> Apply for Applier<P> {
 }
 
 impl<P: Platform> Applier<P> {
-    #[inline(never)]
-    fn apply_other(&mut self, effect: &Effect, once: &Once<'_, '_>) {
-        let platform = self.system.platform;
-        match effect.kind {
-            kind::GUEST_STORE => self.guest_store(effect),
-            kind::COPY_OUT => self.copy_out(effect, once),
-            kind::CONTEXT => self.system.synchronise(self.context, effect.x),
-            kind::EVENT => {
-                let system = self.system;
-                system.state.events(platform).apply(effect, |vcpu| system.alert(vcpu));
-                system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
-            }
-            kind::KICK => self.system.wake(VcpuSlot(effect.x)),
-            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
-            kind::FLUSH => {
-                platform.flush(match effect.a {
-                    u64::MAX => Flush::All,
-                    page => Flush::Page(Gva(page)),
-                });
-                if effect.x != 0 {
-                    platform.ask_flush(self.system.schedule.cpus());
-                }
-            }
-            kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
-            _ => self.apply_rare(effect, once),
-        }
-    }
-
     fn apply_rare(&mut self, effect: &Effect, once: &Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {

@@ -11,10 +11,10 @@ use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
 impl<P: Platform> System<P> {
-    /// The journal of the CPU this runs on, for an entry of `vcpu`.
-    #[inline]
-    pub(crate) fn journal(&'static self, vcpu: VcpuSlot) -> Journal<Applier<P>> {
-        self.journal_of(self.platform.cpu(), vcpu, false)
+    /// The journal of the CPU this runs on, for an entry of the vCPU whose context it is.
+    #[inline(always)]
+    pub(crate) fn journal(&'static self, context: &'static Context) -> Journal<Applier<P>> {
+        self.journal_of(self.platform.cpu(), context, false)
     }
 
     /// The journal of this CPU for work beside any entry, without a bound on its transactions.
@@ -35,13 +35,13 @@ impl<P: Platform> System<P> {
     }
 
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
+    #[inline(always)]
     pub(crate) fn journal_of(
         &'static self,
         cpu: ids::CpuId,
-        vcpu: VcpuSlot,
+        context: &'static Context,
         again: bool,
     ) -> Journal<Applier<P>> {
-        let context = self.state.contexts.context(vcpu);
         let log = &self.state.logs[cpu.0 as usize];
         Journal::new(log, Applier { system: self, context, again }, self.platform.budget())
     }
@@ -59,17 +59,22 @@ impl<P: Platform> System<P> {
     #[inline]
     pub fn enter(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         match self.enter_swiftly(vcpu, context) {
-            Some(Ok(())) => {}
-            Some(Err(why)) => self.crash_domain(vcpu, why),
+            Some(done) => self.end_if_crashed(vcpu, done),
             None => self.enter_logged(vcpu, context),
         }
     }
 
     /// Handles an entry that may change durable words.
     fn enter_logged(&'static self, vcpu: VcpuSlot, context: &'static Context) {
-        let mut journal = self.journal(vcpu);
+        let mut journal = self.journal(context);
         self.begin(&journal);
-        self.dispatch(&mut journal, vcpu);
+        if context.registers.vector.get() == vector::SYSCALL {
+            // What is not swift of them is a hypercall.
+            let done = self.hypercall(&mut journal, vcpu, context);
+            self.end_if_crashed(vcpu, done);
+        } else {
+            self.dispatch(&mut journal, vcpu);
+        }
         // In this order: a closed log with a vector in the frame is an entry that was not begun.
         context.registers.vector.set(vector::NONE);
         journal.log().end();
@@ -113,6 +118,11 @@ impl<P: Platform> System<P> {
             }
             _ => Ok(()),
         };
+        self.end_if_crashed(vcpu, done);
+    }
+
+    #[inline(always)]
+    fn end_if_crashed(&'static self, vcpu: VcpuSlot, done: Result<(), Crash>) {
         if let Err(why) = done {
             self.crash_domain(vcpu, why);
         }
@@ -146,6 +156,7 @@ impl<P: Platform> System<P> {
         }
     }
 
+    #[inline(never)]
     fn hypercall(
         &'static self,
         j: &mut Journal<Applier<P>>,

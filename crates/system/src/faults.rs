@@ -3,6 +3,7 @@
 use crate::System;
 use crate::applier::Applier;
 use crate::platform::Platform;
+use core::cell::Cell;
 use emulate::{RegisterUpdate, Registers, ptwr};
 use frames::Owner;
 use hypercalls::Crash;
@@ -137,22 +138,24 @@ impl<P: Platform> System<P> {
         if !mapping.pte.is_present() || mapping.writable || !mmu.is_live_l1(mapping.pte.mfn(), subject) {
             return false;
         }
-        let registers = self.registers(context);
         let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
         let length = self.fetch(context, &mut bytes);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(operation) = ptwr::decode(&bytes[..length], &registers, address) else { return false };
         let at = Maddr(mapping.pte.mfn().maddr().0 + (address.0 & 0xff8));
-        let result = mmu.update_leaf(
-            j,
-            at,
-            if operation.is_store() { AdBits::Replace } else { AdBits::Exact },
-            subject,
-            |old| operation.evaluate(old, &registers).write.map(|w| w.new),
-            |tx, old| {
-                publish(tx, &operation.evaluate(old, &registers).registers);
-                tx.last();
-            },
-        );
+        let ad = if operation.is_store() { AdBits::Replace } else { AdBits::Exact };
+        let after = Cell::new(None);
+        let rewrite = |old| {
+            let outcome = operation.evaluate(old, &registers);
+            after.set(Some(outcome.registers));
+            outcome.write.map(|write| write.new)
+        };
+        let result = mmu.update_leaf(j, at, ad, subject, rewrite, |tx| {
+            if let Some(after) = after.get() {
+                publish(tx, context, &after);
+            }
+            tx.last();
+        });
         match result {
             Ok(()) | Err(pv_mmu::MmuError::Preempted) => true,
             Err(_) => false,
@@ -209,22 +212,28 @@ impl<P: Platform> System<P> {
         if self.platform.copy_in(Gva(rip), &mut bytes[..in_page]).is_ok() { in_page } else { 0 }
     }
 
-    /// The registers as the emulator wants them.
-    pub(crate) fn registers(&self, context: &Context) -> Registers {
+    /// The registers as the emulator wants them for an instruction.
+    #[inline(always)]
+    pub(crate) fn registers(&self, context: &Context, instruction: &[u8]) -> Registers {
+        let based = emulate::names_segment(instruction);
+        let base = |which| if based { self.platform.base(which) } else { 0 };
         Registers {
             gpr: context.registers.general(),
             rip: context.registers.get(Reg::Rip),
             rflags: context.registers.get(Reg::Rflags),
-            fs_base: self.platform.base(crate::Base::Fs),
-            gs_base: self.platform.base(crate::Base::Gs),
+            fs_base: base(crate::Base::Fs),
+            gs_base: base(crate::Base::Gs),
         }
     }
 }
 
 /// Publishes what an emulated instruction did to the registers.
-pub(crate) fn publish(tx: &mut Tx<'_>, update: &RegisterUpdate) {
+#[inline(always)]
+pub(crate) fn publish(tx: &mut Tx<'_>, context: &Context, update: &RegisterUpdate) {
     set_register(tx, Reg::Rip, update.rip);
-    set_register(tx, Reg::Rflags, update.rflags);
+    if update.rflags != context.registers.get(Reg::Rflags) {
+        set_register(tx, Reg::Rflags, update.rflags);
+    }
     for write in update.gprs.iter().flatten() {
         set_register(tx, Reg::HARDWARE[write.gpr.number()], write.value);
     }

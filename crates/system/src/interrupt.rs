@@ -103,7 +103,7 @@ impl<P: Platform> System<P> {
     fn interrupt_journal(&'static self) -> Journal<Applier<P>> {
         let loaded = self.schedule.loaded(self.platform.cpu());
         match (loaded, self.own_log().head().phase()) {
-            (Some(vcpu), Phase::Undo | Phase::Outbox) => self.journal(vcpu),
+            (Some(vcpu), Phase::Undo | Phase::Outbox) => self.journal(self.state.contexts.context(vcpu)),
             _ => {
                 self.own_log().begin();
                 self.journal_beside()

@@ -88,7 +88,7 @@ impl<P: Platform> System<P> {
             return true;
         }
         let to = trap_bounce(context, NMI, 0);
-        let mut journal = self.journal(vcpu);
+        let mut journal = self.journal(context);
         journal.log().begin();
         let done = journal.transaction(|tx| {
             tx.lock(self.state.domain_locks.of(record.domain.get()));

@@ -28,6 +28,14 @@ impl Effect {
 
 /// Applies effects: implemented once, by the composition of the system.
 pub trait Apply {
+    /// Applies an effect that needs no hold on the log, as most do; may run again after a crash. `false`: nothing was
+    /// done, it is for [`apply`](Self::apply).
+    #[inline(always)]
+    fn apply_plain(&mut self, effect: Effect) -> bool {
+        let _ = effect;
+        false
+    }
+
     /// Applies one effect. May run again after a crash with the same arguments, unless it ended in
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);

@@ -209,6 +209,9 @@ impl Log {
             poke(effect.a, u64::from(effect.x), effect.b);
             return head;
         }
+        if apply.apply_plain(effect) {
+            return head;
+        }
         let mut once = Once { log: self, head, index, chained: 0, held };
         apply.apply(&effect, &mut once);
         once.head

@@ -249,7 +249,7 @@ impl World {
             }
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;
-                let mut done = |tx: &mut vault::Tx<'static>, _| tx.advance(1);
+                let mut done = |tx: &mut vault::Tx<'static>| tx.advance(1);
                 mmu.update_leaf(&mut j, Maddr(at), AdBits::Exact, subject(domain), &mut rewrite, &mut done)
                     .into()
             }
