@@ -1,5 +1,5 @@
 /* Model-specific registers as Linux shows them (/dev/cpu/0/msr): "msrs" prints a line for each that can be read, its
- * number and value. Two hypervisors that are the same print the same. The clock is left out. */
+ * number and value. Two hypervisors that are the same print the same. Left out are the clock and bases of segments. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,7 +11,8 @@ static const struct { uint32_t first, last; } ranges[] = {
     { 0, 0x1fff },
     { 0x40000000, 0x400001ff },
     { 0x4b564d00, 0x4b564d0f },
-    { 0xc0000000, 0xc0002fff },
+    { 0xc0000000, 0xc00000ff },
+    { 0xc0000104, 0xc0002fff },
     { 0xc0010000, 0xc00113ff },
 };
 

@@ -298,6 +298,7 @@ MCDT_NO = 13, 5, Default;
 // ARCH_CAPABILITIES bits 31:0
 RDCL_NO = 16, 0, Default;
 EIBRS = 16, 1, Default;
+RSBA = 16, 2, Hidden;
 INTEL_SSB_NO = 16, 4, Default;
 MDS_NO = 16, 5, Default;
 IF_PSCHANGE_MC_NO = 16, 6, Default;

@@ -26,7 +26,8 @@ pub struct Controls {
     pub hide_avx: bool,
     /// The host has CPUID faulting and the hypervisor uses it.
     pub cpuid_faulting: bool,
-    /// The host's MSR ARCH_CAPABILITIES, 0 where it has none.
+    /// The host's MSR ARCH_CAPABILITIES, 0 where it has none. A host without the register may be given one that says
+    /// what else its guests could not know (RSBA).
     pub arch_capabilities: u64,
 }
 
@@ -50,6 +51,7 @@ pub fn host_features(host: &impl Fn(u32, u32) -> Leaf, controls: &Controls) -> F
     let [c0, c1, c2, c3, c4, c5, c6, c7] = controls.arch_capabilities.to_le_bytes();
     set.0[16] = u32::from_le_bytes([c0, c1, c2, c3]);
     set.0[17] = u32::from_le_bytes([c4, c5, c6, c7]);
+    set.set(Feature::ARCH_CAPS, set.has(Feature::ARCH_CAPS) || controls.arch_capabilities != 0);
     if !set.has(Feature::XSAVE) {
         set.0[4] = 0;
     }
@@ -76,6 +78,8 @@ fn pv_features(host: &FeatureSet, vendor: Vendor, audience: Audience, controls: 
     set.set(Feature::AVX, set.has(Feature::AVX) && !controls.hide_avx);
     let barrier = host.has(Feature::IBPB) || host.has(Feature::IBRSB);
     set.set(Feature::IBPB, barrier && controls.prediction_barrier);
+    // A defect, not a feature: no guest need be spared it.
+    set.set(Feature::RSBA, host.has(Feature::RSBA));
     if !host.has(Feature::ARCH_CAPS) || controls.arch_capabilities == 0 {
         set.set(Feature::ARCH_CAPS, false);
         set.0[16..18].fill(0);

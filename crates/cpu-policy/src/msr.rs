@@ -7,25 +7,37 @@ use crate::control::is_canonical;
 use crate::cpuid::{Policy, Vendor};
 use crate::features::Feature;
 
+const P5_MC_ADDR: u32 = 0x0;
+const P5_MC_TYPE: u32 = 0x1;
 const TSC: u32 = 0x10;
 const PLATFORM_ID: u32 = 0x17;
 const APIC_BASE: u32 = 0x1b;
+const FEATURE_CONTROL: u32 = 0x3a;
 const SPEC_CTRL: u32 = 0x48;
 const PRED_CMD: u32 = 0x49;
 const MICROCODE_LEVEL: u32 = 0x8b;
-const FSB_FREQ: u32 = 0xcd;
+const PERF_COUNTER_0: u32 = 0xc1;
+const PERF_COUNTER_7: u32 = 0xc8;
 const PLATFORM_INFO: u32 = 0xce;
 const ARCH_CAPABILITIES: u32 = 0x10a;
 const MISC_FEATURES_ENABLES: u32 = 0x140;
 const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
 const MCG_CTL: u32 = 0x17b;
+const PERF_SELECT_0: u32 = 0x186;
+const PERF_SELECT_3: u32 = 0x189;
 const PERF_STATUS: u32 = 0x198;
 const PERF_CTL: u32 = 0x199;
+const THERM_STATUS: u32 = 0x19c;
 const MISC_ENABLE: u32 = 0x1a0;
 const PAT: u32 = 0x277;
 const MC0_CTL2: u32 = 0x280;
 const MC31_CTL2: u32 = 0x29f;
+const FIXED_COUNTER_0: u32 = 0x309;
+const FIXED_COUNTER_2: u32 = 0x30b;
+const PERF_CAPABILITIES: u32 = 0x345;
+const FIXED_CONTROL: u32 = 0x38d;
+const GLOBAL_OVERFLOW_CONTROL: u32 = 0x390;
 const MC0_CTL: u32 = 0x400;
 const MC31_MISC: u32 = 0x47f;
 const HYPERCALL_PAGE: u32 = 0x4000_0000;
@@ -36,22 +48,35 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 const AMD_PERF_FIRST: u32 = 0xc001_0000;
 const AMD_PERF_LAST: u32 = 0xc001_0007;
+const SYSCFG: u32 = 0xc001_0010;
 const HWCR: u32 = 0xc001_0015;
+const TOP_MEM: u32 = 0xc001_001a;
+const TOP_MEM2: u32 = 0xc001_001d;
 const NB_CFG: u32 = 0xc001_001f;
+const FID_VID_CTL: u32 = 0xc001_0041;
+const FID_VID_STATUS: u32 = 0xc001_0042;
+const P_STATE_LIMIT: u32 = 0xc001_0061;
+const P_STATE_LAST: u32 = 0xc001_006b;
+const TSEG_BASE: u32 = 0xc001_0112;
+const TSEG_MASK: u32 = 0xc001_0113;
+const AMD_PERF_MORE_FIRST: u32 = 0xc001_0200;
+const AMD_PERF_MORE_LAST: u32 = 0xc001_020b;
 const DE_CFG: u32 = 0xc001_1029;
 
 /// The page attributes of Xen's PAT, which PV guests share: WB, WT, UC-, UC, WC, WP, UC, UC.
-pub const PAT_VALUE: u64 = 0x0005_0100_0704_0406;
+pub const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
 /// Machine-check banks of the virtual machine-check architecture.
 const VIRTUAL_BANKS: u64 = 2;
-/// MCG_CAP bits Intel guests have besides: threshold-based status and software error recovery.
-const INTEL_MCG_CAP: u64 = 1 << 11 | 1 << 24;
+/// MCG_CAP bits Intel guests have besides: corrected-error interrupts, threshold-based status, software error recovery.
+const INTEL_MCG_CAP: u64 = 1 << 10 | 1 << 11 | 1 << 24;
 const EFER_SVME: u64 = 1 << 12;
 /// DE_CFG.LFENCE_SERIALISE.
 const LFENCE_SERIALISING: u64 = 1 << 1;
 /// PLATFORM_INFO and MISC_FEATURES_ENABLES: CPUID faulting.
 const INFO_CPUID_FAULTING: u64 = 1 << 31;
 const ENABLE_CPUID_FAULTING: u64 = 1;
+/// FEATURE_CONTROL: locked, with nothing enabled.
+const LOCKED: u64 = 1;
 
 /// What a read or write depends on besides the number.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +87,8 @@ pub struct MsrContext<'a> {
     pub boot_vcpu: bool,
     /// The real EFER.
     pub efer: u64,
-    /// The real MISC_ENABLE; 0 on AMD.
-    pub misc_enable: u64,
+    /// The real MISC_ENABLE, if the processor has one.
+    pub misc_enable: Option<u64>,
 }
 
 /// A register whose value the vCPU or the processor holds for the guest.
@@ -154,11 +179,15 @@ pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
         ARCH_CAPABILITIES => when(policy.has(Feature::ARCH_CAPS), MsrRead::Value(policy.arch_capabilities())),
         MISC_FEATURES_ENABLES => MsrRead::Context(Stored::MiscFeaturesEnables),
         PLATFORM_INFO => MsrRead::Value(if policy.cpuid_faulting() { INFO_CPUID_FAULTING } else { 0 }),
-        FSB_FREQ | PERF_STATUS | PERF_CTL => MsrRead::Value(0),
+        P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES => MsrRead::Value(0),
+        MISC_ENABLE => {
+            context.misc_enable.map_or(MsrRead::Fault, |real| MsrRead::Value(shown_misc_enable(real)))
+        }
+        NB_CFG => when(policy.vendor() != Vendor::Other, MsrRead::Value(0)),
         _ => match policy.vendor() {
             _ if is_machine_check(index) => MsrRead::Value(machine_check(index, policy)),
             Vendor::Amd => read_amd(index),
-            Vendor::Intel => read_intel(index, context),
+            Vendor::Intel => read_intel(index),
             Vendor::Other => MsrRead::Fault,
         },
     }
@@ -166,16 +195,31 @@ pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
 
 fn read_amd(index: u32) -> MsrRead {
     match index {
-        AMD_PERF_FIRST..=AMD_PERF_LAST | NB_CFG | HWCR => MsrRead::Value(0),
+        AMD_PERF_FIRST..=AMD_PERF_LAST
+        | AMD_PERF_MORE_FIRST..=AMD_PERF_MORE_LAST
+        | SYSCFG
+        | HWCR..=TOP_MEM
+        | TOP_MEM2
+        | FID_VID_CTL
+        | FID_VID_STATUS
+        | P_STATE_LIMIT..=P_STATE_LAST
+        | TSEG_BASE
+        | TSEG_MASK => MsrRead::Value(0),
         DE_CFG => MsrRead::Value(LFENCE_SERIALISING),
         _ => MsrRead::Fault,
     }
 }
 
-fn read_intel(index: u32, context: &MsrContext<'_>) -> MsrRead {
+fn read_intel(index: u32) -> MsrRead {
     match index {
         PLATFORM_ID => MsrRead::Hardware,
-        MISC_ENABLE => MsrRead::Value(shown_misc_enable(context.misc_enable)),
+        FEATURE_CONTROL => MsrRead::Value(LOCKED),
+        // No performance counters for guests: they stand still.
+        PERF_COUNTER_0..=PERF_COUNTER_7
+        | PERF_SELECT_0..=PERF_SELECT_3
+        | FIXED_COUNTER_0..=FIXED_COUNTER_2
+        | FIXED_CONTROL..=GLOBAL_OVERFLOW_CONTROL => MsrRead::Value(0),
+        PERF_STATUS | PERF_CTL | THERM_STATUS => MsrRead::Value(0),
         _ => MsrRead::Fault,
     }
 }
@@ -204,7 +248,7 @@ pub fn write(index: u32, value: u64, context: &MsrContext<'_>) -> MsrWrite {
         // The low bits number the page, and there is one.
         HYPERCALL_PAGE => when(value & 0xfff == 0, MsrWrite::HypercallPage(value >> 12)),
         MISC_ENABLE if policy.vendor() == Vendor::Intel => {
-            when(value == shown_misc_enable(context.misc_enable), MsrWrite::Ignore)
+            when(context.misc_enable.map(shown_misc_enable) == Some(value), MsrWrite::Ignore)
         }
         PERF_CTL => MsrWrite::Ignore,
         AMD_PERF_FIRST..=AMD_PERF_LAST | NB_CFG | DE_CFG => {
@@ -245,13 +289,18 @@ fn is_machine_check_control(index: u32) -> bool {
     }
 }
 
+/// The machine-check bank of a register.
+fn bank(index: u32) -> u64 {
+    u64::from((index - MC0_CTL) / 4)
+}
+
 /// A machine-check register without a pending error.
 fn machine_check(index: u32, policy: &Policy) -> u64 {
     match index {
         MCG_CAP if policy.vendor() == Vendor::Intel => VIRTUAL_BANKS | INTEL_MCG_CAP,
         MCG_CAP => VIRTUAL_BANKS,
         MCG_STATUS | MCG_CTL => 0,
-        MC0_CTL..=MC31_MISC if index.is_multiple_of(4) => u64::MAX,
+        MC0_CTL..=MC31_MISC if index.is_multiple_of(4) && bank(index) < VIRTUAL_BANKS => u64::MAX,
         _ => 0,
     }
 }
@@ -268,7 +317,7 @@ mod tests {
     const REAL_EFER: u64 = 0x1d01;
 
     fn with<T>(policy: &Policy, ask: impl Fn(&MsrContext<'_>) -> T) -> T {
-        ask(&MsrContext { policy, boot_vcpu: true, efer: REAL_EFER, misc_enable: 0x85_0089 })
+        ask(&MsrContext { policy, boot_vcpu: true, efer: REAL_EFER, misc_enable: Some(0x85_0089) })
     }
 
     #[test]
@@ -283,7 +332,7 @@ mod tests {
             (0x10, MsrRead::TimeStampCounter),
             (0x1b, MsrRead::Value(0xfee0_0900)),
             (0x8b, MsrRead::Hardware),
-            (0x277, MsrRead::Value(0x0005_0100_0704_0406)),
+            (0x277, MsrRead::Value(0x0000_0501_0007_0406)),
             (0x179, MsrRead::Value(2)),
             (0x17a, MsrRead::Value(0)),
             (0x400, MsrRead::Value(u64::MAX)),
@@ -296,7 +345,16 @@ mod tests {
             (0x49, MsrRead::Fault),
             (0x10a, MsrRead::Fault),
             (0x10b, MsrRead::Fault),
-            (0x1a0, MsrRead::Fault),
+            (0x1a0, MsrRead::Value(0x81_1809)),
+            (0x408, MsrRead::Value(0)),
+            (0x345, MsrRead::Value(0)),
+            (0x198, MsrRead::Fault),
+            (0xcd, MsrRead::Fault),
+            (0x3a, MsrRead::Fault),
+            (0xc001_0061, MsrRead::Value(0)),
+            (0xc001_0111, MsrRead::Fault),
+            (0xc001_0112, MsrRead::Value(0)),
+            (0xc001_020b, MsrRead::Value(0)),
             (0xc000_0081, MsrRead::Fault),
             (0x174, MsrRead::Fault),
             (0x830, MsrRead::Fault),
@@ -343,7 +401,11 @@ mod tests {
         let seen = |index| with(&policy, |context| read(index, context));
         assert_eq!(seen(0x48), MsrRead::Context(Stored::SpecCtrl));
         assert_eq!(seen(0x1a0), MsrRead::Value(0x81_1809));
-        assert_eq!(seen(0x179), MsrRead::Value(0x0100_0802));
+        assert_eq!(seen(0x179), MsrRead::Value(0x0100_0c02));
+        for index in [0x198, 0x19c, 0xc1, 0x189, 0x30b, 0x38f, 0xc001_001f] {
+            assert_eq!(seen(index), MsrRead::Value(0), "{index:#x}");
+        }
+        assert_eq!(seen(0x3a), MsrRead::Value(1));
         assert_eq!(seen(0xce), MsrRead::Value(1 << 31));
         assert_eq!(seen(0x10a), MsrRead::Value(policy.arch_capabilities()));
         assert_eq!(seen(0xc001_1029), MsrRead::Fault);

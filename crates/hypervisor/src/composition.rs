@@ -105,8 +105,12 @@ fn policy(plan: &Plan) -> Policy {
         let answer = cpuid::cpuid!(leaf, subleaf);
         Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
     };
-    let controls =
-        Controls { hide_avx: plan.hide_avx, prediction_barrier: plan.has_barrier, ..Controls::default() };
+    let controls = Controls {
+        hide_avx: plan.hide_avx,
+        prediction_barrier: plan.has_barrier,
+        arch_capabilities: plan.capabilities,
+        ..Controls::default()
+    };
     Policy::for_pv(&host, Audience::HardwareDomain, &controls)
 }
 

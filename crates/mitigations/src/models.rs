@@ -88,6 +88,11 @@ impl Host {
                 && !self.is_intel_model(&RETURNS_BY_TARGET)
     }
 
+    /// Returns may be predicted by the branch target buffer, and the CPU need not know.
+    pub(crate) fn has_returns_by_target(&self) -> bool {
+        self.is_intel_model(&RETURNS_BY_TARGET)
+    }
+
     /// Microarchitectural data sampling, fill buffers included, that VERW clears.
     pub(crate) fn leaks_buffers(&self) -> bool {
         let fill_buffers = [capability::SBDR_SSDP_NO, capability::FBSDP_NO, capability::PSDP_NO];

@@ -80,6 +80,8 @@ pub struct Plan {
     pub divider_at_exit: bool,
     /// SPEC_CTRL is loaded at each entry and exit.
     pub spec_ctrl: Option<SpecCtrl>,
+    /// IA32_ARCH_CAPABILITIES for guests: what the CPU says, and RSBA where it should say so.
+    pub capabilities: u64,
     /// What the indirect branches of the hypervisor should be.
     pub thunk: Thunk,
     /// RDRAND and RDSEED lock the bus (MCU_OPT_CTRL.RNGDS_MITG_DIS is clear); `None`: the CPU has no such bit.
@@ -95,6 +97,9 @@ pub struct Plan {
     /// Domains that name such addresses get shadow page tables: asked for, but there are none.
     pub l1tf_shadowing: ForDomains,
 }
+
+/// IA32_ARCH_CAPABILITIES: returns may be predicted by the branch target buffer.
+const RSBA: u64 = 1 << 2;
 
 impl Plan {
     /// What is done on this CPU under these options.
@@ -119,6 +124,7 @@ impl Plan {
             divider_at_exit: asked.divider.unwrap_or(host.leaks_quotients()),
             spec_ctrl: spec_ctrl.filter(|_| asked.registers.pv.unwrap_or(true)),
             thunk,
+            capabilities: host.capabilities | if host.has_returns_by_target() { RSBA } else { 0 },
             random_lock: host.has_srbds_control().then(|| asked.random_lock.unwrap_or(true)),
             hide_avx: host.leaks_gathers() && asked.gathers.unwrap_or(true),
             l1d_flush: host.has_l1d_flush() && asked.l1d_flush.unwrap_or(host.has_l1tf()),

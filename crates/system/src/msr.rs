@@ -43,7 +43,7 @@ impl<P: Platform> System<P> {
             policy: &self.policy,
             boot_vcpu: self.state.domains.vcpu(vcpu).id.get() == VcpuId(0),
             efer: asked(EFER).unwrap_or(0),
-            misc_enable: asked(MISC_ENABLE).unwrap_or(0),
+            misc_enable: asked(MISC_ENABLE),
         }
     }
 
