@@ -27,7 +27,8 @@ pub(super) const TESTS: [Test; 9] = [
         ..USUAL
     },
     Test {
-        name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share",
+        name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share, on isolated page tables",
+        model: "Skylake-Server",
         cpus: 2,
         xen: "dom0_max_vcpus=4",
         // The panics must have come: the guest alone cannot tell.
@@ -40,6 +41,7 @@ pub(super) const TESTS: [Test; 9] = [
     },
     Test {
         name: "panics, also inside recovery, lose nothing on 2 CPUs while NMIs rain",
+        model: "Skylake-Server",
         cpus: 2,
         expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics", "survive-recovery"],

@@ -21,15 +21,55 @@ pub(super) const TESTS: &[Test] = &[
         name: "the peer refuses what must be refused, and user mode has its processor",
         below: Below::Peer,
         cpus: 2,
-        guest_tests: &["refusals", "processor"],
+        guest_tests: &["refusals", "processor", "msrs"],
         limit: 300,
         ..USUAL
     },
     Test {
         name: "hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
-        guest_tests: &["refusals", "processor", "fuzz"],
+        guest_tests: &["refusals", "processor", "msrs", "fuzz"],
         limit: 300,
+        ..USUAL
+    },
+    // Meltdown, branch history, gathers: on this model page tables are isolated by default.
+    Test {
+        name: "on an Intel machine guests do not see the hypervisor, nor may they speculate on it, on 2 CPUs",
+        model: "Skylake-Server",
+        cpus: 2,
+        init: false,
+        expect: &[
+            "BHB-Seq: SHORT",
+            "Support for PV VMs: EAGER_FPU BHB-entry",
+            "XPTI (64-bit PV only): Dom0 enabled, DomU enabled",
+        ],
+        guest_tests: &["refusals", "msrs", "fuzz", "devices"],
+        qemu: DEVICES,
+        damage: true,
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "8 CPUs with 16 GiB and an IOMMU of AMD's, without HPET, on the second serial port",
+        cpus: 8,
+        memory: 16384,
+        init: false,
+        expect: &["IOMMU: Amd, not used", "Brought up 8 CPUs"],
+        guest_tests: &["xen-version"],
+        xen: "com2=115200,8n1 console=com2",
+        second_port: true,
+        qemu: "-machine hpet=off -device amd-iommu",
+        limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "with the screen alone for a console Dom0 boots",
+        init: false,
+        xen: "console=vga",
+        graphics: "text",
+        append: "quiet console=tty0",
+        last: Last::Screen("LAB-INIT dom0"),
+        qemu: "-device VGA",
         ..USUAL
     },
     Test {
