@@ -33,17 +33,11 @@ use crate::stand;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
-/// The processors that are measured.
+/// The processors that are measured, with the mitigations that each has by default.
 const MODELS: [Model; 2] = [
-    Model { name: "EPYC-Milan", qemu: "EPYC-Milan", xen: "", kernel: "" },
-    // With x2APIC, QEMU ends with "Bad icount read". Page-table isolation and the branch history's clearing are
-    // off for all three, because the image has neither.
-    Model {
-        name: "Skylake-Server",
-        qemu: "Skylake-Server,-x2apic",
-        xen: "xpti=no spec-ctrl=bhb-entry=no",
-        kernel: "nopti",
-    },
+    Model { name: "EPYC-Milan", qemu: "EPYC-Milan" },
+    // With x2APIC, QEMU ends with "Bad icount read".
+    Model { name: "Skylake-Server", qemu: "Skylake-Server,-x2apic" },
 ];
 
 /// A processor.
@@ -53,10 +47,6 @@ struct Model {
     name: &'static str,
     /// QEMU's.
     qemu: &'static str,
-    /// Options of the hypervisors on it.
-    xen: &'static str,
-    /// Options of the kernel on it.
-    kernel: &'static str,
 }
 
 /// The columns, and the words that choose them.
@@ -214,8 +204,8 @@ fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>) -> Options 
         refuse: vec!["LAB-RESULT bench fail".into()],
         dom0_memory: MEMORY,
         // What both say by default; the lab's other runs ask for more.
-        xen: format!("loglvl=warning guest_loglvl=warning {}", model.xen).trim_end().into(),
-        append: format!("{KERNEL} {}", model.kernel),
+        xen: "loglvl=warning guest_loglvl=warning".into(),
+        append: KERNEL.into(),
         timeout: LIMIT,
         quiet: true,
         ..Options::default()
