@@ -28,6 +28,9 @@ pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
 /// Where a CPU's record lies in its block.
 const RECORD: u64 = cells::STOP_RECORD;
+/// The address of the word that is the leader's number plus one while a failure is being handled.
+pub(crate) const LEADER_WORD: u64 =
+    percpu::block(CpuId(0)) + RECORD + core::mem::offset_of!(StopRecord, leader) as u64;
 /// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
 /// The NMI is sent again after so long, ns.

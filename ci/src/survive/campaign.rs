@@ -1,0 +1,222 @@
+//! The failures of a campaign, one after another on a running machine.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::command::{output, progress};
+use crate::inspect::{self, Inspector};
+use crate::options::Options;
+use crate::qemu::Scene;
+use crate::survive::agent::{Agent, Door, Order, Said, When};
+use crate::survive::figures::Panic;
+use crate::survive::tail::Tail;
+use crate::workspace::Workspace;
+
+/// How many of 20 failures come at which instructions, and their longest distance. Uniform over all is the honest base;
+/// the others make sure that the rare states are hit often enough.
+const SHARES: [(usize, When, u64); 4] =
+    [(7, When::Any, 300_000), (5, When::Undo, 20_000), (3, When::Outbox, 8_000), (5, When::Both, 60_000)];
+
+/// Wall time until a failure comes; then its distance is chosen anew.
+const HIT: Duration = Duration::from_secs(30);
+/// Wall time for a recovery: it takes milliseconds.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Distances tried for one failure.
+const TRIES: u32 = 20;
+
+/// All of a campaign, over any number of machines.
+#[derive(Debug)]
+pub(crate) struct Campaign {
+    wanted: usize,
+    random: u64,
+    panics: Vec<Panic>,
+    folder: PathBuf,
+    file: File,
+    debug: PathBuf,
+    names: HashMap<u64, String>,
+}
+
+impl Campaign {
+    /// The campaign that the options ask for; results go to `.build/survive`.
+    pub(crate) fn new(workspace: &Workspace, image: &Path, options: &Options) -> Result<Campaign> {
+        let (wanted, seed) = (options.panics, options.seed);
+        let folder = workspace.build(&format!("survive/{wanted}-{seed}"));
+        fs::create_dir_all(&folder)?;
+        let file = File::create(folder.join("panics.txt"))?;
+        let cpus = options.machine.cpus;
+        progress(&format!("{wanted} panics, seed {seed}, on {cpus} CPUs; results in {}", folder.display()));
+        Ok(Campaign {
+            wanted: wanted as usize,
+            random: u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            panics: Vec::new(),
+            folder,
+            file,
+            debug: image.with_extension("debug"),
+            names: HashMap::new(),
+        })
+    }
+
+    /// What became of each failure so far.
+    pub(crate) fn panics(&self) -> &[Panic] {
+        &self.panics
+    }
+
+    /// Where the results are kept.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Failures still to come.
+    pub(crate) fn left(&self) -> u32 {
+        u32::try_from(self.wanted.saturating_sub(self.panics.len())).unwrap_or(u32::MAX)
+    }
+
+    /// Whether there were enough.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// The machine that had the failures from number `first` on ended badly: the last of them lost something, if it
+    /// is not known to already.
+    pub(crate) fn ended_badly(&mut self, first: usize, why: &str) -> Result<()> {
+        ensure!(self.panics.len() > first, "the machine ended before its first panic: {why}");
+        if let Some(last) = self.panics.last_mut() {
+            last.lost.get_or_insert_with(|| why.to_string());
+        }
+        Ok(())
+    }
+
+    /// A pseudo-random number (splitmix64).
+    fn next(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// Lets the machine fail until there are enough failures or one loses something; then says what.
+    pub(crate) fn visit(&mut self, scene: &Scene<'_>, door: &Door) -> Result<Option<String>> {
+        let mut inspector = Inspector::new(scene.process, scene.control, scene.machine)?;
+        let mut agent = door.agent()?;
+        let (heads, leader) = inspector.places()?;
+        agent.introduce(&heads[..scene.machine.cpus as usize], leader)?;
+        let mut tail = Tail::open(scene.log)?;
+        while !self.is_over() {
+            let when = self.choose();
+            let mut panic = self.strike(&mut agent, when)?;
+            survive(&mut panic, &mut agent, &mut tail, &mut inspector);
+            self.note(&panic)?;
+            let lost = panic.lost.clone();
+            self.panics.push(panic);
+            if lost.is_some() {
+                return Ok(lost);
+            }
+        }
+        Ok(None)
+    }
+
+    /// In which state the next failure comes.
+    fn choose(&mut self) -> When {
+        let total: usize = SHARES.iter().map(|(share, ..)| share).sum();
+        let mut place = self.panics.len() * 7 % total;
+        for (share, when, _) in SHARES {
+            if place < share {
+                return when;
+            }
+            place -= share;
+        }
+        When::Any
+    }
+
+    /// Makes a CPU fail.
+    fn strike(&mut self, agent: &mut Agent, when: When) -> Result<Panic> {
+        let longest = SHARES.iter().find(|(_, other, _)| *other == when).map_or(1, |(_, _, longest)| *longest);
+        for _ in 0..TRIES {
+            let distance = 1 + self.next() % longest;
+            agent.order(Order::After(distance, when))?;
+            let mut said = agent.hear(HIT)?;
+            if said.is_none() {
+                agent.order(Order::Off)?;
+                // It may have come in between.
+                said = agent.hear(Duration::from_millis(200))?;
+            }
+            if let Some(Said::Hit { cpu, address, head, others }) = said {
+                let function = self.function(address)?;
+                let (repair, outage, lost) = (None, 0, None);
+                return Ok(Panic { when, cpu, address, function, head, others, repair, outage, lost });
+            }
+        }
+        anyhow::bail!("no panic came in {TRIES} tries ({when})")
+    }
+
+    /// The innermost function at an address, inlined ones included, without its crate's disambiguation.
+    fn function(&mut self, address: u64) -> Result<String> {
+        if let Some(name) = self.names.get(&address) {
+            return Ok(name.clone());
+        }
+        let mut command = Command::new("addr2line");
+        command.args(["--functions", "--demangle", "--exe"]).arg(&self.debug).arg(format!("{address:#x}"));
+        let said = output(&mut command)?;
+        let mut name = said.lines().next().context("addr2line said nothing")?.to_string();
+        if name == "??" {
+            // Assembly: the symbol before.
+            name = crate::symbols::Symbols::read(&self.debug)?.name(address).to_string();
+        }
+        self.names.insert(address, name.clone());
+        Ok(name)
+    }
+
+    /// Shows a failure and adds it to the file.
+    fn note(&mut self, panic: &Panic) -> Result<()> {
+        let (number, wanted) = (self.panics.len() + 1, self.wanted);
+        let repair = panic.repair.map_or_else(|| "no recovery".to_string(), |repair| format!("{repair:?}"));
+        let what = format!(
+            "{:6} on CPU {} at {:x} in {}, log {:x}, {} others inside: {repair}, {} instructions{}",
+            panic.when,
+            panic.cpu,
+            panic.address,
+            panic.function,
+            panic.head,
+            panic.others,
+            panic.outage,
+            panic.lost.as_ref().map_or(String::new(), |lost| format!("; LOST: {lost}")),
+        );
+        progress(&format!("[{number:4}/{wanted}] {what}"));
+        writeln!(self.file, "{number} {what}").context("writing the results")
+    }
+}
+
+/// Waits for the recovery and walks the machine; notes in `panic` how it went.
+fn survive(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mut Inspector) {
+    if let Err(error) = recover(panic, agent, tail, inspector) {
+        panic.lost = Some(format!("{error:#}"));
+    }
+    if let Some(loss) = tail.losses.first() {
+        panic.lost.get_or_insert_with(|| loss.clone());
+    }
+}
+
+fn recover(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mut Inspector) -> Result<()> {
+    loop {
+        match agent.hear(RECOVERY)?.context("the CPU that failed did not come back")? {
+            Said::Back(outage) => {
+                panic.outage = outage;
+                break;
+            }
+            Said::Hit { .. } | Said::Met => {}
+        }
+    }
+    let recovered = tail.recovery(RECOVERY)?.context("no recovery is reported")?;
+    panic.repair = Some(recovered.repair);
+    let report = inspector.walk()?;
+    ensure!(report.violations.is_empty(), "{}", inspect::broken(&report));
+    tail.lines()?;
+    Ok(())
+}

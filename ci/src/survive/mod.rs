@@ -1,0 +1,101 @@
+//! A campaign of failures: the release image runs a Dom0 under load, and a QEMU plugin makes it fail, again and again,
+//! at the very instruction where a CPU stands. docs/recovery.md says what the figures mean.
+
+mod agent;
+mod campaign;
+mod figures;
+mod tail;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::progress;
+use crate::expect::Step;
+use crate::image;
+use crate::options::Options;
+use crate::plugin;
+use crate::qemu::End;
+use crate::scratch;
+use crate::stand;
+use crate::survive::agent::Door;
+use crate::survive::campaign::Campaign;
+use crate::survive::figures::{Figures, JUDGED};
+use crate::symbols::Symbols;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// The load in Dom0, `ci/guest/tests`.
+const LOAD: &str = "under-load";
+/// Wall time for booting, for one failure, and for the load's own checks at the end.
+const BOOT: Duration = Duration::from_secs(300);
+const PANIC: Duration = Duration::from_secs(60);
+/// After a loss the machine is started anew, so often at most.
+const MOST_BOOTS: u32 = 10;
+
+/// Boots and makes the image fail `options.panics` times with `options.seed`. The last line printed is the figures;
+/// true if nothing was lost and the run is valid.
+pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<bool> {
+    let image = image::build(workspace, toolchain, &options.features)?;
+    let mut campaign = Campaign::new(workspace, &image, options)?;
+    scratch::make(workspace)?;
+    for boot in 0..MOST_BOOTS {
+        if campaign.is_over() {
+            break;
+        }
+        one_boot(workspace, toolchain, options, &image, &mut campaign, boot)?;
+    }
+    let figures = Figures(campaign.panics());
+    print!("{}", figures.table());
+    if figures.0.len() < JUDGED {
+        println!("a sample: fewer than {JUDGED} panics are not judged");
+    }
+    let invalid = figures.invalid();
+    if let Some(why) = &invalid {
+        println!("{why}");
+    }
+    println!("{}", figures.line());
+    Ok(figures.lost() == 0 && invalid.is_none() && campaign.is_over())
+}
+
+/// One machine: until all failures are survived or something is lost.
+fn one_boot(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    options: &Options,
+    image: &PathBuf,
+    campaign: &mut Campaign,
+    boot: u32,
+) -> Result<()> {
+    let mut options = options.clone();
+    let door = Door::open()?;
+    let symbols = Symbols::read(&image.with_extension("debug"))?;
+    let text = [symbols.address("text_start")?, symbols.address("text_end")?];
+    options.machine.more.extend(door.arguments(&plugin::compile(workspace, "fail")?, text));
+    options.machine.more.extend(scratch::DEVICES.split_whitespace().map(String::from));
+    options.machine.inspected = true;
+    options.image = Some(image.clone());
+    options.append = format!("{} lab.test={LOAD}", options.append);
+    options.steps = vec![
+        Step::See("LAB-LOAD runs".into()),
+        Step::Visit,
+        Step::Send("end\n".into()),
+        Step::See(format!("LAB-RESULT {LOAD} pass")),
+    ];
+    options.refuse.push(format!("LAB-RESULT {LOAD} fail"));
+    options.survives = true;
+    options.quiet = true;
+    options.name = if boot == 0 { "survive".into() } else { format!("survive-{}", boot + 1) };
+    options.timeout = BOOT + PANIC * campaign.left();
+    let before = campaign.panics().len();
+    let outcome = stand::boot_for(workspace, toolchain, &options, &mut |scene| campaign.visit(scene, &door))?;
+    fs::copy(&outcome.log, campaign.folder().join(format!("console-{}.log", boot + 1)))
+        .with_context(|| format!("copying {}", outcome.log.display()))?;
+    if outcome.end != End::Done {
+        progress(&format!("{}; console log: {}", outcome.end, outcome.log.display()));
+        campaign.ended_badly(before, &outcome.end.to_string())?;
+    }
+    Ok(())
+}
