@@ -1,14 +1,16 @@
 /* A QEMU plugin by which the lab makes the hypervisor fail from outside: a machine check at the very instruction where
  * a CPU stands, with registers, stack and code as they are. The image takes no part in it.
  *
- * Options: socket=PATH, a unix socket on which the lab listens; text=START-END, the hypervisor's code (hexadecimal).
+ * Options: socket=PATH, a unix socket on which the lab listens; text=START-END, the hypervisor's code (hexadecimal);
+ * wait=START-END, code in it that only waits, any number of times.
  * The lab sends lines, numbers hexadecimal:
  *
  *   heads PLACE...          where in the file of the machine's RAM each CPU's log head lies
  *   leader PLACE            and the word that names the CPU which leads a recovery
  *   arm DISTANCE WHEN       fail after so many of the hypervisor's instructions (of all CPUs); WHEN says which count:
  *                           any; undo: while the CPU's log holds what to undo; outbox: while it holds what to finish;
- *                           both: while every other CPU is in the hypervisor too
+ *                           both: while every other CPU is in the hypervisor too;
+ *                           rare: those of code that ran fewer than 64 times so far
  *   at ADDRESS TIMES        fail when that instruction is about to run for the TIMESth time
  *   nmi ADDRESS             when it is about to run, another CPU fails and leads; its NMI comes there
  *   off                     forget that
@@ -17,9 +19,10 @@
  *
  *   hit CPU ADDRESS HEAD OTHERS    it failed; its log's head; how many other CPUs were in the hypervisor
  *   met CPU ADDRESS                the NMI came there
- *   back CPU INSTRUCTIONS          that CPU runs a guest again, or idles; the hypervisor executed so many meanwhile
+ *   back CPU INSTRUCTIONS          that CPU runs a guest again, or idles; so many of the hypervisor's until
+ *                                  then, of the CPU itself and, while a recovery is led, of the others
  *
- * Blocks of code with a PAUSE in them only wait: they do not count. Those with a HLT count as idle. A string instruction
+ * Blocks of code with a PAUSE in them only wait too: they do not count. Those with a HLT count as idle. A string instruction
  * counts once. To fail there the plugin calls functions of QEMU's own that its interface does not have: they are looked
  * up by name, which a QEMU built with modules allows, as Debian's is. */
 #define _GNU_SOURCE
@@ -46,6 +49,8 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 3;
 #define MACHINE_CHECK 18
 #define NMI 2
 #define MOST_CPUS 64
+#define MOST_WAITS 16
+#define RARE 64
 
 /* What the plugin keeps of each CPU; inline operations write `where`. */
 struct cell {
@@ -62,11 +67,16 @@ struct block {
 };
 
 enum mode { OFF, DISTANCE, AT, AT_NMI };
-enum when { ANY, UNDO, OUTBOX, BOTH };
-static const char *const whens[] = { "any", "undo", "outbox", "both" };
+enum when { ANY, UNDO, OUTBOX, BOTH, RARELY };
+static const char *const whens[] = { "any", "undo", "outbox", "both", "rare" };
 
 static struct qemu_plugin_scoreboard *score;
-static uint64_t text_start, text_end;
+static struct range {
+    uint64_t start, end;
+} text, waits[MOST_WAITS];
+static unsigned wait_count;
+/* How often the block at each address of the code ran. */
+static _Atomic uint32_t *runs;
 static int lab = -1;
 static const char *ram;
 static uint64_t heads[MOST_CPUS], leader;
@@ -118,8 +128,13 @@ static unsigned others_inside(unsigned cpu)
     return inside;
 }
 
-/* Whether this is the state in which instructions count. */
-static bool fits(unsigned cpu)
+static bool within(const struct range *range, uint64_t address)
+{
+    return address >= range->start && address < range->end;
+}
+
+/* Whether an instruction there counts in this state. */
+static bool fits(unsigned cpu, uint64_t address)
 {
     switch (when) {
     case UNDO:
@@ -128,9 +143,17 @@ static bool fits(unsigned cpu)
         return (head(cpu) & 3) > 1;
     case BOTH:
         return cpus > 1 && others_inside(cpu) == cpus - 1;
+    case RARELY:
+        return runs[address - text.start] < RARE;
     default:
         return true;
     }
+}
+
+/* Whether some CPU leads a recovery. */
+static bool recovering(void)
+{
+    return ram && *(const volatile uint32_t *)(ram + leader) != 0;
 }
 
 /* A block of the hypervisor's begins. */
@@ -141,11 +164,13 @@ static void at_block(unsigned cpu, void *which)
 
     if (block->waits)
         return;
-    atomic_fetch_add(&spent, block->count);
+    if (own->away || recovering())
+        atomic_fetch_add(&spent, block->count);
     own->fire_at = 0;
+    runs[block->address[0] - text.start]++;
     if (mate == (int)cpu) {
         own->fire_at = 1;
-    } else if (mode == DISTANCE && fits(cpu)) {
+    } else if (mode == DISTANCE && fits(cpu, block->address[0])) {
         int64_t before = atomic_fetch_sub(&left, block->count);
 
         if (before > 0 && before <= block->count)
@@ -175,14 +200,12 @@ static void fail_here(unsigned cpu, uint64_t address, uintptr_t from)
 static bool another_leads(unsigned cpu)
 {
     unsigned other = (cpu + 1) % cpus;
-    const volatile uint32_t *word = (const volatile uint32_t *)(ram + leader);
-
     mate = other;
-    for (int tries = 0; tries < 2000 && *word == 0; tries++)
+    for (int tries = 0; tries < 2000 && !recovering(); tries++)
         usleep(50);
     int expected = other;
     atomic_compare_exchange_strong(&mate, &expected, -1);
-    return *word != 0;
+    return recovering();
 }
 
 static void at_instruction(unsigned cpu, void *which)
@@ -195,7 +218,7 @@ static void at_instruction(unsigned cpu, void *which)
     own->fire_at = 0;
     if (atomic_compare_exchange_strong(&mate, &expected, -1))
         fail_here(cpu, address, from);
-    if (was == DISTANCE && !fits(cpu)) {
+    if (was == DISTANCE && when != RARELY && !fits(cpu, address)) {
         /* The state has just passed: the next instruction in it. */
         left = 1;
         return;
@@ -224,7 +247,7 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 {
     size_t count = qemu_plugin_tb_n_insns(tb);
     uint64_t start = qemu_plugin_tb_vaddr(tb);
-    bool own = start >= text_start && start < text_end, idles = false;
+    bool own = within(&text, start), idles = false;
     struct block *block = own ? calloc(1, sizeof(*block) + count * sizeof(uint64_t)) : NULL;
 
     for (size_t i = 0; block && i < count; i++) {
@@ -245,6 +268,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
         return;
     block->count = count;
     block->waits |= idles;
+    for (unsigned i = 0; i < wait_count; i++)
+        block->waits |= within(&waits[i], start);
     qemu_plugin_register_vcpu_tb_exec_cb(tb, at_block, PLUGIN_NO_REGISTERS, block);
     for (size_t i = 0; i < count && !block->waits; i++)
         qemu_plugin_register_vcpu_insn_exec_cond_cb(
@@ -333,6 +358,14 @@ static void *listen_to_lab(void *nothing)
     return nothing;
 }
 
+static struct range range_of(const char *words)
+{
+    char *end;
+    uint64_t start = strtoull(words, &end, 16);
+
+    return (struct range){ start, *end ? strtoull(end + 1, NULL, 16) : start };
+}
+
 static bool connect_to(const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -359,14 +392,13 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
             perror("fail: the lab's socket");
             return -1;
         }
-        if (strncmp(argv[i], "text=", 5) == 0) {
-            char *end;
-
-            text_start = strtoull(argv[i] + 5, &end, 16);
-            text_end = strtoull(end + 1, NULL, 16);
-        }
+        if (strncmp(argv[i], "text=", 5) == 0)
+            text = range_of(argv[i] + 5);
+        if (strncmp(argv[i], "wait=", 5) == 0 && wait_count < MOST_WAITS)
+            waits[wait_count++] = range_of(argv[i] + 5);
     }
-    if (lab < 0 || text_end == 0 || pthread_create(&thread, NULL, listen_to_lab, NULL)) {
+    runs = calloc(text.end - text.start + 1, sizeof(*runs));
+    if (lab < 0 || text.end == text.start || !runs || pthread_create(&thread, NULL, listen_to_lab, NULL)) {
         fprintf(stderr, "fail: the options socket=PATH and text=START-END are needed\n");
         return -1;
     }

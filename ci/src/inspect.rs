@@ -156,10 +156,15 @@ pub(crate) fn broken(report: &Report) -> String {
 fn stop_quiet(qmp: &mut Client, ram: &Ram) -> Result<Vec<u64>> {
     for _ in 0..ATTEMPTS {
         qmp.execute("stop")?;
-        let cr3s = cr3s(&qmp.monitor("info registers -a")?);
+        let registers = qmp.monitor("info registers -a")?;
+        let cr3s = numbers(&registers, "CR3=");
         let cr3 = *cr3s.first().context("QEMU names no CR3")?;
         let stopped = Stopped::find(ram, cr3).map_err(anyhow::Error::msg)?;
-        if stopped.is_quiet().map_err(anyhow::Error::msg)? {
+        let mut between = false;
+        for rip in numbers(&registers, "RIP=") {
+            between |= stopped.is_between(rip).map_err(anyhow::Error::msg)?;
+        }
+        if !between && stopped.is_quiet().map_err(anyhow::Error::msg)? {
             return Ok(cr3s);
         }
         qmp.execute("cont")?;
@@ -200,11 +205,11 @@ fn damage(ram: &Ram, cr3s: &[u64]) -> Result<Result<usize, String>> {
     })
 }
 
-/// The CR3 of every CPU that has page tables, from the monitor's words.
-fn cr3s(registers: &str) -> Vec<u64> {
-    let numbers = registers.split("CR3=").skip(1);
+/// What every CPU has in a register, if it is not 0, from the monitor's words.
+fn numbers(registers: &str, name: &str) -> Vec<u64> {
+    let numbers = registers.split(name).skip(1);
     let hex = numbers.map(|rest| rest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default());
-    hex.filter_map(|text| u64::from_str_radix(text, 16).ok()).filter(|cr3| *cr3 != 0).collect()
+    hex.filter_map(|text| u64::from_str_radix(text, 16).ok()).filter(|number| *number != 0).collect()
 }
 
 #[cfg(test)]
@@ -212,9 +217,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr3s_are_found_in_what_the_monitor_says() {
+    fn registers_are_found_in_what_the_monitor_says() {
         let text = r"CPU#0\r\nCR0=80050033 CR2=00 CR3=000000001ff3a000 CR4=00\r\nCPU#1\r\nCR3=00000000 CR4=0";
-        assert_eq!(cr3s(text), [0x1ff3_a000]);
+        assert_eq!(numbers(text, "CR3="), [0x1ff3_a000]);
     }
 
     #[test]

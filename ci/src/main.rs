@@ -48,7 +48,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   run                   boot to a shell on this terminal
   boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
                         --refuse TEXT (in order, any number)
-  survive               panics under load: PANICS=100 SEED=1 DEVICES=1, and what boot takes
+  survive               failures at any instruction of the image, under load: PANICS=100 SEED=1, and what boot takes
+  chaos [FILTER]        the QEMU tests on an image that fails all the time
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
@@ -83,6 +84,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
+        "chaos" => suite::chaos::run(&workspace, &toolchain, &options.words),
         "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
         "bench" => match &options.profile {

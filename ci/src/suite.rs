@@ -1,5 +1,6 @@
 //! The QEMU tests: one table, run one after another.
 
+pub(crate) mod chaos;
 mod failures;
 mod machines;
 

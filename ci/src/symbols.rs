@@ -37,6 +37,12 @@ impl Symbols {
         Ok(found.with_context(|| format!("the image has no symbol {name}"))?.0)
     }
 
+    /// Where the functions lie whose name contains one of the words.
+    pub(crate) fn ranges(&self, words: &[&str]) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let named = |name: &str| words.iter().any(|word| name.contains(word));
+        self.0.windows(2).filter(move |pair| named(&pair[0].1)).map(|pair| pair[0].0..pair[1].0)
+    }
+
     /// The function that an address is in, or whose code it is.
     pub(crate) fn name(&self, address: u64) -> &str {
         if !IMAGE.contains(&address) {

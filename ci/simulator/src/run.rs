@@ -19,7 +19,6 @@ fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
         cpu: CpuId(cpu),
         loaded: *loaded,
         lost: false,
-        unfinished_head: None,
     };
     (0..).zip(loaded).map(stopped).collect()
 }

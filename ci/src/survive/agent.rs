@@ -9,6 +9,8 @@ use std::{env, fs, process, thread};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::symbols::Symbols;
+
 /// Which instructions of the hypervisor count towards a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum When {
@@ -20,6 +22,8 @@ pub(crate) enum When {
     Outbox,
     /// Those while every other CPU is in the hypervisor too.
     Both,
+    /// Those of code that ran a few times only.
+    Rare,
 }
 
 impl fmt::Display for When {
@@ -29,6 +33,7 @@ impl fmt::Display for When {
             When::Undo => "undo",
             When::Outbox => "outbox",
             When::Both => "both",
+            When::Rare => "rare",
         })
     }
 }
@@ -92,6 +97,9 @@ impl Said {
     }
 }
 
+/// Functions that only wait for other CPUs.
+const WAITS: [&str; 3] = ["wait_for_others", "wait_for_end_of", "::wait_until"];
+
 /// The socket on which the plugin of a machine to be started is waited for.
 #[derive(Debug)]
 pub(crate) struct Door {
@@ -109,10 +117,14 @@ impl Door {
         Ok(Door { listener, path })
     }
 
-    /// QEMU's arguments: the plugin, which comes here, and the addresses of the hypervisor's code.
-    pub(crate) fn arguments(&self, plugin: &Path, [start, end]: [u64; 2]) -> [String; 2] {
+    /// QEMU's arguments: the plugin, which comes here, and where the hypervisor's code lies, with the functions that
+    /// only wait.
+    pub(crate) fn arguments(&self, plugin: &Path, symbols: &Symbols) -> Result<[String; 2]> {
         let (plugin, socket) = (plugin.display(), self.path.display());
-        ["-plugin".into(), format!("{plugin},socket={socket},text={start:x}-{end:x}")]
+        let (start, end) = (symbols.address("text_start")?, symbols.address("text_end")?);
+        let waits = symbols.ranges(&WAITS).map(|range| format!(",wait={:x}-{:x}", range.start, range.end));
+        let waits: String = waits.collect();
+        Ok(["-plugin".into(), format!("{plugin},socket={socket},text={start:x}-{end:x}{waits}")])
     }
 
     /// The plugin, which connected when QEMU started.
@@ -193,7 +205,7 @@ mod tests {
     #[test]
     fn the_plugin_knows_these_words() {
         let text = include_str!("../../plugin/fail.c");
-        let list = [When::Any, When::Undo, When::Outbox, When::Both].map(|when| format!("\"{when}\"")).join(", ");
+        let list = [When::Any, When::Undo, When::Outbox, When::Both, When::Rare].map(|when| format!("\"{when}\"")).join(", ");
         assert!(text.contains(&list), "{list}");
     }
 }

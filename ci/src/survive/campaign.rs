@@ -1,6 +1,5 @@
 //! The failures of a campaign, one after another on a running machine.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,13 +14,19 @@ use crate::options::Options;
 use crate::qemu::Scene;
 use crate::survive::agent::{Agent, Door, Order, Said, When};
 use crate::survive::figures::Panic;
-use crate::survive::tail::Tail;
+use crate::survive::tail::{Repair, Tail};
+use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 
 /// How many of 20 failures come at which instructions, and their longest distance. Uniform over all is the honest base;
 /// the others make sure that the rare states are hit often enough.
-const SHARES: [(usize, When, u64); 4] =
-    [(7, When::Any, 300_000), (5, When::Undo, 20_000), (3, When::Outbox, 8_000), (5, When::Both, 60_000)];
+const SHARES: [(usize, When, u64); 5] = [
+    (5, When::Any, 300_000),
+    (4, When::Undo, 20_000),
+    (2, When::Outbox, 8_000),
+    (3, When::Both, 60_000),
+    (6, When::Rare, 1_000),
+];
 
 /// Wall time until a failure comes; then its distance is chosen anew.
 const HIT: Duration = Duration::from_secs(30);
@@ -39,7 +44,7 @@ pub(crate) struct Campaign {
     folder: PathBuf,
     file: File,
     debug: PathBuf,
-    names: HashMap<u64, String>,
+    symbols: Symbols,
 }
 
 impl Campaign {
@@ -49,6 +54,9 @@ impl Campaign {
         let folder = workspace.build(&format!("survive/{wanted}-{seed}"));
         fs::create_dir_all(&folder)?;
         let file = File::create(folder.join("panics.txt"))?;
+        // A later build must not change what the addresses mean.
+        let debug = folder.join("revenant.debug");
+        fs::copy(image.with_extension("debug"), &debug).context("copying the image's symbols")?;
         let cpus = options.machine.cpus;
         progress(&format!("{wanted} panics, seed {seed}, on {cpus} CPUs; results in {}", folder.display()));
         Ok(Campaign {
@@ -57,8 +65,8 @@ impl Campaign {
             panics: Vec::new(),
             folder,
             file,
-            debug: image.with_extension("debug"),
-            names: HashMap::new(),
+            symbols: Symbols::read(&debug)?,
+            debug,
         })
     }
 
@@ -148,41 +156,39 @@ impl Campaign {
                 said = agent.hear(Duration::from_millis(200))?;
             }
             if let Some(Said::Hit { cpu, address, head, others }) = said {
-                let function = self.function(address)?;
+                let (symbol, function) = self.function(address)?;
                 let (repair, outage, lost) = (None, 0, None);
-                return Ok(Panic { when, cpu, address, function, head, others, repair, outage, lost });
+                return Ok(Panic { when, cpu, address, symbol, function, head, others, repair, outage, lost });
             }
         }
         anyhow::bail!("no panic came in {TRIES} tries ({when})")
     }
 
-    /// The innermost function at an address, inlined ones included, without its crate's disambiguation.
-    fn function(&mut self, address: u64) -> Result<String> {
-        if let Some(name) = self.names.get(&address) {
-            return Ok(name.clone());
-        }
+    /// The symbol that an address is in, and the innermost function of the source, if that is another: one that was
+    /// inlined there.
+    fn function(&mut self, address: u64) -> Result<(String, String)> {
         let mut command = Command::new("addr2line");
-        command.args(["--functions", "--demangle", "--exe"]).arg(&self.debug).arg(format!("{address:#x}"));
-        let said = output(&mut command)?;
-        let mut name = said.lines().next().context("addr2line said nothing")?.to_string();
-        if name == "??" {
-            // Assembly: the symbol before.
-            name = crate::symbols::Symbols::read(&self.debug)?.name(address).to_string();
-        }
-        self.names.insert(address, name.clone());
-        Ok(name)
+        command.args(["--functions", "--inlines", "--demangle", "--exe"]).arg(&self.debug);
+        let said = output(command.arg(format!("{address:#x}")))?;
+        let symbol = self.symbols.name(address).to_string();
+        let inlined = innermost(&said).filter(|name| !symbol.contains(name)).unwrap_or(&symbol).to_string();
+        Ok((symbol, inlined))
     }
 
     /// Shows a failure and adds it to the file.
     fn note(&mut self, panic: &Panic) -> Result<()> {
         let (number, wanted) = (self.panics.len() + 1, self.wanted);
-        let repair = panic.repair.map_or_else(|| "no recovery".to_string(), |repair| format!("{repair:?}"));
+        let repair = panic.repair.map_or_else(|| "no recovery".to_string(), |repair| {
+            let Repair { entries, undone, finished } = repair;
+            format!("{entries} entries, {undone} writes back, {finished} outboxes forward")
+        });
         let what = format!(
-            "{:6} on CPU {} at {:x} in {}, log {:x}, {} others inside: {repair}, {} instructions{}",
+            "{:6} on CPU {} at {:x} in {} ({}), log {:x}, {} others inside: {repair}, {} instructions{}",
             panic.when,
             panic.cpu,
             panic.address,
             panic.function,
+            panic.symbol,
             panic.head,
             panic.others,
             panic.outage,
@@ -191,6 +197,14 @@ impl Campaign {
         progress(&format!("[{number:4}/{wanted}] {what}"));
         writeln!(self.file, "{number} {what}").context("writing the results")
     }
+}
+
+/// The first function that is not of Rust's library, in what `addr2line` says: lines of names and places in turn, the
+/// innermost first. Its generic arguments are left out.
+fn innermost(said: &str) -> Option<&str> {
+    let lines: Vec<&str> = said.lines().collect();
+    let own = lines.chunks_exact(2).find(|pair| !pair[1].contains("/rustlib/") && !pair[1].starts_with("??"))?;
+    Some(own[0].split("<").next().filter(|name| !name.is_empty()).unwrap_or(own[0]))
 }
 
 /// Waits for the recovery and walks the machine; notes in `panic` how it went.
@@ -219,4 +233,17 @@ fn recover(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mu
     ensure!(report.violations.is_empty(), "{}", inspect::broken(&report));
     tail.lines()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_function_of_the_sources_is_named() {
+        let said = "load\n/usr/lib/rustlib/src/rust/library/core/src/sync/atomic.rs:741\nserve<a, b>\n\
+                    /w/crates/hypervisor/src/guest/shootdown.rs:30\nwait_for_others\n/w/x.rs:76\n";
+        assert_eq!(innermost(said), Some("serve"));
+        assert_eq!(innermost("revenant_swift\n??:?\n"), None);
+    }
 }

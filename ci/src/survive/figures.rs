@@ -14,7 +14,9 @@ pub(crate) struct Panic {
     pub(crate) cpu: u64,
     /// The instruction before which it failed.
     pub(crate) address: u64,
-    /// The function, inlined ones by themselves.
+    /// The image's symbol there.
+    pub(crate) symbol: String,
+    /// The function of the source, which may be inlined in the symbol's.
     pub(crate) function: String,
     /// Its log's head then.
     pub(crate) head: u64,
@@ -42,16 +44,20 @@ impl Figures<'_> {
         self.0.iter().filter(|panic| is(panic)).count()
     }
 
+    fn did(&self, what: impl Fn(&Repair) -> bool) -> usize {
+        self.count(|panic| panic.repair.as_ref().is_some_and(&what))
+    }
+
     /// Failures of which something was lost.
     pub(crate) fn lost(&self) -> usize {
         self.count(|panic| panic.lost.is_some())
     }
 
-    /// How often each function was hit, the most frequent first.
+    /// How often each symbol was hit, the most frequent first.
     pub(crate) fn functions(&self) -> Vec<(&str, usize)> {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
         for panic in self.0 {
-            *times.entry(&panic.function).or_default() += 1;
+            *times.entry(&panic.symbol).or_default() += 1;
         }
         let mut times: Vec<_> = times.into_iter().collect();
         times.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
@@ -64,10 +70,10 @@ impl Figures<'_> {
         let functions: BTreeSet<&str> = self.0.iter().map(|panic| panic.function.as_str()).collect();
         [
             ("hit with a log open", self.count(|panic| panic.head & 3 != 0), all.div_ceil(2)),
-            ("rolled back", self.count(|panic| panic.repair == Some(Repair::Undone)), all.div_ceil(5)),
-            ("rolled forward", self.count(|panic| panic.repair == Some(Repair::Finished)), all.div_ceil(10)),
+            ("rolled back", self.did(|repair| repair.undone > 0), all.div_ceil(5)),
+            ("rolled forward", self.did(|repair| repair.finished > 0), all.div_ceil(10)),
             ("hit with another CPU in the hypervisor", self.count(|panic| panic.others > 0), all.div_ceil(5)),
-            ("distinct functions hit", functions.len(), FUNCTIONS),
+            ("distinct functions hit, inlined ones by themselves", functions.len(), FUNCTIONS),
         ]
     }
 
@@ -75,24 +81,20 @@ impl Figures<'_> {
     pub(crate) fn table(&self) -> String {
         let functions = self.functions();
         let mut text: String = functions.iter().map(|(name, times)| format!("{times:6} in {name}\n")).collect();
-        let kinds = [
-            (Repair::Nothing, "found nothing in progress"),
-            (Repair::Begun, "found an entry that had written nothing"),
-            (Repair::Undone, "rolled back"),
-            (Repair::Finished, "rolled forward"),
-        ];
-        for (repair, what) in kinds {
-            text += &format!("{:6} {what}\n", self.count(|panic| panic.repair == Some(repair)));
-        }
-        for when in [When::Any, When::Undo, When::Outbox, When::Both] {
+        let nothing = self.did(|repair| repair.entries == 0);
+        let begun = self.did(|repair| repair.entries > 0 && repair.undone == 0 && repair.finished == 0);
+        text += &format!("{nothing:6} found nothing in progress\n{begun:6} found entries that had written nothing\n");
+        for when in [When::Any, When::Undo, When::Outbox, When::Both, When::Rare] {
             let what = match when {
                 When::Any => "at a distance in all instructions of the hypervisor",
                 When::Undo => "at a distance in those while writes could be undone",
                 When::Outbox => "at a distance in those while an outbox was emptied",
                 When::Both => "at a distance in those while all other CPUs were in the hypervisor",
+                When::Rare => "at a distance in those that ran fewer than 64 times before",
             };
             text += &format!("{:6} {what}\n", self.count(|panic| panic.when == when));
         }
+        text += &format!("{:6} of the image's symbols hit\n", functions.len());
         for (what, found, wanted) in self.demands() {
             text += &format!("{found:6} {what} (a valid run has {wanted})\n");
         }
@@ -128,10 +130,15 @@ mod tests {
             when: When::Any,
             cpu: 0,
             address: 0,
+            symbol: String::new(),
             function: format!("f{}", index % 70),
             head: u64::from(index % 2 == 0),
             others: u64::from(index.is_multiple_of(4)),
-            repair: Some(if index.is_multiple_of(3) { Repair::Undone } else { Repair::Finished }),
+            repair: Some(Repair {
+                entries: 1,
+                undone: u64::from(index.is_multiple_of(3)),
+                finished: u64::from(!index.is_multiple_of(3)),
+            }),
             outage: index as u64,
             lost: None,
         };

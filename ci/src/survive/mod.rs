@@ -7,7 +7,7 @@ mod figures;
 mod tail;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -65,18 +65,17 @@ fn one_boot(
     workspace: &Workspace,
     toolchain: &Toolchain,
     options: &Options,
-    image: &PathBuf,
+    image: &Path,
     campaign: &mut Campaign,
     boot: u32,
 ) -> Result<()> {
     let mut options = options.clone();
     let door = Door::open()?;
     let symbols = Symbols::read(&image.with_extension("debug"))?;
-    let text = [symbols.address("text_start")?, symbols.address("text_end")?];
-    options.machine.more.extend(door.arguments(&plugin::compile(workspace, "fail")?, text));
+    options.machine.more.extend(door.arguments(&plugin::compile(workspace, "fail")?, &symbols)?);
     options.machine.more.extend(scratch::DEVICES.split_whitespace().map(String::from));
     options.machine.inspected = true;
-    options.image = Some(image.clone());
+    options.image = Some(image.to_path_buf());
     options.append = format!("{} lab.test={LOAD}", options.append);
     options.steps = vec![
         Step::See("LAB-LOAD runs".into()),

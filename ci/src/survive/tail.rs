@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-/// What a recovery did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Repair {
-    /// Nothing was in progress.
-    Nothing,
-    /// An entry was in progress and had written nothing.
-    Begun,
-    /// Writes were undone.
-    Undone,
-    /// An outbox was finished.
-    Finished,
+/// What a recovery did, for all CPUs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Repair {
+    /// Entries that were in progress.
+    pub(crate) entries: u64,
+    /// Writes undone.
+    pub(crate) undone: u64,
+    /// Outboxes finished.
+    pub(crate) finished: u64,
 }
 
 /// The line of a recovery.
@@ -28,27 +26,23 @@ pub(crate) struct Recovered {
     pub(crate) number: u64,
     /// What was done.
     pub(crate) repair: Repair,
-    /// TSC ticks.
-    pub(crate) ticks: u64,
 }
 
 impl Recovered {
-    /// Reads `Recovered from failure 3 on CPU 1: rolled back Undone(2), 400 TSC ticks, ...`.
+    /// Reads `Recovered from failure 3 on CPU 1: of 2 entries 4 writes rolled back, 1 outboxes rolled forward (2 ...`.
     pub(crate) fn parse(line: &str) -> Option<Recovered> {
         let (_, rest) = line.split_once("Recovered from failure ")?;
         let number = rest.split(' ').next()?.parse().ok()?;
-        let before = rest.split_once(" TSC ticks")?.0;
-        let ticks = before.rsplit(' ').next()?.parse().ok()?;
-        let repair = if rest.contains("Undone(0)") {
-            Repair::Begun
-        } else if rest.contains("rolled back") {
-            Repair::Undone
-        } else if rest.contains("rolled forward") {
-            Repair::Finished
-        } else {
-            Repair::Nothing
+        rest.split_once(" TSC ticks")?;
+        let before = |text: &str| -> Option<u64> {
+            rest.split_once(text).and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
         };
-        Some(Recovered { number, repair, ticks })
+        let repair = Repair {
+            entries: before(" entries").unwrap_or(0),
+            undone: before(" writes rolled back").unwrap_or(0),
+            finished: before(" outboxes rolled forward").unwrap_or(0),
+        };
+        Some(Recovered { number, repair })
     }
 }
 
@@ -106,12 +100,11 @@ mod tests {
     #[test]
     fn a_line_says_what_a_recovery_did() {
         let line = |what: &str| format!("(XEN) Recovered from failure 7 on CPU 1: {what}, 6000 TSC ticks, 3 us");
-        let of = |what: &str| Recovered::parse(&line(what)).unwrap();
-        let nothing = Recovered { number: 7, repair: Repair::Nothing, ticks: 6000 };
-        assert_eq!(of("nothing was in progress Nothing"), nothing);
-        assert_eq!(of("rolled back Undone(0)").repair, Repair::Begun);
-        assert_eq!(of("rolled back Undone(12)").repair, Repair::Undone);
-        assert_eq!(of("rolled forward Finished(0)").repair, Repair::Finished);
+        let nothing = Recovered { number: 7, repair: Repair::default() };
+        assert_eq!(Recovered::parse(&line("nothing was in progress")), Some(nothing));
+        let what = "of 2 entries 13 writes rolled back, 1 outboxes rolled forward (4 effects)";
+        let repair = Repair { entries: 2, undone: 13, finished: 1 };
+        assert_eq!(Recovered::parse(&line(what)), Some(Recovered { number: 7, repair }));
         assert_eq!(Recovered::parse("LAB-INIT"), None);
     }
 }

@@ -71,6 +71,19 @@ impl<'m> Machine<'m> {
         self.maddr(found.ok_or_else(|| format!("the chart has no word {name}"))?.1)
     }
 
+    /// Whether a CPU that stopped at `rip` may have changed a word and not its log: then [`is_quiet`](Self::is_quiet)
+    /// does not see it.
+    ///
+    /// # Errors
+    /// The chart does not say where that is.
+    pub fn is_between(&self, rip: u64) -> Result<bool, String> {
+        let place = |name: &str| {
+            let found = self.chart.words.iter().find(|(word, _)| word == name);
+            found.map(|(_, va)| *va).ok_or_else(|| format!("the chart has no place {name}"))
+        };
+        Ok((place("step-exchanged")?..place("step-stored")?).contains(&rip))
+    }
+
     fn maddr(&self, va: u64) -> Result<u64, String> {
         translate(self.memory, self.root(), va).ok_or_else(|| format!("{va:#x} is not mapped"))
     }

@@ -120,6 +120,8 @@ pub struct State {
     pub facts: &'static boot_info::BootFacts,
     /// The firmware's runtime services, where they can be called. Derived: set by every start.
     pub efi: Option<&'static dyn RuntimeServices>,
+    /// Writes why the hypervisor failed last as text and says its length. Derived: set by every start.
+    pub epitaph: fn(&mut [u8]) -> usize,
 }
 
 impl core::fmt::Debug for State {
@@ -177,6 +179,7 @@ impl State {
             hypervisor_slots,
             facts,
             efi: None,
+            epitaph: |_| 0,
         })
     }
 

@@ -20,6 +20,7 @@ use machine::{clock, control, percpu, stack};
 use system::Stopped;
 use vault::step;
 
+pub(crate) mod deferred;
 mod taken;
 
 #[cfg(feature = "inject")]
@@ -64,6 +65,8 @@ pub(crate) struct StopRecord {
     nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
     finishing: AtomicU32,
+    /// The vector of a failure that waits for the end of entry or exit code; 0: none does.
+    deferred: AtomicU32,
 }
 
 /// What `turn` says when a CPU failed in its turn.
@@ -103,6 +106,12 @@ pub(crate) fn is_online(cpu: CpuId) -> bool {
 /// Whether guests run: a failure is then survived.
 pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
+}
+
+/// Whether a failure is being handled.
+#[cfg(feature = "chaos")]
+pub(crate) fn is_led() -> bool {
+    shared().leader.load(Ordering::Relaxed) != 0
 }
 
 /// What a failure hit.
@@ -202,7 +211,7 @@ pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
 fn stopped_at(cpu: CpuId) -> Stopped {
     let loaded = record(cpu).loaded.load(Ordering::Relaxed);
     let lost = record(cpu).taken.load(Ordering::Relaxed) == Taken::Lost as u32;
-    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost, unfinished_head: None }
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost }
 }
 
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
@@ -318,6 +327,7 @@ fn note(frame: Option<&HostFrame>) {
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
 fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
+    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
     // Release: what was noted is in memory.
     record(this_cpu()).waits.store(round + 1, Ordering::Release);
     wait_for_end_of(round)

@@ -268,7 +268,7 @@ impl World {
 
     fn recover(&mut self) {
         self.system = compose(self.vault, self.machine);
-        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false, unfinished_head: None };
+        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false };
         self.system.repair([stopped].into_iter(), |_, _| {});
         self.system.restore_routes();
         let in_service = self.machine.hardware().in_service;

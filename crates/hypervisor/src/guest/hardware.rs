@@ -4,7 +4,7 @@
 use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, watchdog};
+use crate::{devices, fpu_areas, trace, watchdog};
 use core::arch::asm;
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::apic::LocalApic;
@@ -153,6 +153,8 @@ impl Platform for Hardware {
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {
+        // Once for each transaction that has been committed and applied.
+        trace::ring(this_cpu()).commit();
         shootdown::wait(cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {

@@ -3,7 +3,7 @@
 
 use super::access;
 use super::hardware::Hardware;
-use crate::inject;
+use crate::{chaos, inject};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use guest_memory::{Fault, GuestMemory};
 use ids::{Gva, Maddr};
@@ -47,11 +47,13 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
         inject::point();
+        chaos::point();
         word(at).store(value, Ordering::Release);
     }
     #[inline(always)]
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
         inject::point();
+        chaos::point();
         word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
     #[inline(always)]
@@ -73,6 +75,7 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn store8(&self, at: Maddr, value: u8) {
         inject::point();
+        chaos::point();
         byte(at).store(value, Ordering::Release);
     }
     fn clear_frame(&self, at: Maddr) {
@@ -86,6 +89,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(from.0, out.len()) {
             return Err(Fault);
         }
@@ -96,6 +100,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(to.0, bytes.len()) {
             return Err(Fault);
         }
