@@ -9,9 +9,10 @@
  *   leader PLACE            and the word that names the CPU which leads a recovery
  *   arm DISTANCE WHEN       fail after so many of the hypervisor's instructions (of all CPUs); WHEN says which count:
  *                           any; undo: while the CPU's log holds what to undo; outbox: while it holds what to finish;
- *                           both: while every other CPU is in the hypervisor too;
- *                           rare: those of code that ran fewer than 64 times so far
- *   at ADDRESS TIMES        fail when that instruction is about to run for the TIMESth time
+ *                           both: while every other CPU is in the hypervisor too
+ *   at ADDRESS TIMES MORE   fail when that instruction is about to run for the TIMESth time, or so many further on in
+ *                           its block
+ *   ran                     say which blocks of code ran since `heads`, but in recoveries
  *   nmi ADDRESS             when it is about to run, another CPU fails and leads; its NMI comes there
  *   off                     forget that
  *
@@ -19,6 +20,7 @@
  *
  *   hit CPU ADDRESS HEAD OTHERS    it failed; its log's head; how many other CPUs were in the hypervisor
  *   met CPU ADDRESS                the NMI came there
+ *   ran 0 ADDRESS TIMES            a block; address 0 ends the list
  *   back CPU INSTRUCTIONS          that CPU runs a guest again, or idles; so many of the hypervisor's until
  *                                  then, of the CPU itself and, while a recovery is led, of the others
  *
@@ -50,7 +52,6 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 3;
 #define NMI 2
 #define MOST_CPUS 64
 #define MOST_WAITS 16
-#define RARE 64
 
 /* What the plugin keeps of each CPU; inline operations write `where`. */
 struct cell {
@@ -67,8 +68,8 @@ struct block {
 };
 
 enum mode { OFF, DISTANCE, AT, AT_NMI };
-enum when { ANY, UNDO, OUTBOX, BOTH, RARELY };
-static const char *const whens[] = { "any", "undo", "outbox", "both", "rare" };
+enum when { ANY, UNDO, OUTBOX, BOTH };
+static const char *const whens[] = { "any", "undo", "outbox", "both" };
 
 static struct qemu_plugin_scoreboard *score;
 static struct range {
@@ -84,7 +85,7 @@ static unsigned cpus;
 
 static _Atomic int mode, when, mate = -1;
 static _Atomic int64_t left;
-static _Atomic uint64_t wanted;
+static _Atomic uint64_t wanted, more;
 /* Instructions of the hypervisor since the failure. */
 static _Atomic uint64_t spent;
 
@@ -133,8 +134,8 @@ static bool within(const struct range *range, uint64_t address)
     return address >= range->start && address < range->end;
 }
 
-/* Whether an instruction there counts in this state. */
-static bool fits(unsigned cpu, uint64_t address)
+/* Whether instructions count in this state. */
+static bool fits(unsigned cpu)
 {
     switch (when) {
     case UNDO:
@@ -143,8 +144,6 @@ static bool fits(unsigned cpu, uint64_t address)
         return (head(cpu) & 3) > 1;
     case BOTH:
         return cpus > 1 && others_inside(cpu) == cpus - 1;
-    case RARELY:
-        return runs[address - text.start] < RARE;
     default:
         return true;
     }
@@ -166,11 +165,12 @@ static void at_block(unsigned cpu, void *which)
         return;
     if (own->away || recovering())
         atomic_fetch_add(&spent, block->count);
+    else
+        runs[block->address[0] - text.start]++;
     own->fire_at = 0;
-    runs[block->address[0] - text.start]++;
     if (mate == (int)cpu) {
         own->fire_at = 1;
-    } else if (mode == DISTANCE && fits(cpu, block->address[0])) {
+    } else if (mode == DISTANCE && fits(cpu)) {
         int64_t before = atomic_fetch_sub(&left, block->count);
 
         if (before > 0 && before <= block->count)
@@ -178,7 +178,7 @@ static void at_block(unsigned cpu, void *which)
     } else if (mode == AT || mode == AT_NMI) {
         for (uint32_t i = 0; i < block->count; i++)
             if (block->address[i] == wanted && (mode == AT_NMI || atomic_fetch_sub(&left, 1) == 1))
-                own->fire_at = i + 1;
+                own->fire_at = mode == AT_NMI ? i + 1 : (i + more) % block->count + 1;
     }
 }
 
@@ -218,7 +218,7 @@ static void at_instruction(unsigned cpu, void *which)
     own->fire_at = 0;
     if (atomic_compare_exchange_strong(&mate, &expected, -1))
         fail_here(cpu, address, from);
-    if (was == DISTANCE && when != RARELY && !fits(cpu, address)) {
+    if (was == DISTANCE && !fits(cpu)) {
         /* The state has just passed: the next instruction in it. */
         left = 1;
         return;
@@ -315,6 +315,8 @@ static void obey(char *line)
         for (int i = 1; i < count; i++)
             heads[i - 1] = strtoull(words[i], NULL, 16);
         cpus = count - 1;
+        for (uint64_t i = 0; i < text.end - text.start; i++)
+            runs[i] = 0;
     } else if (!strcmp(words[0], "leader")) {
         leader = first;
     } else if (!strcmp(words[0], "arm") && count > 2) {
@@ -323,8 +325,14 @@ static void obey(char *line)
                 when = i;
         left = first;
         mode = DISTANCE;
-    } else if (!strcmp(words[0], "at") && count > 2) {
+    } else if (!strcmp(words[0], "ran")) {
+        for (uint64_t i = 0; i < text.end - text.start; i++)
+            if (runs[i])
+                tell("ran", 0, text.start + i, runs[i], 0);
+        tell("ran", 0, 0, 0, 0);
+    } else if (!strcmp(words[0], "at") && count > 3) {
         wanted = first;
+        more = strtoull(words[3], NULL, 16);
         left = strtoull(words[2], NULL, 16);
         mode = AT;
     } else if (!strcmp(words[0], "nmi")) {

@@ -1,9 +1,11 @@
 //! The failures of a campaign, one after another on a running machine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,17 +21,21 @@ use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 
 /// How many of 20 failures come at which instructions, and their longest distance. Uniform over all is the honest base;
-/// the others make sure that the rare states are hit often enough.
+/// the others make sure that rare states and many functions are hit. A distance in a fresh function is how often it runs until then.
 const SHARES: [(usize, When, u64); 5] = [
-    (5, When::Any, 300_000),
-    (4, When::Undo, 20_000),
+    (4, When::Any, 300_000),
+    (3, When::Undo, 20_000),
     (2, When::Outbox, 8_000),
     (3, When::Both, 60_000),
-    (6, When::Rare, 1_000),
+    (8, When::Fresh, 20),
 ];
 
+/// Wall time before the first failure.
+const WARM: Duration = Duration::from_secs(5);
 /// Wall time until a failure comes; then its distance is chosen anew.
 const HIT: Duration = Duration::from_secs(30);
+/// The same in a function that has run before, and will again.
+const FRESH: Duration = Duration::from_secs(5);
 /// Wall time for a recovery: it takes milliseconds.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// Distances tried for one failure.
@@ -116,6 +122,8 @@ impl Campaign {
         let (heads, leader) = inspector.places()?;
         agent.introduce(&heads[..scene.machine.cpus as usize], leader)?;
         let mut tail = Tail::open(scene.log)?;
+        // The load shows what code it runs.
+        thread::sleep(WARM);
         while !self.is_over() {
             let when = self.choose();
             let mut panic = self.strike(&mut agent, when)?;
@@ -148,8 +156,12 @@ impl Campaign {
         let longest = SHARES.iter().find(|(_, other, _)| *other == when).map_or(1, |(_, _, longest)| *longest);
         for _ in 0..TRIES {
             let distance = 1 + self.next() % longest;
-            agent.order(Order::After(distance, when))?;
-            let mut said = agent.hear(HIT)?;
+            let order = match when {
+                When::Fresh => self.fresh(agent, distance)?,
+                _ => Order::After(distance, when),
+            };
+            agent.order(order)?;
+            let mut said = agent.hear(if when == When::Fresh { FRESH } else { HIT })?;
             if said.is_none() {
                 agent.order(Order::Off)?;
                 // It may have come in between.
@@ -162,6 +174,24 @@ impl Campaign {
             }
         }
         anyhow::bail!("no panic came in {TRIES} tries ({when})")
+    }
+
+    /// An instruction of a function that was not hit yet and runs now and then.
+    fn fresh(&mut self, agent: &mut Agent, times: u64) -> Result<Order> {
+        let hit: BTreeSet<&str> = self.panics.iter().map(|panic| panic.symbol.as_str()).collect();
+        let mut functions: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+        for (address, ran) in agent.ran()?.into_iter().filter(|(_, ran)| *ran > 2) {
+            let name = self.symbols.name(address);
+            if !hit.contains(name) {
+                functions.entry(name).or_default().push((address, ran));
+            }
+        }
+        let functions: Vec<Vec<(u64, u64)>> = functions.into_values().collect();
+        let Some(blocks) = pick(&functions, self.next()) else {
+            return Ok(Order::After(times, When::Any));
+        };
+        let (address, ran) = *pick(blocks, self.next()).context("a function without blocks")?;
+        Ok(Order::At(address, 1 + times % ran, self.next() % 64))
     }
 
     /// The symbol that an address is in, and the innermost function of the source, if that is another: one that was
@@ -199,6 +229,10 @@ impl Campaign {
     }
 }
 
+fn pick<T>(from: &[T], random: u64) -> Option<&T> {
+    from.get(usize::try_from(random.checked_rem(from.len() as u64)?).ok()?)
+}
+
 /// The first function that is not of Rust's library, in what `addr2line` says: lines of names and places in turn, the
 /// innermost first. Its generic arguments are left out.
 fn innermost(said: &str) -> Option<&str> {
@@ -224,7 +258,7 @@ fn recover(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mu
                 panic.outage = outage;
                 break;
             }
-            Said::Hit { .. } | Said::Met => {}
+            Said::Hit { .. } | Said::Met | Said::Ran(..) => {}
         }
     }
     let recovered = tail.recovery(RECOVERY)?.context("no recovery is reported")?;
