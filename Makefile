@@ -5,6 +5,7 @@
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
 #   make survive    panics at any instruction         PANICS=100 SEED=1 CPUS=2 KERNEL=trixie
+#   make stubs      the same at every instruction of the entry and exit code
 #   make chaos      the QEMU tests, failing always    FILTER=text
 #   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
 #   make fuzz       random hypercalls in Dom0         SEED=1 CALLS=100000 CPUS=2
@@ -14,7 +15,7 @@ RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU=
       BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
       XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
-.PHONY: build setup artefacts run check test survive chaos bench fuzz laws clean
+.PHONY: build setup artefacts run check test survive stubs chaos bench fuzz laws clean
 
 build: setup
 	@ci/lab build FEATURES="$(FEATURES)"
@@ -39,6 +40,9 @@ test: setup
 
 survive: setup
 	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)"
+
+stubs: setup
+	@ci/lab stubs $(RUN) CPUS="$(or $(CPUS),2)"
 
 chaos: setup
 	@ci/lab chaos FILTER="$(FILTER)"

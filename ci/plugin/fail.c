@@ -10,9 +10,8 @@
  *   arm DISTANCE WHEN       fail after so many of the hypervisor's instructions (of all CPUs); WHEN says which count:
  *                           any; undo: while the CPU's log holds what to undo; outbox: while it holds what to finish;
  *                           both: while every other CPU is in the hypervisor too
- *   at ADDRESS TIMES MORE   fail when that instruction is about to run for the TIMESth time, or so many further on in
- *                           its block
- *   ran                     say which blocks of code ran since `heads`, but in recoveries
+ *   at ADDRESS TIMES        fail when that instruction is about to run for the TIMESth time
+ *   ran                     say which instructions ran since `heads`, but in recoveries
  *   nmi ADDRESS             when it is about to run, another CPU fails and leads; its NMI comes there
  *   off                     forget that
  *
@@ -20,7 +19,7 @@
  *
  *   hit CPU ADDRESS HEAD OTHERS    it failed; its log's head; how many other CPUs were in the hypervisor
  *   met CPU ADDRESS                the NMI came there
- *   ran 0 ADDRESS TIMES            a block; address 0 ends the list
+ *   ran 0 ADDRESS TIMES            an instruction; address 0 ends the list
  *   back CPU INSTRUCTIONS          that CPU runs a guest again, or idles; so many of the hypervisor's until
  *                                  then, of the CPU itself and, while a recovery is led, of the others
  *
@@ -49,7 +48,8 @@
 __attribute__((visibility("default"))) int qemu_plugin_version = 3;
 
 #define MACHINE_CHECK 18
-#define NMI 2
+/* QEMU's bit of an interrupt request. */
+#define NMI 0x200
 #define MOST_CPUS 64
 #define MOST_WAITS 16
 
@@ -76,8 +76,8 @@ static struct range {
     uint64_t start, end;
 } text, waits[MOST_WAITS];
 static unsigned wait_count;
-/* How often the block at each address of the code ran. */
-static _Atomic uint32_t *runs;
+/* How often the instruction at each address of the code ran; of several CPUs at once, one may not be counted. */
+static uint32_t *runs;
 static int lab = -1;
 static const char *ram;
 static uint64_t heads[MOST_CPUS], leader;
@@ -85,7 +85,7 @@ static unsigned cpus;
 
 static _Atomic int mode, when, mate = -1;
 static _Atomic int64_t left;
-static _Atomic uint64_t wanted, more;
+static _Atomic uint64_t wanted;
 /* Instructions of the hypervisor since the failure. */
 static _Atomic uint64_t spent;
 
@@ -94,6 +94,10 @@ static void *(*class_by_name)(const char *);
 /* Bytes of what all kinds of CPUs have; the registers come right behind it. */
 static size_t general_size;
 static void (*raise_exception)(void *, int, uintptr_t);
+static void (*interrupt)(void *, int);
+static void (*leave_code)(void *, uintptr_t);
+static void (*lock)(const char *, int);
+static void (*unlock)(void);
 
 static struct cell *cell(unsigned cpu)
 {
@@ -166,7 +170,8 @@ static void at_block(unsigned cpu, void *which)
     if (own->away || recovering())
         atomic_fetch_add(&spent, block->count);
     else
-        runs[block->address[0] - text.start]++;
+        for (uint32_t i = 0; i < block->count; i++)
+            runs[block->address[i] - text.start]++;
     own->fire_at = 0;
     if (mate == (int)cpu) {
         own->fire_at = 1;
@@ -178,14 +183,23 @@ static void at_block(unsigned cpu, void *which)
     } else if (mode == AT || mode == AT_NMI) {
         for (uint32_t i = 0; i < block->count; i++)
             if (block->address[i] == wanted && (mode == AT_NMI || atomic_fetch_sub(&left, 1) == 1))
-                own->fire_at = mode == AT_NMI ? i + 1 : (i + more) % block->count + 1;
+                own->fire_at = i + 1;
     }
 }
 
-/* Does not return: the CPU takes an exception at the instruction that the code at `from` stands for. */
-static void take(unsigned cpu, int vector, uintptr_t from)
+/* Does not return: the CPU takes a machine check at the instruction that the code at `from` stands for. */
+static void take_machine_check(unsigned cpu, uintptr_t from)
 {
-    raise_exception((char *)get_cpu(cpu) + general_size, vector, from);
+    raise_exception((char *)get_cpu(cpu) + general_size, MACHINE_CHECK, from);
+}
+
+/* Does not return: the CPU takes an NMI there, as one that an APIC sends; so no other comes until its handler ends. */
+static void take_nmi(unsigned cpu, uintptr_t from)
+{
+    lock(__FILE__, __LINE__);
+    interrupt(get_cpu(cpu), NMI);
+    unlock();
+    leave_code(get_cpu(cpu), from);
 }
 
 static void fail_here(unsigned cpu, uint64_t address, uintptr_t from)
@@ -193,7 +207,7 @@ static void fail_here(unsigned cpu, uint64_t address, uintptr_t from)
     cell(cpu)->away = 1;
     spent = 0;
     tell("hit", cpu, address, head(cpu), others_inside(cpu));
-    take(cpu, MACHINE_CHECK, from);
+    take_machine_check(cpu, from);
 }
 
 /* Lets another CPU fail while this one stands still; true once that one leads a recovery. */
@@ -232,7 +246,7 @@ static void at_instruction(unsigned cpu, void *which)
         return;
     }
     tell("met", cpu, address, 0, 0);
-    take(cpu, NMI, from);
+    take_nmi(cpu, from);
 }
 
 /* A CPU that failed runs a guest again, or idles. */
@@ -330,9 +344,8 @@ static void obey(char *line)
             if (runs[i])
                 tell("ran", 0, text.start + i, runs[i], 0);
         tell("ran", 0, 0, 0, 0);
-    } else if (!strcmp(words[0], "at") && count > 3) {
+    } else if (!strcmp(words[0], "at") && count > 2) {
         wanted = first;
-        more = strtoull(words[3], NULL, 16);
         left = strtoull(words[2], NULL, 16);
         mode = AT;
     } else if (!strcmp(words[0], "nmi")) {
@@ -354,6 +367,29 @@ static bool measure(void)
         return false;
     general_size = (*class)->instance_size;
     return general_size != 0 && general_size % 16 == 0 && general_size < 1 << 20;
+}
+
+/* Finds functions of QEMU's own. */
+static bool find_functions(void)
+{
+    const struct {
+        const char *name;
+        void *to;
+    } wanted[] = {
+        { "qemu_get_cpu", &get_cpu },        { "object_class_by_name", &class_by_name },
+        { "raise_exception_ra", &raise_exception }, { "cpu_interrupt", &interrupt },
+        { "cpu_loop_exit_restore", &leave_code },   { "bql_lock_impl", &lock },
+        { "bql_unlock", &unlock },
+    };
+    bool all = true;
+
+    for (unsigned i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+        void *found = dlsym(RTLD_DEFAULT, wanted[i].name);
+
+        memcpy(wanted[i].to, &found, sizeof(found));
+        all &= found != NULL;
+    }
+    return all;
 }
 
 static void *listen_to_lab(void *nothing)
@@ -388,10 +424,7 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
     pthread_t thread;
 
     (void)info;
-    get_cpu = (void *(*)(int))dlsym(RTLD_DEFAULT, "qemu_get_cpu");
-    class_by_name = (void *(*)(const char *))dlsym(RTLD_DEFAULT, "object_class_by_name");
-    raise_exception = (void (*)(void *, int, uintptr_t))dlsym(RTLD_DEFAULT, "raise_exception_ra");
-    if (!get_cpu || !class_by_name || !raise_exception || !measure()) {
+    if (!find_functions() || !measure()) {
         fprintf(stderr, "fail: this QEMU keeps its functions to itself: it was built without modules\n");
         return -1;
     }

@@ -49,6 +49,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
                         --refuse TEXT (in order, any number)
   survive               failures at any instruction of the image, under load: PANICS=100 SEED=1, and what boot takes
+  stubs                 failures and NMIs at every instruction of the entry and exit code, under load
   chaos [FILTER]        the QEMU tests on an image that fails all the time
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
@@ -85,6 +86,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
         "chaos" => suite::chaos::run(&workspace, &toolchain, &options.words),
+        "stubs" => survive::sweep(&workspace, &toolchain, &options, 1),
         "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
         "bench" => match &options.profile {

@@ -43,8 +43,8 @@ impl fmt::Display for When {
 pub(crate) enum Order {
     /// A failure after so many instructions of the hypervisor that count.
     After(u64, When),
-    /// A failure when this instruction is about to run for the given time, or so many further on in its block.
-    At(u64, u64, u64),
+    /// A failure when this instruction is about to run for the given time.
+    At(u64, u64),
     /// A list of the code that ran.
     Ran,
     /// When this instruction is about to run, another CPU fails and its NMI comes here.
@@ -57,7 +57,7 @@ impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Order::After(distance, when) => write!(f, "arm {distance:x} {when}"),
-            Order::At(address, times, more) => write!(f, "at {address:x} {times:x} {more:x}"),
+            Order::At(address, times) => write!(f, "at {address:x} {times:x}"),
             Order::Ran => write!(f, "ran"),
             Order::Nmi(address) => write!(f, "nmi {address:x}"),
             Order::Off => write!(f, "off"),
@@ -79,7 +79,7 @@ pub(crate) enum Said {
         /// Other CPUs in the hypervisor.
         others: u64,
     },
-    /// A block of code ran so often; address 0 ends the list.
+    /// An instruction ran so often; address 0 ends the list.
     Ran(u64, u64),
     /// The NMI came there.
     Met,
@@ -170,14 +170,14 @@ impl Agent {
         self.send(&format!("{order}\n"))
     }
 
-    /// The code that ran since the introduction, but in recoveries: addresses of blocks, and how often.
+    /// The code that ran since the introduction, but in recoveries: addresses of instructions, and how often.
     pub(crate) fn ran(&mut self) -> Result<Vec<(u64, u64)>> {
         self.order(Order::Ran)?;
-        let mut blocks = Vec::new();
+        let mut code = Vec::new();
         loop {
             match self.hear(PATIENCE)?.context("the plugin does not say what ran")? {
-                Said::Ran(0, _) => return Ok(blocks),
-                Said::Ran(address, times) => blocks.push((address, times)),
+                Said::Ran(0, _) => return Ok(code),
+                Said::Ran(address, times) => code.push((address, times)),
                 Said::Hit { .. } | Said::Met | Said::Back(_) => {}
             }
         }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn orders_and_answers_are_lines() {
         assert_eq!(Order::After(255, When::Outbox).to_string(), "arm ff outbox");
-        assert_eq!(Order::At(0x10, 3, 0).to_string(), "at 10 3 0");
+        assert_eq!(Order::At(0x10, 3).to_string(), "at 10 3");
         let hit = Said::Hit { cpu: 1, address: 0xffff_82d0_4000_1000, head: 9, others: 1 };
         assert_eq!(Said::parse("hit 1 ffff82d040001000 9 1\n"), Some(hit));
         assert_eq!(Said::parse("back 0 10 0 0"), Some(Said::Back(16)));

@@ -5,18 +5,17 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::command::{output, progress};
-use crate::inspect::{self, Inspector};
+use crate::inspect;
 use crate::options::Options;
-use crate::qemu::Scene;
-use crate::survive::agent::{Agent, Door, Order, Said, When};
+use crate::survive::agent::{Agent, Order, Said, When};
 use crate::survive::figures::Panic;
-use crate::survive::tail::{Repair, Tail};
+use crate::survive::stage::Stage;
+use crate::survive::tail::Repair;
 use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 
@@ -30,8 +29,6 @@ const SHARES: [(usize, When, u64); 5] = [
     (8, When::Fresh, 20),
 ];
 
-/// Wall time before the first failure.
-const WARM: Duration = Duration::from_secs(5);
 /// Wall time until a failure comes; then its distance is chosen anew.
 const HIT: Duration = Duration::from_secs(30);
 /// The same in a function that has run before, and will again.
@@ -116,18 +113,11 @@ impl Campaign {
     }
 
     /// Lets the machine fail until there are enough failures or one loses something; then says what.
-    pub(crate) fn visit(&mut self, scene: &Scene<'_>, door: &Door) -> Result<Option<String>> {
-        let mut inspector = Inspector::new(scene.process, scene.control, scene.machine)?;
-        let mut agent = door.agent()?;
-        let (heads, leader) = inspector.places()?;
-        agent.introduce(&heads[..scene.machine.cpus as usize], leader)?;
-        let mut tail = Tail::open(scene.log)?;
-        // The load shows what code it runs.
-        thread::sleep(WARM);
+    pub(crate) fn visit(&mut self, stage: &mut Stage) -> Result<Option<String>> {
         while !self.is_over() {
             let when = self.choose();
-            let mut panic = self.strike(&mut agent, when)?;
-            survive(&mut panic, &mut agent, &mut tail, &mut inspector);
+            let mut panic = self.strike(&mut stage.agent, when)?;
+            survive(&mut panic, stage);
             self.note(&panic)?;
             let lost = panic.lost.clone();
             self.panics.push(panic);
@@ -187,11 +177,11 @@ impl Campaign {
             }
         }
         let functions: Vec<Vec<(u64, u64)>> = functions.into_values().collect();
-        let Some(blocks) = pick(&functions, self.next()) else {
+        let Some(code) = pick(&functions, self.next()) else {
             return Ok(Order::After(times, When::Any));
         };
-        let (address, ran) = *pick(blocks, self.next()).context("a function without blocks")?;
-        Ok(Order::At(address, 1 + times % ran, self.next() % 64))
+        let (address, ran) = *pick(code, self.next()).context("a function without code")?;
+        Ok(Order::At(address, 1 + times % ran))
     }
 
     /// The symbol that an address is in, and the innermost function of the source, if that is another: one that was
@@ -242,18 +232,18 @@ fn innermost(said: &str) -> Option<&str> {
 }
 
 /// Waits for the recovery and walks the machine; notes in `panic` how it went.
-fn survive(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mut Inspector) {
-    if let Err(error) = recover(panic, agent, tail, inspector) {
+fn survive(panic: &mut Panic, stage: &mut Stage) {
+    if let Err(error) = recover(panic, stage) {
         panic.lost = Some(format!("{error:#}"));
     }
-    if let Some(loss) = tail.losses.first() {
+    if let Some(loss) = stage.tail.losses.first() {
         panic.lost.get_or_insert_with(|| loss.clone());
     }
 }
 
-fn recover(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mut Inspector) -> Result<()> {
+fn recover(panic: &mut Panic, stage: &mut Stage) -> Result<()> {
     loop {
-        match agent.hear(RECOVERY)?.context("the CPU that failed did not come back")? {
+        match stage.agent.hear(RECOVERY)?.context("the CPU that failed did not come back")? {
             Said::Back(outage) => {
                 panic.outage = outage;
                 break;
@@ -261,11 +251,11 @@ fn recover(panic: &mut Panic, agent: &mut Agent, tail: &mut Tail, inspector: &mu
             Said::Hit { .. } | Said::Met | Said::Ran(..) => {}
         }
     }
-    let recovered = tail.recovery(RECOVERY)?.context("no recovery is reported")?;
+    let recovered = stage.tail.recovery(RECOVERY)?.context("no recovery is reported")?;
     panic.repair = Some(recovered.repair);
-    let report = inspector.walk()?;
+    let report = stage.inspector.walk()?;
     ensure!(report.violations.is_empty(), "{}", inspect::broken(&report));
-    tail.lines()?;
+    stage.tail.lines()?;
     Ok(())
 }
 

@@ -8,12 +8,13 @@
 use super::record;
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::stubs;
+use crate::guest::{stubs, swift};
 use crate::recovery::{self, Cause};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use machine::percpu;
 use pv_cpu::vector;
+use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
 /// RFLAGS.TF.
 const TRAP: u64 = 1 << 8;
@@ -22,6 +23,7 @@ const SINGLE_STEP: u64 = 1 << 14;
 
 /// An exception that is a failure wherever it comes; returns if the code there is to go on first.
 pub(crate) fn fail(frame: &mut HostFrame) {
+    leave(frame);
     let own = &record(this_cpu()).deferred;
     let first = own.load(Ordering::Relaxed) == 0;
     if first && frame.cs & 3 == 0 && stubs::holds_registers(frame.rip) && !is_on_own_stack(frame) {
@@ -39,6 +41,7 @@ pub(crate) fn is_pending() -> bool {
 
 /// A debug exception while one waits: returns if it has to wait for longer.
 pub(crate) fn step(frame: &mut HostFrame) {
+    leave(frame);
     if frame.cs & 3 == 0 && stubs::holds_registers(frame.rip) {
         return;
     }
@@ -50,6 +53,15 @@ pub(crate) fn step(frame: &mut HostFrame) {
             options(nomem, nostack));
     }
     take(frame)
+}
+
+/// Carries out a `sysretq` to the guest's kernel: after it no single step comes.
+fn leave(frame: &mut HostFrame) {
+    if frame.cs & 3 == 0 && swift::is_leaving(frame.rip) {
+        // R11 and RCX.
+        (frame.rflags, frame.rip) = (frame.general[6], frame.general[11]);
+        (frame.cs, frame.ss) = (FLAT_RING3_CS64.into(), FLAT_RING3_SS64.into());
+    }
 }
 
 /// Whether the code runs on a stack where the next debug exception, or this failure again, would begin anew.
