@@ -1,6 +1,7 @@
 //! Failures and stop NMIs at every instruction of the entry and exit code, one after another on a running machine.
 
 use std::ops::Range;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,6 +19,9 @@ const RANGES: [(&str, &str); 2] =
 /// Wall time until an instruction comes, and for a recovery.
 const COME: Duration = Duration::from_secs(20);
 const RECOVERY: Duration = Duration::from_secs(60);
+/// Wall time between two strikes: failures with no entry in progress that follow each other within 20 ms are taken for
+/// one that repeats itself.
+const PAUSE: Duration = Duration::from_millis(40);
 /// Between two walks of the machine, each of which takes a second.
 const WALK_EVERY: usize = 10;
 
@@ -86,6 +90,7 @@ impl Sweep {
 
 /// Strikes once. False: the instruction did not come in time.
 fn strike(agent: &mut Agent, tail: &mut Tail, address: u64, blow: Blow) -> Result<bool> {
+    thread::sleep(PAUSE);
     agent.order(match blow {
         Blow::Failure => Order::At(address, 1),
         Blow::Nmi => Order::Nmi(address),
