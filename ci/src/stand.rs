@@ -107,7 +107,8 @@ pub(crate) fn boot_for(
     let talk = Conversation::new(options.steps.clone(), refuse);
     let mut options = options.clone();
     options.machine.inspected |= options.inspection != Inspection::None;
-    qemu::converse(workspace, &run(&options, &iso), talk, visitor).with_context(|| format!("running {}", options.name))
+    qemu::converse(workspace, &run(&options, &iso), talk, visitor)
+        .with_context(|| format!("running {}", options.name))
 }
 
 /// Boots to a shell on the user's terminal.

@@ -217,8 +217,13 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
         tally.add(bad_inputs::run(workspace, toolchain, image, |name| matches(name, filter))?);
     }
     if let Some(image) = image.filter(|_| matches(survive::SAMPLE, filter)) {
-        let lost = survive::sample(workspace, toolchain, &image).unwrap_or_else(|error| Some(format!("{error:#}")));
-        println!("test {} ... {}", survive::SAMPLE, lost.as_ref().map_or("ok".into(), |why| format!("FAILED: {why}")));
+        let lost =
+            survive::sample(workspace, toolchain, &image).unwrap_or_else(|error| Some(format!("{error:#}")));
+        println!(
+            "test {} ... {}",
+            survive::SAMPLE,
+            lost.as_ref().map_or("ok".into(), |why| format!("FAILED: {why}"))
+        );
         tally.add(Tally::one(lost.is_none()));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);

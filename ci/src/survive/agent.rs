@@ -227,7 +227,8 @@ mod tests {
     #[test]
     fn the_plugin_knows_these_words() {
         let text = include_str!("../../plugin/fail.c");
-        let list = [When::Any, When::Undo, When::Outbox, When::Both].map(|when| format!("\"{when}\"")).join(", ");
+        let list =
+            [When::Any, When::Undo, When::Outbox, When::Both].map(|when| format!("\"{when}\"")).join(", ");
         assert!(text.contains(&list), "{list}");
     }
 }

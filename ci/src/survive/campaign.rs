@@ -143,7 +143,8 @@ impl Campaign {
 
     /// Makes a CPU fail.
     fn strike(&mut self, agent: &mut Agent, when: When) -> Result<Panic> {
-        let longest = SHARES.iter().find(|(_, other, _)| *other == when).map_or(1, |(_, _, longest)| *longest);
+        let longest =
+            SHARES.iter().find(|(_, other, _)| *other == when).map_or(1, |(_, _, longest)| *longest);
         for _ in 0..TRIES {
             let distance = 1 + self.next() % longest;
             let order = match when {
@@ -160,7 +161,18 @@ impl Campaign {
             if let Some(Said::Hit { cpu, address, head, others }) = said {
                 let (symbol, function) = self.function(address)?;
                 let (repair, outage, lost) = (None, 0, None);
-                return Ok(Panic { when, cpu, address, symbol, function, head, others, repair, outage, lost });
+                return Ok(Panic {
+                    when,
+                    cpu,
+                    address,
+                    symbol,
+                    function,
+                    head,
+                    others,
+                    repair,
+                    outage,
+                    lost,
+                });
             }
         }
         anyhow::bail!("no panic came in {TRIES} tries ({when})")
@@ -198,10 +210,13 @@ impl Campaign {
     /// Shows a failure and adds it to the file.
     fn note(&mut self, panic: &Panic) -> Result<()> {
         let (number, wanted) = (self.panics.len() + 1, self.wanted);
-        let repair = panic.repair.map_or_else(|| "no recovery".to_string(), |repair| {
-            let Repair { entries, undone, finished } = repair;
-            format!("{entries} entries, {undone} writes back, {finished} outboxes forward")
-        });
+        let repair = panic.repair.map_or_else(
+            || "no recovery".to_string(),
+            |repair| {
+                let Repair { entries, undone, finished } = repair;
+                format!("{entries} entries, {undone} writes back, {finished} outboxes forward")
+            },
+        );
         let what = format!(
             "{:6} on CPU {} at {:x} in {} ({}), log {:x}, {} others inside: {repair}, {} instructions{}",
             panic.when,
@@ -227,7 +242,8 @@ fn pick<T>(from: &[T], random: u64) -> Option<&T> {
 /// innermost first. Its generic arguments are left out.
 fn innermost(said: &str) -> Option<&str> {
     let lines: Vec<&str> = said.lines().collect();
-    let own = lines.chunks_exact(2).find(|pair| !pair[1].contains("/rustlib/") && !pair[1].starts_with("??"))?;
+    let own =
+        lines.chunks_exact(2).find(|pair| !pair[1].contains("/rustlib/") && !pair[1].starts_with("??"))?;
     Some(own[0].split("<").next().filter(|name| !name.is_empty()).unwrap_or(own[0]))
 }
 

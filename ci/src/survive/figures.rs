@@ -80,10 +80,13 @@ impl Figures<'_> {
     /// The table before the last line.
     pub(crate) fn table(&self) -> String {
         let functions = self.functions();
-        let mut text: String = functions.iter().map(|(name, times)| format!("{times:6} in {name}\n")).collect();
+        let mut text: String =
+            functions.iter().map(|(name, times)| format!("{times:6} in {name}\n")).collect();
         let nothing = self.did(|repair| repair.entries == 0);
         let begun = self.did(|repair| repair.entries > 0 && repair.undone == 0 && repair.finished == 0);
-        text += &format!("{nothing:6} found nothing in progress\n{begun:6} found entries that had written nothing\n");
+        text += &format!(
+            "{nothing:6} found nothing in progress\n{begun:6} found entries that had written nothing\n"
+        );
         for when in [When::Any, When::Undo, When::Outbox, When::Both, When::Fresh] {
             let what = match when {
                 When::Any => "at a distance in all instructions of the hypervisor",
@@ -149,10 +152,7 @@ mod tests {
     #[test]
     fn the_last_line_and_its_judgement() {
         let mut all = panics(100);
-        assert_eq!(
-            Figures(&all).line(),
-            "panics=100 recovered=100 lost=0 max_outage_instructions=99"
-        );
+        assert_eq!(Figures(&all).line(), "panics=100 recovered=100 lost=0 max_outage_instructions=99");
         assert_eq!(Figures(&all).invalid(), None);
         all[0].lost = Some("x".into());
         all[0].head = 0;

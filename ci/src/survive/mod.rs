@@ -68,7 +68,12 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, options: &Option
 
 /// Strikes at one of `step` instructions of the entry and exit code, in both ways; true if nothing was lost. The last
 /// line printed is the count.
-pub(crate) fn sweep(workspace: &Workspace, toolchain: &Toolchain, options: &Options, step: usize) -> Result<bool> {
+pub(crate) fn sweep(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    options: &Options,
+    step: usize,
+) -> Result<bool> {
     let image = image::build(workspace, toolchain, &options.features)?;
     scratch::make(workspace)?;
     let mut sweep = Sweep::new(&Symbols::read(&image.with_extension("debug"))?, step)?;
@@ -85,7 +90,8 @@ pub(crate) fn sweep(workspace: &Workspace, toolchain: &Toolchain, options: &Opti
 }
 
 /// The name of the sample that is a test.
-pub(crate) const SAMPLE: &str = "failures at any instruction, those of the entry and exit code too, lose nothing on 2 CPUs";
+pub(crate) const SAMPLE: &str =
+    "failures at any instruction, those of the entry and exit code too, lose nothing on 2 CPUs";
 /// Its failures, and one of how many instructions of the entry and exit code it takes.
 const SAMPLE_PANICS: u32 = 10;
 const SAMPLE_STEP: usize = 24;
@@ -122,8 +128,7 @@ fn one_boot(
     options.name = if boot == 0 { "survive".into() } else { format!("survive-{}", boot + 1) };
     options.timeout = BOOT + PANIC * campaign.left();
     let before = campaign.panics().len();
-    let outcome =
-        under_load(workspace, toolchain, options, image, &mut |stage| campaign.visit(stage))?;
+    let outcome = under_load(workspace, toolchain, options, image, &mut |stage| campaign.visit(stage))?;
     fs::copy(&outcome.log, campaign.folder().join(format!("console-{}.log", boot + 1)))
         .with_context(|| format!("copying {}", outcome.log.display()))?;
     if outcome.end != End::Done {

@@ -65,7 +65,8 @@ impl Sweep {
     pub(crate) fn visit(&mut self, stage: &mut Stage) -> Result<Option<String>> {
         let Stage { inspector, agent, tail } = stage;
         let ran = agent.ran()?.into_iter().filter(|(_, times)| *times > 1).map(|(address, _)| address);
-        let executed: Vec<u64> = ran.filter(|at| self.ranges.iter().any(|range| range.contains(at))).collect();
+        let executed: Vec<u64> =
+            ran.filter(|at| self.ranges.iter().any(|range| range.contains(at))).collect();
         progress(&format!("the load executes {} instructions of the entry and exit code", executed.len()));
         let chosen: Vec<u64> = executed.into_iter().step_by(self.step).collect();
         for (number, address) in chosen.iter().enumerate() {

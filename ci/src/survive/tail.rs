@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_line_says_what_a_recovery_did() {
-        let line = |what: &str| format!("(XEN) Recovered from failure 7 on CPU 1: {what}, 6000 TSC ticks, 3 us");
+        let line =
+            |what: &str| format!("(XEN) Recovered from failure 7 on CPU 1: {what}, 6000 TSC ticks, 3 us");
         let nothing = Recovered { number: 7, repair: Repair::default() };
         assert_eq!(Recovered::parse(&line("nothing was in progress")), Some(nothing));
         let what = "of 2 entries 13 writes rolled back, 1 outboxes rolled forward (4 effects)";

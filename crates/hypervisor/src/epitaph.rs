@@ -62,12 +62,7 @@ pub(crate) fn epitaph() -> &'static Epitaph {
 
 impl Epitaph {
     /// Notes a failure of this CPU.
-    pub(crate) fn note(
-        &self,
-        cause: Cause,
-        frame: Option<&HostFrame>,
-        message: Option<fmt::Arguments<'_>>,
-    ) {
+    pub(crate) fn note(&self, cause: Cause, frame: Option<&HostFrame>, message: Option<fmt::Arguments<'_>>) {
         self.note_message(message);
         let registers = frame.map_or([0; 3], |f| [f.rip, f.rflags, f.rsp]);
         for (word, value) in [&self.rip, &self.rflags, &self.rsp].into_iter().zip(registers) {
@@ -151,7 +146,9 @@ impl Epitaph {
             1 => write!(f, "panic: {message}"),
             3 if end > 0 => write!(f, "hang: {message}"),
             3 => write!(f, "hang at {rip:016x}, rsp {rsp:016x}"),
-            _ => write!(f, "exception {} at {rip:016x}, rsp {rsp:016x}, rflags {rflags:x}", self.vector.get()),
+            _ => {
+                write!(f, "exception {} at {rip:016x}, rsp {rsp:016x}, rflags {rflags:x}", self.vector.get())
+            }
         }
     }
 
@@ -170,7 +167,8 @@ impl Epitaph {
     /// The rest: registers, return addresses and what the CPU had handled, a line each time `line` is called.
     pub(crate) fn details(&self, mut line: impl FnMut(fmt::Arguments<'_>)) {
         const NAMES: [&str; 15] = [
-            "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", " r9", " r8", "rax", "rcx", "rdx", "rsi", "rdi",
+            "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", " r9", " r8", "rax", "rcx", "rdx", "rsi",
+            "rdi",
         ];
         if self.rip.get() != 0 {
             for (names, values) in NAMES.chunks(3).zip(self.general.chunks(3)) {
