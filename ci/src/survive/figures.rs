@@ -136,7 +136,7 @@ mod tests {
             address: 0,
             symbol: format!("f{}", index % 70),
             function: String::new(),
-            head: u64::from(index % 2 == 0),
+            head: u64::from(index.is_multiple_of(2)),
             others: u64::from(index.is_multiple_of(4)),
             repair: Some(Repair {
                 entries: 1,

@@ -84,7 +84,7 @@ impl Tail {
     pub(crate) fn recovery(&mut self, limit: Duration) -> Result<Option<Recovered>> {
         let until = Instant::now() + limit;
         while Instant::now() < until {
-            if let Some(found) = self.lines()?.iter().filter_map(|line| Recovered::parse(line)).last() {
+            if let Some(found) = self.lines()?.iter().rev().find_map(|line| Recovered::parse(line)) {
                 return Ok(Some(found));
             }
             thread::sleep(Duration::from_millis(5));
