@@ -206,7 +206,7 @@ impl State {
     /// The page-table logic over `memory`.
     pub fn mmu<'a, M>(&'a self, memory: &'a M) -> Mmu<'a, M> {
         Mmu {
-            frames: self.frames,
+            frames: &self.frames,
             memory,
             locks: self.table_locks,
             io: &self.io,

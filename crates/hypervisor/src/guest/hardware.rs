@@ -6,12 +6,13 @@ use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, trace, watchdog};
 use core::arch::asm;
+
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::apic::LocalApic;
 use machine::paging::{PageTables, TableMemory};
 use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
-use system::{Base, Flush, Platform, Power, own_vector};
+use system::{Base, Clock, Flush, Platform, Power, own_vector};
 use timers::TimeScale;
 use vault::GuestOwned;
 
@@ -119,11 +120,16 @@ impl Hardware {
     }
 }
 
+impl Clock for Hardware {
+    fn now(&self) -> u64 {
+        self.scale.to_ns(clock::tsc())
+    }
+}
+
 impl Platform for Hardware {
     #[inline(always)]
-    fn now(&self) -> u64 {
+    fn dispatching(&self) {
         crate::inject::dispatched();
-        self.scale.to_ns(clock::tsc())
     }
     #[inline(always)]
     fn load_root(&self, root: Mfn) {

@@ -5,7 +5,7 @@ use super::access;
 use super::hardware::Hardware;
 use crate::{chaos, inject};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use guest_memory::{Fault, GuestMemory};
+use guest_memory::{Fault, GuestMemory, LINE_WORDS};
 use ids::{Gva, Maddr};
 use machine::direct;
 
@@ -43,6 +43,12 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn load64(&self, at: Maddr) -> u64 {
         word(at).load(Ordering::Acquire)
+    }
+    #[inline(always)]
+    fn load_line(&self, at: Maddr) -> [u64; LINE_WORDS] {
+        // SAFETY: as for `word`; the line lies in one frame.
+        let line: &[AtomicU64; LINE_WORDS] = unsafe { &*direct::pointer(at) };
+        line.each_ref().map(|word| word.load(Ordering::Acquire))
     }
     #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
