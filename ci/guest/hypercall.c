@@ -1,6 +1,7 @@
 /* Makes one hypercall through privcmd: hypercall NUMBER [ARGUMENT | WORD,WORD,... ]...
  * An argument with a comma is a buffer of 64-bit words, zero behind those given; &N in it is the address of the N-th
- * buffer. Prints the result and, for each buffer, as many words as were given, in hexadecimal. */
+ * buffer. Prints the result and, for each buffer, as many words as were given, in hexadecimal or, if it is the address
+ * of the N-th buffer, as &N. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -27,6 +28,17 @@ static uint64_t number(const char *text)
     return *text == '&' ? (uint64_t)(uintptr_t)buffers[atoi(text + 1) % BUFFERS] : strtoull(text, NULL, 0);
 }
 
+static void print(uint64_t word)
+{
+    for (int buffer = 0; buffer < BUFFERS; buffer++) {
+        if (word == (uint64_t)(uintptr_t)buffers[buffer]) {
+            printf(" &%d", buffer);
+            return;
+        }
+    }
+    printf(" %llx", (unsigned long long)word);
+}
+
 int main(int argc, char **argv)
 {
     struct hypercall call = { 0 };
@@ -50,7 +62,7 @@ int main(int argc, char **argv)
     printf("%d", result < 0 ? -errno : result);
     for (int buffer = 0; buffer < used; buffer++)
         for (int word = 0; word < given[buffer]; word++)
-            printf(" %llx", (unsigned long long)buffers[buffer][word]);
+            print(buffers[buffer][word]);
     printf("\n");
     return 0;
 }

@@ -50,12 +50,12 @@ pub enum Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
 pub enum Firmware {
-    /// A BIOS disk.
-    Disk { index: u32 },
+    /// A BIOS disk: guest address of a buffer for its parameters, which begins with its length.
+    Disk { index: u32, parameters: u64 },
     /// The signature of a BIOS disk.
     DiskSignature { index: u32 },
-    /// What the screen's BIOS read of the monitor.
-    Monitor { index: u32 },
+    /// What the screen's BIOS read of the monitor: guest address for 128 bytes.
+    Monitor { index: u32, block: u64 },
     /// What EFI says of itself.
     Efi(EfiInfo),
     /// The keyboard's shift state.
@@ -122,6 +122,12 @@ pub enum Answer {
     EfiVendor { revision: u32 },
     /// Of [`EfiInfo::Memory`]: bytes of the range asked about that are alike.
     EfiMemory { size: u64, attributes: u64, kind: u32 },
+    /// Of [`Firmware::Disk`].
+    Disk { device: u8, version: u8, interface_support: u16, max_cylinder: u16, max_head: u8, sectors: u8 },
+    /// Of [`Firmware::DiskSignature`].
+    DiskSignature { device: u8, signature: u32 },
+    /// Of [`Firmware::Monitor`].
+    Monitor { capabilities: u8, transfer_time: u8 },
     /// Of [`Firmware::Keyboard`].
     Keyboard { flags: u8 },
     /// Of [`Request::ParkedCpus`].

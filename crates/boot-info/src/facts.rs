@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use arrayvec::ArrayVec;
 use ids::Maddr;
 
-use crate::{AcpiFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
+use crate::{AcpiFacts, BiosFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
 
 /// Modules the boot loader may pass.
 pub(crate) const MAX_MODULES: usize = 32;
@@ -162,8 +162,8 @@ pub struct BootFacts {
     pub efi: EfiFacts,
     /// The screen.
     pub display: Display,
-    /// The keyboard's shift state when the BIOS was left (BIOS data area, byte 0x417).
-    pub keyboard_flags: u8,
+    /// What the BIOS answered in real mode; nothing on an EFI machine.
+    pub bios: BiosFacts,
     /// What the ACPI tables say.
     pub acpi: AcpiFacts,
     /// The ACPI root pointer as the boot loader passed it on.
@@ -188,7 +188,7 @@ impl BootFacts {
         efi_system_table: None,
         efi: EfiFacts::EMPTY,
         display: Display::None,
-        keyboard_flags: 0,
+        bios: BiosFacts::EMPTY,
         acpi: AcpiFacts::EMPTY,
         root_pointer: None,
         timing: Timing { tsc_khz: 0, apic_timer_khz: 0, tsc_invariant: false, reference: TimeReference::Pit },

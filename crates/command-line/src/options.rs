@@ -108,6 +108,28 @@ pub struct Dom0Mode {
     pub msr_relaxed: bool,
 }
 
+/// `edd=`: what the BIOS is asked about its disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edd {
+    /// `on`: everything.
+    On,
+    /// `skipmbr`: not what is on them.
+    SkipMbr,
+    /// `off`: nothing.
+    Off,
+}
+
+/// `edid=`: whether the screen's BIOS is asked for the monitor's EDID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdidQuery {
+    /// If it says that it can tell soon.
+    IfAble,
+    /// `no`: never.
+    No,
+    /// `force`: in any case.
+    Force,
+}
+
 /// `efi=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Efi {
@@ -195,6 +217,8 @@ pub struct Options {
     pub dom0_max_vcpus: VcpuRange,
     pub dom0_mem: Dom0Memory,
     pub dom0_vcpus_pin: bool,
+    pub edd: Edd,
+    pub edid: EdidQuery,
     pub efi: Efi,
     pub ept: Ept,
     pub guest_loglvl: LogLevels,
@@ -204,6 +228,8 @@ pub struct Options {
     pub maxcpus: Option<u32>,
     /// Highest address of RAM in use, in bytes.
     pub mem: Option<u64>,
+    /// The BIOS is asked nothing.
+    pub no_real_mode: bool,
     /// Start no CPU but the first.
     pub nosmp: bool,
     /// `pv=32`: 32-bit PV guests are allowed.
@@ -250,6 +276,8 @@ impl Default for Options {
             dom0_max_vcpus: VcpuRange { min: 1, max: None },
             dom0_mem: Dom0Memory::default(),
             dom0_vcpus_pin: false,
+            edd: Edd::On,
+            edid: EdidQuery::IfAble,
             efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
@@ -257,6 +285,7 @@ impl Default for Options {
             loglvl: LogLevels { always: warning, rate_limited: warning },
             maxcpus: None,
             mem: None,
+            no_real_mode: false,
             nosmp: false,
             pv_32: true,
             reboot: Reboot { method: None, warm: false, never: false },

@@ -21,6 +21,7 @@ mod console_io;
 mod cpu_state;
 mod descriptors;
 mod efi;
+mod firmware;
 mod event_channel;
 mod grant_table;
 mod kexec;

@@ -1,11 +1,11 @@
 //! `platform_op`: what Dom0's kernel asks of the machine.
 
 use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
-use crate::efi;
+use crate::{efi, firmware};
 use boot_info::BootFacts;
 use guest_memory::GuestMemory;
 use ids::{FRAME_SHIFT, Gva};
-use toolstack_compat::platform::{Answer, Firmware, PowerManagement, Request};
+use toolstack_compat::platform::{Answer, PowerManagement, Request};
 use toolstack_compat::v4_17::platform::{decode, encode};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
@@ -42,7 +42,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             return set_time(call, seconds, nanoseconds, system_time);
         }
         Request::Sleep { state, pm1a, pm1b, flags } => return sleep(call, state, [pm1a, pm1b], flags),
-        Request::Firmware(kind) => firmware(call, kind)?,
+        Request::Firmware(kind) => return firmware::info(call, at, op, kind),
         Request::CpuInfo { cpu } => cpu_info(call.state.facts, cpu),
         Request::CpuVersion { cpu } => cpu_version(call.state.facts, cpu),
         Request::PowerManagement(kind) => power_management(call, kind)?,
@@ -130,22 +130,6 @@ fn sleep<M: GuestMemory + 'static, A: Apply>(
         tx.publish(Effect { kind: kind::POWER, x: BY_PM1, a: pm1a.into(), b: pm1b.into() });
         Ok(())
     })
-}
-
-fn firmware<M: GuestMemory + 'static, A: Apply>(
-    call: &Call<'_, M, A>,
-    kind: Firmware,
-) -> Result<Answer, Errno> {
-    match kind {
-        // The BIOS was asked about neither disks nor monitor.
-        Firmware::Disk { .. } | Firmware::DiskSignature { .. } | Firmware::Monitor { .. } => {
-            Err(Errno::ESRCH)
-        }
-        Firmware::Efi(what) => efi::info(call, what),
-        Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: call.state.facts.keyboard_flags }),
-        Firmware::Keyboard { .. } => Err(Errno::ESRCH),
-        Firmware::Other => Err(Errno::EINVAL),
-    }
 }
 
 /// A memory type range in frames, as the firmware left it; an unused one is empty.

@@ -3,7 +3,7 @@
 use crate::platform::{Answer, EfiInfo, Firmware, PowerManagement, Request};
 use xen_abi::Errno;
 use xen_abi::platform::{
-    FwEfiMem, FwEfiVendor, PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO,
+    FwDiskInfo, FwEfiMem, FwEfiVendor, PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO,
     XEN_FW_DISK_MBR_SIGNATURE, XEN_FW_EFI_APPLE_PROPERTIES, XEN_FW_EFI_CONFIG_TABLE, XEN_FW_EFI_INFO,
     XEN_FW_EFI_MEM_INFO, XEN_FW_EFI_PCI_ROM, XEN_FW_EFI_RT_VERSION, XEN_FW_EFI_VENDOR, XEN_FW_EFI_VERSION,
     XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID, XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX,
@@ -90,9 +90,9 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
 fn firmware(info: &XenpfFirmwareInfo) -> Firmware {
     let index = info.index;
     match info.type_ {
-        XEN_FW_DISK_INFO => Firmware::Disk { index },
+        XEN_FW_DISK_INFO => Firmware::Disk { index, parameters: info.u[1] },
         XEN_FW_DISK_MBR_SIGNATURE => Firmware::DiskSignature { index },
-        XEN_FW_VBEDDC_INFO => Firmware::Monitor { index },
+        XEN_FW_VBEDDC_INFO => Firmware::Monitor { index, block: info.u[1] },
         XEN_FW_EFI_INFO => Firmware::Efi(efi_info(info)),
         XEN_FW_KBD_SHIFT_FLAGS => Firmware::Keyboard { index },
         _ => Firmware::Other,
@@ -171,6 +171,27 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             u[2] = attributes;
             u[3] = u[3] & !0xffff_ffff | u64::from(kind);
         }),
+        Answer::Disk { device, version, interface_support, max_cylinder, max_head, sectors } => {
+            put_firmware(op, |u| {
+                let disk = FwDiskInfo {
+                    device,
+                    version,
+                    interface_support,
+                    legacy_max_cylinder: max_cylinder,
+                    legacy_max_head: max_head,
+                    legacy_sectors_per_track: sectors,
+                    edd_params: u[1],
+                };
+                u.as_mut_bytes()[..size_of_val(&disk)].copy_from_slice(disk.as_bytes());
+            });
+        }
+        Answer::DiskSignature { device, signature } => {
+            put_firmware(op, |u| u[0] = u[0] & 0xffff_ff00 | u64::from(device) | u64::from(signature) << 32);
+        }
+        Answer::Monitor { capabilities, transfer_time } => {
+            let found = u64::from(u16::from_le_bytes([capabilities, transfer_time]));
+            put_firmware(op, |u| u[0] = u[0] & !0xffff | found);
+        }
         Answer::Keyboard { flags } => {
             put_firmware(op, |u| u[0] = u[0] & !0xff | u64::from(flags));
         }
