@@ -30,6 +30,12 @@ pub enum Request {
     Efi(XenpfEfiRuntimeCall),
     /// A range of memory with a type of its own.
     MemoryType { index: u32 },
+    /// A new range of memory with a type of its own, in frames.
+    AddMemoryType { mfn: u64, frames: u64, kind: u32 },
+    /// The end of such a range.
+    RemoveMemoryType { handle: u32, index: u32 },
+    /// A name in the hypervisor's image: guest address and bytes of a buffer for it.
+    Symbol { index: u32, name: u64, bytes: u32 },
     /// A CPU that was plugged in.
     CpuAdd { apic_id: u32 },
     /// Reads and writes of registers.
@@ -112,6 +118,8 @@ pub enum Answer {
     CpuVersion { max_present: u32, vendor: [u8; 12], family: u32, model: u32, stepping: u32 },
     /// Of [`Request::MemoryType`].
     MemoryType { mfn: u64, frames: u64, kind: u32 },
+    /// Of [`Request::Symbol`]: no more.
+    NoSymbol,
     /// Of [`Request::Efi`].
     Efi(XenpfEfiRuntimeCall),
     /// Of [`EfiInfo::Version`] and [`EfiInfo::RuntimeVersion`].

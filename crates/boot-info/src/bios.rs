@@ -32,8 +32,10 @@ pub const GIVEN_UP: u16 = 4;
 pub const VGA: u16 = 5;
 /// Of what the screen's BIOS can read of the monitor (VBE/DDC, function 0: BX).
 pub const ABILITY: u16 = 6;
+/// Of the number of rows of text that the screen was made to show.
+pub const ROWS: u16 = 8;
 /// Of the signatures, eight bytes each.
-pub const SIGNATURES: u16 = 8;
+pub const SIGNATURES: u16 = 16;
 /// Of the disks.
 pub const DISKS: u16 = SIGNATURES + 8 * MAX_SIGNATURES as u16;
 /// Of the EDID block.
@@ -92,6 +94,8 @@ pub struct BiosFacts {
     pub edid: Option<Edid>,
     /// The keyboard's shift flags.
     pub keyboard_flags: u8,
+    /// Rows of text that the screen was made to show; 0: it was left as it is.
+    pub rows: u8,
     /// Whether there is a VGA; `None`: nobody asked.
     pub vga: Option<bool>,
 }
@@ -103,6 +107,7 @@ impl BiosFacts {
         signatures: ArrayVec::new_const(),
         edid: None,
         keyboard_flags: 0,
+        rows: 0,
         vga: None,
     };
 
@@ -118,7 +123,8 @@ impl BiosFacts {
         let disks = answers[usize::from(DISKS)..EDID].chunks_exact(usize::from(DISK_BYTES));
         self.disks.extend(disks.take(byte(DISK_COUNT).into()).map(disk));
         let signatures = answers[usize::from(SIGNATURES)..usize::from(DISKS)].chunks_exact(8);
-        let signature = |entry: &[u8]| (entry[0], u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]));
+        let signature =
+            |entry: &[u8]| (entry[0], u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]));
         self.signatures.extend(signatures.take(byte(SIGNATURE_COUNT).into()).map(signature));
         let mut block = [0; EDID_BYTES];
         block.copy_from_slice(&answers[EDID..]);
@@ -126,7 +132,7 @@ impl BiosFacts {
             let [capabilities, transfer_time] = word(ABILITY.into()).to_le_bytes();
             self.edid = Some(Edid { capabilities, transfer_time, block });
         }
-        self.keyboard_flags = byte(KEYS);
+        (self.keyboard_flags, self.rows) = (byte(KEYS), byte(ROWS));
         let stage = usize::from(byte(STAGE));
         self.vga = (byte(VGA) != 0 || stage > 3).then_some(byte(VGA) != 0);
         if byte(GIVEN_UP) == 0 { Ok(()) } else { Err(STAGES.get(stage).unwrap_or(&STAGES[0])) }
@@ -179,7 +185,7 @@ mod tests {
         let at = usize::from(DISKS + DISK_BYTES);
         raw[at..at + 10].copy_from_slice(&[0x81, 0x30, 7, 0, 2, 1, 15, 63, 26, 0]);
         raw[usize::from(SIGNATURE_COUNT)] = 1;
-        raw[8..16].copy_from_slice(&[0x81, 9, 9, 9, 0xde, 0xc0, 0xed, 0xfe]);
+        raw[16..24].copy_from_slice(&[0x81, 9, 9, 9, 0xde, 0xc0, 0xed, 0xfe]);
         let (facts, _) = read(&raw);
         let disk = &facts.disks[1];
         assert_eq!((disk.device, disk.version, disk.interface_support), (0x81, 0x30, 7));

@@ -176,6 +176,8 @@ pub struct BootFacts {
     pub cpu: CpuFacts,
     /// Where the boot loader put the hypervisor.
     pub image: Range,
+    /// The page of a note about the image, for tools that read a dump of memory (`VMCOREINFO_XEN`).
+    pub note: Range,
     pub(crate) modules: ArrayVec<Module, MAX_MODULES>,
     pub(crate) command_line: Text,
     pub(crate) text: ArrayVec<u8, MAX_TEXT>,
@@ -195,6 +197,7 @@ impl BootFacts {
         apic_mode: ApicMode::XApic,
         cpu: CpuFacts::EMPTY,
         image: Range { start: 0, end: 0 },
+        note: Range { start: 0, end: 0 },
         modules: ArrayVec::new_const(),
         command_line: Text { start: 0, len: 0 },
         text: ArrayVec::new_const(),

@@ -4,8 +4,8 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
-    RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MicrocodeSource, Options,
+    PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
 use crate::value::{BOOLEAN, Expected, INTEGER, SIZE, boolean, integer, list, named_boolean, size};
@@ -271,15 +271,19 @@ fn module_index(item: &[u8]) -> Option<i32> {
     (index != 0).then_some(index)
 }
 
-/// A text screen has 80 by 25 characters where a BIOS leaves it; other modes take a BIOS call.
+/// Modes that a BIOS sets by itself can be had; the screen stays as it is with others.
 fn vga(vga: &mut Vga, value: &[u8]) -> Result<(), Expected> {
     for item in list(value) {
         match item {
             b"keep" => vga.keep = true,
-            b"current" | b"text-80x25" => vga.other_mode = false,
-            b"ask" => vga.other_mode = true,
+            b"current" => (vga.rows, vga.other_mode) = (0, false),
+            b"text-80x25" => (vga.rows, vga.other_mode) = (25, false),
+            b"text-80x28" => (vga.rows, vga.other_mode) = (28, false),
+            b"text-80x43" => (vga.rows, vga.other_mode) = (43, false),
+            b"text-80x50" => (vga.rows, vga.other_mode) = (50, false),
+            b"ask" => (vga.rows, vga.other_mode) = (0, true),
             _ if [&b"text-"[..], b"gfx-", b"mode-"].iter().any(|kind| item.starts_with(kind)) => {
-                vga.other_mode = true;
+                (vga.rows, vga.other_mode) = (0, true);
             }
             _ => return Err("current|ask|text-80x<rows>|gfx-<width>x<height>x<depth>|mode-<mode>[,keep]"),
         }

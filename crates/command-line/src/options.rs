@@ -185,7 +185,9 @@ pub enum Scheduler {
 pub struct Vga {
     /// `keep`: the log stays on the screen when Dom0 has it.
     pub keep: bool,
-    /// A mode was asked for that is not the one that the boot loader left.
+    /// Rows of text that the BIOS is to make the screen show, 80 characters each; 0: it stays as the boot loader left it.
+    pub rows: u8,
+    /// A mode was asked for that cannot be set.
     pub other_mode: bool,
 }
 
@@ -302,7 +304,7 @@ impl Default for Options {
                 allow_same: false,
                 digest_check: true,
             },
-            vga: Vga { keep: false, other_mode: false },
+            vga: Vga { keep: false, rows: 25, other_mode: false },
             watchdog: Watchdog::Off,
             watchdog_timeout: 5,
             x2apic: None,

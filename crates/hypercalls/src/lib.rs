@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod absent;
 mod allocation;
 mod assist;
 mod call;
@@ -21,8 +22,8 @@ mod console_io;
 mod cpu_state;
 mod descriptors;
 mod efi;
-mod firmware;
 mod event_channel;
+mod firmware;
 mod grant_table;
 mod kexec;
 mod mca;

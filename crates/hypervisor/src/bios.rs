@@ -4,7 +4,7 @@
 use boot_info::{BootFacts, Firmware, FreeRanges, Range};
 use command_line::{Edd, EdidQuery, Options};
 use ids::Maddr;
-use machine::bios::{AREA_BYTES, Disks, Monitor};
+use machine::bios::{AREA_BYTES, Disks, Monitor, Questions};
 use machine::layout;
 
 use crate::boot::unreserved;
@@ -40,7 +40,7 @@ pub(crate) fn ask(facts: &mut BootFacts, options: &Options, info: Range) {
         EdidQuery::Force => Monitor::Always,
     };
     // SAFETY: (1) the boot loader passed no EFI, and neither it nor boot touched more; (2) see above; (3) just taken.
-    let answers = unsafe { machine::bios::ask(area, disks, monitor) };
+    let answers = unsafe { machine::bios::ask(area, Questions { disks, monitor, rows: options.vga.rows }) };
     if let Err(what) = facts.bios.read(&answers) {
         log!("BIOS: no answer about {what} within ten seconds: given up (no-real-mode asks it nothing)");
     }

@@ -58,6 +58,17 @@ pub enum Monitor {
     Always = 2,
 }
 
+/// What the BIOS is asked, and asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Questions {
+    /// About disks.
+    pub disks: Disks,
+    /// About the monitor.
+    pub monitor: Monitor,
+    /// A VGA is to show text, this many rows of 80 characters: 25, 28, 43 or 50. 0: it stays as it is.
+    pub rows: u8,
+}
+
 // Calls a BIOS interrupt. Leaves flags and registers as the BIOS does, but `ds` and `es`: ours.
 global_asm!(
     r#"
@@ -73,7 +84,7 @@ global_asm!(
     .section .rodata.bios, "a", @progbits
     .balign 16
     .global bios_code, bios_end, bios_base, bios_gdtr, bios_gdt16, bios_gdt16_data, bios_real, bios_far32
-    .global bios_far64, bios_disks, bios_monitor, bios_return, bios_stack, bios_cr0, bios_cr3, bios_cr4
+    .global bios_far64, bios_disks, bios_monitor, bios_rows, bios_return, bios_stack, bios_cr0, bios_cr3, bios_cr4
     .global bios_efer, bios_old_gdtr, bios_old_idtr
 
     # From `bios_ask`, with EBX = area, in long mode at the address that is the machine's.
@@ -252,6 +263,31 @@ bios_screen:
     cmpb $0x1a, %al
     jne bios_keys
     movb $1, {vga}
+    movb bios_rows - bios_code, %al
+    testb %al, %al
+    jz bios_monitor_asked
+    movw $0x1202, %ax               # 400 lines, with 43 rows 350
+    cmpb $43, bios_rows - bios_code
+    jne bios_lines
+    decb %al
+bios_lines:
+    movb $0x30, %bl
+    bios_int 0x10
+    movw $3, %ax                    # 80 columns, colour
+    bios_int 0x10
+    cmpb $25, bios_rows - bios_code
+    je bios_text
+    movw $0x1111, %ax               # characters of 14 lines
+    cmpb $28, bios_rows - bios_code
+    je bios_font
+    movw $0x1112, %ax               # of 8
+bios_font:
+    movb $0, %bl
+    bios_int 0x10
+bios_text:
+    movb bios_rows - bios_code, %al
+    movb %al, {rows}
+bios_monitor_asked:
     cmpb $1, bios_monitor - bios_code
     je bios_keys
     movb $4, {stage}
@@ -395,6 +431,7 @@ bios_slot:      .short 0
 bios_device:    .byte 0
 bios_disks:     .byte 0
 bios_monitor:   .byte 0
+bios_rows:      .byte 0
 bios_end:
 
     .section .text.bios, "ax", @progbits
@@ -441,6 +478,7 @@ bios_asked:
     given_up = const ANSWERS + bios::GIVEN_UP,
     vga = const ANSWERS + bios::VGA,
     keys = const ANSWERS + bios::KEYS,
+    rows = const ANSWERS + bios::ROWS,
     ability = const ANSWERS + bios::ABILITY,
     disk_count = const ANSWERS + bios::DISK_COUNT,
     signature_count = const ANSWERS + bios::SIGNATURE_COUNT,
@@ -465,6 +503,7 @@ unsafe extern "C" {
     static bios_far64: u8;
     static bios_disks: u8;
     static bios_monitor: u8;
+    static bios_rows: u8;
     fn bios_ask(area: u64);
 }
 
@@ -474,7 +513,8 @@ unsafe extern "C" {
 /// 1. The machine has a BIOS, whose memory below 1 MiB and whose interrupt controllers are as it left them.
 /// 2. The boot tables are in use: memory below 1 MiB is mapped, executable, where it is and in the direct map.
 /// 3. `area` is a multiple of 4 KiB, [`AREA_BYTES`] of RAM below 640 KiB from there on are nobody's.
-pub unsafe fn ask(area: Maddr, disks: Disks, monitor: Monitor) -> [u8; bios::BYTES] {
+pub unsafe fn ask(area: Maddr, questions: Questions) -> [u8; bios::BYTES] {
+    let Questions { disks, monitor, rows } = questions;
     let base = area.0 as u32;
     // SAFETY: the caller's third promise.
     unsafe { direct::zero(area, AREA_BYTES as usize) };
@@ -495,6 +535,7 @@ pub unsafe fn ask(area: Maddr, disks: Disks, monitor: Monitor) -> [u8; bios::BYT
     add(area, offset(&raw const bios_real), base << 12);
     add(area, offset(&raw const bios_disks), disks as u32);
     add(area, offset(&raw const bios_monitor), monitor as u32);
+    add(area, offset(&raw const bios_rows), rows.into());
     // SAFETY: the caller's promises.
     unsafe { bios_ask(area.0) };
     let mut answers = [0; bios::BYTES];
