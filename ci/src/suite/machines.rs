@@ -3,16 +3,17 @@
 use super::{Last, Test, USUAL};
 use crate::options::Below;
 use crate::packages::Suite;
-use crate::scratch::DEVICES;
+use crate::scratch::{BIOS, DEVICES};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
-        name: "the peer boots Dom0, answers a hypercall, and xl lists it",
+        name: "the peer boots Dom0, answers hypercalls, and xl lists it",
         below: Below::Peer,
         toolstack: true,
-        guest_tests: &["xen-version", "xl-list", "platform-answers"],
+        guest_tests: &["xen-version", "xl-list", "platform-answers", "wrong-arguments", "bios"],
+        qemu: BIOS,
         limit: 180,
         ..USUAL
     },
@@ -23,6 +24,12 @@ pub(super) const TESTS: &[Test] = &[
         cpus: 2,
         guest_tests: &["refusals", "processor"],
         limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 hears what the BIOS says of disks and monitor, and of its own mistakes",
+        guest_tests: &["platform-answers", "wrong-arguments", "bios"],
+        qemu: BIOS,
         ..USUAL
     },
     Test {
@@ -60,7 +67,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "platform-answers", "devices"],
+        guest_tests: &["xen-version", "devices"],
         qemu: DEVICES,
         damage: true,
         ..USUAL

@@ -3,6 +3,7 @@
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
 use crate::notices::Notices;
+use crate::pci::PciDevices;
 use frames::Frames;
 use guest_memory::GuestMemory;
 use ids::CpuId;
@@ -120,6 +121,8 @@ pub struct State {
     pub facts: &'static boot_info::BootFacts,
     /// The firmware's runtime services, where they can be called. Derived: set by every start.
     pub efi: Option<&'static dyn RuntimeServices>,
+    /// The machine's PCI devices, where they can be looked at. Derived: as above.
+    pub pci: Option<&'static dyn PciDevices>,
 }
 
 impl core::fmt::Debug for State {
@@ -177,6 +180,7 @@ impl State {
             hypervisor_slots,
             facts,
             efi: None,
+            pci: None,
         })
     }
 

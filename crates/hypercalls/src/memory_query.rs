@@ -7,11 +7,11 @@ use ids::{Gva, Maddr, Mfn};
 use pv_mmu::Pte;
 use vault::Apply;
 use xen_abi::Errno;
+use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::memory::{
     MachphysMapping, MachphysMfnList, MemAcquireResource, MemoryReservation, ReservedDeviceMemoryMap,
     VnumaTopologyInfo, XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_RDM_ALL,
 };
-use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
 /// Range of the machine-to-physical table in every PV guest's address space.
@@ -150,8 +150,12 @@ pub(crate) fn check_resource<M: GuestMemory + 'static, A: Apply>(call: &Call<'_,
         return Err(Errno::EINVAL);
     }
     let own = call.state.domains.domain(call.domain).id.get().0;
-    if request.domid == xen_abi::xen::DOMID_SELF || request.domid == own {
+    if request.domid == own {
         return Err(Errno::EPERM);
+    }
+    // Itself is no other domain.
+    if request.domid == xen_abi::xen::DOMID_SELF {
+        return Err(Errno::ESRCH);
     }
     call.domain_slot(request.domid).map(drop)
 }

@@ -2,8 +2,8 @@
 
 use crate::call::{Call, Outcome};
 use crate::{
-    absent, assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update, mmuext,
-    multicall, physdev, platform_op, trap_table, va_mapping, version,
+    absent, assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update,
+    mmuext, multicall, physdev, platform_op, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
@@ -54,6 +54,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::KEXEC_OP => kexec::kexec_op(call),
         number::ARCH_0 => mca::mca(call),
         number::PHYSDEV_OP => physdev::physdev_op(call),
+        number::PHYSDEV_OP_COMPAT => physdev::old_physdev_op(call),
         _ => absent::refused(call, op),
     };
     result.unwrap_or_else(|errno| Outcome::Value(errno.to_result()))

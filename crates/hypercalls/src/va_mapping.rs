@@ -6,6 +6,7 @@ use ids::{DomId, Gva};
 use pv_mmu::{AdBits, MmuError, walk};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
+use xen_abi::xen::DOMID_XEN;
 
 /// What to flush, the low bits of the flags (`UVMF_*`).
 const FLUSH_KIND: u64 = 3;
@@ -33,6 +34,10 @@ pub(crate) fn of_other_domain<M: GuestMemory + 'static, A: Apply>(call: &mut Cal
     // Its own number is not how a domain names itself.
     if call.state.domains.by_id(DomId(owner)) == Some(call.domain) {
         return Err(Errno::ESRCH);
+    }
+    // The hypervisor gives none of its frames away.
+    if owner == DOMID_XEN {
+        return Err(Errno::EINVAL);
     }
     update(call, owner)
 }
