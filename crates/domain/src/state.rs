@@ -91,6 +91,8 @@ pub struct State {
     pub logs: &'static [Log],
     /// The frame table.
     pub frames: Frames,
+    /// Large blocks on their way from the heap to a domain.
+    pub staging: frames::Staging,
     /// Domain and vCPU slots.
     pub domains: domains::Region,
     /// Their locks.
@@ -156,6 +158,7 @@ impl State {
         let irqs = irqs::Region::carve(arena, counts)?;
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
+        let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -174,6 +177,7 @@ impl State {
             domain_locks: &locks.domains,
             contexts,
             frames,
+            staging,
             grants,
             table_locks: &locks.tables,
             io,

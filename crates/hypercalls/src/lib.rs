@@ -26,6 +26,7 @@ mod event_channel;
 mod firmware;
 mod grant_table;
 mod kexec;
+mod large_extents;
 mod mca;
 mod memory_exchange;
 mod memory_map;
