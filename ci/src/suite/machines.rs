@@ -3,7 +3,7 @@
 use super::{Last, Test, USUAL};
 use crate::options::Below;
 use crate::packages::Suite;
-use crate::scratch::{BIOS, DEVICES};
+use crate::scratch::{BIOS, DEVICES, HANGING_BIOS};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
@@ -12,7 +12,15 @@ pub(super) const TESTS: &[Test] = &[
         name: "the peer boots Dom0, answers hypercalls, and xl lists it",
         below: Below::Peer,
         toolstack: true,
-        guest_tests: &["xen-version", "xl-list", "platform-answers", "wrong-arguments", "bios"],
+        guest_tests: &[
+            "xen-version",
+            "xl-list",
+            "platform-answers",
+            "wrong-arguments",
+            "bios",
+            "large-extents",
+        ],
+        xen: "dom0_mem=512M,max:560M",
         qemu: BIOS,
         limit: 180,
         ..USUAL
@@ -28,8 +36,22 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "Dom0 hears what the BIOS says of disks and monitor, and of its own mistakes",
-        guest_tests: &["platform-answers", "wrong-arguments", "bios"],
+        guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents"],
+        xen: "dom0_mem=512M,max:560M",
         qemu: BIOS,
+        ..USUAL
+    },
+    Test {
+        name: "a BIOS that hangs is given up",
+        init: false,
+        expect: &[
+            "(XEN) BIOS: no answer about the monitor within ten seconds: given up",
+            "(XEN) BIOS: 2 disks, 1 of them with a signature",
+            "Boot complete",
+            "Linux version",
+        ],
+        qemu: HANGING_BIOS,
+        graphics: "text",
         ..USUAL
     },
     Test {

@@ -4,6 +4,6 @@
 pub trait PciDevices: Sync + core::fmt::Debug {
     /// Whether there is one.
     fn exists(&self, segment: u16, bus: u8, devfn: u8) -> bool;
-    /// Whether it has an MSI-X table.
-    fn has_msix(&self, segment: u16, bus: u8, devfn: u8) -> bool;
+    /// Where its capability `id` begins, and the first double word there.
+    fn capability(&self, segment: u16, bus: u8, devfn: u8, id: u8) -> Option<(u16, u32)>;
 }

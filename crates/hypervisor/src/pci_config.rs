@@ -38,9 +38,6 @@ const CAPABILITIES: u16 = 0x34;
 /// Capabilities that fit the space: a longer list is a loop.
 const MAX_CAPABILITIES: usize = 48;
 
-/// MSI-X (PCI local bus specification 3.0, appendix H).
-pub(crate) const MSIX: u8 = 0x11;
-
 /// All PCI devices, for handlers.
 #[derive(Debug)]
 pub(crate) struct Devices;
@@ -50,8 +47,9 @@ impl domain::PciDevices for Devices {
         Device::new(segment, bus, devfn).exists()
     }
 
-    fn has_msix(&self, segment: u16, bus: u8, devfn: u8) -> bool {
-        Device::new(segment, bus, devfn).capability(MSIX).is_some()
+    fn capability(&self, segment: u16, bus: u8, devfn: u8, id: u8) -> Option<(u16, u32)> {
+        let device = Device::new(segment, bus, devfn);
+        device.capability(id).map(|at| (at, device.read(at)))
     }
 }
 

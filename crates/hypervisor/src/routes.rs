@@ -13,7 +13,7 @@ use pv_mmu::IoRule;
 use spin::Mutex;
 
 use crate::guest::run::system;
-use crate::pci_config::{self, Device, MSIX};
+use crate::pci_config::{self, Device};
 use crate::sealed::sealed;
 use crate::watchdog;
 
@@ -64,8 +64,9 @@ fn program_pin(gsi: u32, entry: u64) {
     }
 }
 
-/// A capability (PCI local bus specification 3.0, appendix H).
+/// Capabilities (PCI local bus specification 3.0, appendix H).
 const MSI: u8 = 0x05;
+const MSIX: u8 = 0x11;
 /// In the first double word of either capability: message control is the upper half.
 const MSI_ENABLE: u32 = 1 << 16;
 const MSI_SEVERAL: u32 = 7 << 20;

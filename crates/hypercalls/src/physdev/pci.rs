@@ -11,6 +11,8 @@ use xen_abi::physdev::{
     PhysdevPciMmcfgReserved, PhysdevRestoreMsi, XEN_PCI_DEV_PXM, XEN_PCI_MMCFG_RESERVED,
 };
 
+/// MSI-X (PCI local bus specification 3.0, appendix H).
+const MSIX: u8 = 0x11;
 /// Routes published by one transaction.
 const BATCH: usize = 64;
 
@@ -141,7 +143,7 @@ fn device_with_table<M: GuestMemory + 'static, A: Apply>(
     let device = device(call, at)?;
     let PhysdevPciDevice { seg, bus, devfn } = device;
     // (Xen 4.17 itself crashes without one.)
-    if call.state.pci.is_none_or(|pci| pci.has_msix(seg, bus, devfn)) {
+    if call.state.pci.is_none_or(|pci| pci.capability(seg, bus, devfn, MSIX).is_some()) {
         Ok(device)
     } else {
         Err(Errno::ENODEV)

@@ -266,7 +266,10 @@ fn large_extents_come_go_and_are_exchanged() {
     let first: u64 = world.get(LIST);
     assert!(first.is_multiple_of(128));
     for at in 0..128 {
-        assert_eq!((m2p(&world, first + at), world.memory.load64(Maddr((first + at) << 12))), (0x2000 + at, 0));
+        assert_eq!(
+            (m2p(&world, first + at), world.memory.load64(Maddr((first + at) << 12))),
+            (0x2000 + at, 0)
+        );
     }
     assert_eq!(world.audit(&[])[0].len() as u64, OWNED + 128);
     // Back, to single frames with a number each, and to a large one again.
