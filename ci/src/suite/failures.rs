@@ -29,7 +29,7 @@ pub(super) const TESTS: [Test; 10] = [
     Test {
         name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share",
         cpus: 2,
-        xen: "dom0_max_vcpus=4",
+        xen: "dom0_max_vcpus=4 dom0_mem=512M,max:560M",
         // The panics must have come: the guest alone cannot tell.
         expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics"],

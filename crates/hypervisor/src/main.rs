@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod bios;
 mod boot;
 mod cells;
 mod chaos;

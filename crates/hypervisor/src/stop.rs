@@ -324,6 +324,11 @@ fn note(frame: Option<&HostFrame>) {
     }
 }
 
+/// This CPU holds no vCPU's registers any more, whatever it noted when it was stopped before.
+pub(crate) fn forget_held() {
+    record(this_cpu()).loaded.store(0, Ordering::Relaxed);
+}
+
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
 fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);

@@ -109,6 +109,7 @@ impl Platform for Machine {
         CpuId(0)
     }
     fn load_root(&self, _: Mfn) {}
+    fn let_go(&self) {}
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
         active.set(mode);
     }

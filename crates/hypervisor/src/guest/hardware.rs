@@ -4,7 +4,7 @@
 use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, trace, watchdog};
+use crate::{devices, fpu_areas, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -348,6 +348,13 @@ impl Platform for Hardware {
     }
     fn program_route(&self, irq: u32) {
         crate::routes::program(irq);
+    }
+    fn let_go(&self) {
+        stop::forget_held();
+        // SAFETY: the hypervisor's own root; no guest runs here before another one's is loaded.
+        unsafe { control::set_root(sealed().root) };
+        self.set_gdt(&[]);
+        self.set_ldt(&[], 0);
     }
     fn power(&self, what: Power) {
         crate::power::change(what);
