@@ -281,6 +281,9 @@ impl Platform for Machine {
     fn program_route(&self, _: u32) {
         step();
     }
+    fn let_go(&self) {
+        self.change(|cpu| (cpu.root, cpu.gdt, cpu.ldt) = (Mfn(0), Vec::new(), (Vec::new(), 0)));
+    }
     fn power(&self, what: Power) {
         step();
         cut(Cut::Off(what))

@@ -15,12 +15,8 @@ const MOST_RUNS: u32 = 10_000;
 
 /// What the CPUs say of themselves that hold these vCPUs' registers.
 fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
-    let stopped = |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped {
-        cpu: CpuId(cpu),
-        loaded: *loaded,
-        lost: false,
-        unfinished_head: None,
-    };
+    let stopped =
+        |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped { cpu: CpuId(cpu), loaded: *loaded, lost: false };
     (0..).zip(loaded).map(stopped).collect()
 }
 

@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod absent;
 mod allocation;
 mod assist;
 mod batch;
@@ -23,8 +24,10 @@ mod cpu_state;
 mod descriptors;
 mod efi;
 mod event_channel;
+mod firmware;
 mod grant_table;
 mod kexec;
+mod large_extents;
 mod mca;
 mod memory_exchange;
 mod memory_map;

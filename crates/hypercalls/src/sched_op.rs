@@ -186,12 +186,26 @@ fn watchdog<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u
     })
 }
 
-/// vCPUs stay with their home CPUs: a valid request is not supported (`-ENOSYS`), and there never is a pin
-/// to end (`-EINVAL`).
+/// The caller has to run on one CPU, which it does when this returns, until the same call with a negative number.
 fn pin_override<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     call.privileged()?;
     let op: SchedPinOverride = call.memory.read(Gva(at)).map_err(fault)?;
     let cpus = call.state.facts.cpus().len();
-    let exists = usize::try_from(op.pcpu).is_ok_and(|cpu| cpu < cpus);
-    Err(if exists { Errno::ENOSYS } else { Errno::EINVAL })
+    let pin = match u32::try_from(op.pcpu) {
+        Err(_) => 0,
+        Ok(cpu) if (cpu as usize) < cpus => cpu + 1,
+        Ok(_) => return Err(Errno::EINVAL),
+    };
+    let (record, lock) = (call.state.domains.vcpu(call.vcpu), call.state.domain_locks.of(call.domain));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        match (record.pin.get(), pin) {
+            (0, 0) => return Err(Errno::EINVAL),
+            (0, _) | (_, 0) => tx.set(&record.pin, pin),
+            _ => return Err(Errno::EBUSY),
+        }
+        Ok(())
+    })?;
+    // Its CPU looks around, and sends it where it belongs.
+    Ok(Outcome::Yield)
 }

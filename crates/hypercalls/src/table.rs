@@ -2,8 +2,8 @@
 
 use crate::call::{Call, CallResult, Outcome};
 use crate::{
-    assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update, mmuext,
-    multicall, notice, physdev, platform_op, trap_table, va_mapping, version,
+    absent, assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update,
+    mmuext, multicall, physdev, platform_op, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
@@ -42,6 +42,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::GET_DEBUGREG => cpu_state::get_debugreg,
         number::VM_ASSIST => assist::vm_assist,
         number::EVENT_CHANNEL_OP => event_channel::event_channel_op,
+        number::EVENT_CHANNEL_OP_COMPAT => event_channel::old_event_channel_op,
         number::SCHED_OP => sched_op::sched_op,
         number::VCPU_OP => vcpu_op::vcpu_op,
         number::SET_TIMER_OP => vcpu_op::set_timer_op,
@@ -53,7 +54,8 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::KEXEC_OP => kexec::kexec_op,
         number::ARCH_0 => mca::mca,
         number::PHYSDEV_OP => physdev::physdev_op,
-        _ => return outcome(notice::refused(call, op)),
+        number::PHYSDEV_OP_COMPAT => physdev::old_physdev_op,
+        _ => return outcome(absent::refused(call, op)),
     };
     outcome(handler(call))
 }

@@ -95,6 +95,7 @@ pub fn bounce(
         rsp: top,
         ss: FLAT_RING3_SS64.into(),
         general: None,
+        ends_nmi: false,
         is_nmi: to.is_nmi,
         mask: (to.mask && !masked).then_some((Maddr(info.0 + UPCALL_MASK), true)),
     };

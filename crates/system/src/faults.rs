@@ -48,7 +48,11 @@ impl<P: Platform> System<P> {
     ) -> Result<(), Crash> {
         let code = context.registers.error_code.get();
         match vector {
-            exception::PROTECTION => self.protection_fault(j, vcpu, context, code),
+            exception::PROTECTION => match self.enter_swiftly(vcpu, context) {
+                // As at its first run, if this is another.
+                Some(done) => done,
+                None => self.protection_fault(j, vcpu, context, code),
+            },
             exception::INVALID_OPCODE => {
                 if self.forced_emulation(j, context) {
                     return Ok(());

@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod applier;
 mod charge;
+mod config_space;
 mod crash;
 mod entry;
 mod faults;

@@ -126,6 +126,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     /// Programs an interrupt's route from its durable record; a message that was freed (it has no route, but a
     /// device still) is switched off there.
     fn program_route(&self, irq: u32);
+    /// This CPU holds no vCPU's registers any more: no page tables and no descriptor tables of a guest's.
+    fn let_go(&self);
     /// Changes the machine's power state; returns only if that failed.
     fn power(&self, what: Power);
 }

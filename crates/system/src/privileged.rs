@@ -6,10 +6,10 @@ use crate::faults::{INFO_CR2, publish};
 use crate::platform::Platform;
 use cpu_policy::{Dynamic, Via, control};
 use emulate::privop::{self, Instruction};
-use emulate::{Gpr, RegisterUpdate, Registers, rflags};
+use emulate::{Gpr, RegisterUpdate, Registers};
 use ids::{Gva, VcpuSlot};
 use privop::PrivOp;
-use pv_cpu::{Context, Mode, Reg, sync, synchronise};
+use pv_cpu::{Context, Mode, sync, synchronise};
 use vault::{Journal, Tx};
 
 /// Bits of CR0 that a guest sees set: PE, MP, ET, NE, WP, AM, PG.
@@ -17,9 +17,6 @@ const CR0_SHOWN: u64 = 0x8005_0033;
 const CR0_TS: u64 = 1 << 3;
 /// Bits of CR4 that a guest sees whatever it wrote: PAE, OSFXSR, OSXMMEXCPT.
 const CR4_SHOWN: u64 = 1 << 5 | 1 << 9 | 1 << 10;
-
-/// `rdmsr` without prefixes.
-const RDMSR: [u8; 2] = [0x0f, 0x32];
 
 /// What an instruction does when it is allowed.
 enum Done {
@@ -41,9 +38,6 @@ impl<P: Platform> System<P> {
     ) -> bool {
         let mut bytes = [0; 15];
         let length = self.fetch(context, &mut bytes);
-        if bytes[..2] == RDMSR && self.plain_rdmsr(j, vcpu, context) {
-            return true;
-        }
         let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode(&bytes[..length], &registers) else { return false };
         let done = match instruction.op {
@@ -62,29 +56,6 @@ impl<P: Platform> System<P> {
             },
         };
         let Some(update) = done else { return false };
-        j.change(|tx| {
-            publish(tx, context, &update);
-            tx.last();
-        });
-        true
-    }
-
-    /// The most frequent of them, for a kernel reads the user's GS base so at each context switch. False: it faults, or
-    /// is not the kernel's.
-    fn plain_rdmsr(
-        &'static self,
-        j: &mut Journal<Applier<P>>,
-        vcpu: VcpuSlot,
-        context: &'static Context,
-    ) -> bool {
-        let r = &context.registers;
-        if context.mode() != Mode::Kernel {
-            return false;
-        }
-        let Some(value) = self.read_msr(vcpu, context, r.get(Reg::Rcx) as u32) else { return false };
-        let rip = r.get(Reg::Rip).wrapping_add(RDMSR.len() as u64);
-        let rflags = r.get(Reg::Rflags) & !rflags::RF;
-        let update = RegisterUpdate { rip, rflags, gprs: [None; 4] }.with_edx_eax(value);
         j.change(|tx| {
             publish(tx, context, &update);
             tx.last();

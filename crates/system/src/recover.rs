@@ -17,8 +17,6 @@ pub struct Stopped {
     pub loaded: Option<VcpuSlot>,
     /// It was taken over with its registers lost: where it was in its log's next step is not known.
     pub lost: bool,
-    /// The log head to store because the CPU was stopped between a shared word and its log.
-    pub unfinished_head: Option<u64>,
 }
 
 /// What recovery did for a CPU.
@@ -59,11 +57,6 @@ impl<P: Platform> System<P> {
         stopped: impl Iterator<Item = Stopped> + Clone,
         mut each: impl FnMut(CpuId, Repaired),
     ) {
-        for cpu in stopped.clone() {
-            if let Some(head) = cpu.unfinished_head {
-                self.log(&cpu).complete(head);
-            }
-        }
         for cpu in stopped {
             let head = self.log(&cpu).head();
             match head.phase() {

@@ -109,6 +109,7 @@ impl Platform for Machine {
         CpuId(0)
     }
     fn load_root(&self, _: Mfn) {}
+    fn let_go(&self) {}
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
         active.set(mode);
     }
@@ -272,7 +273,7 @@ impl World {
 
     fn recover(&mut self) {
         self.system = compose(self.vault, self.machine);
-        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false, unfinished_head: None };
+        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false };
         self.system.repair([stopped].into_iter(), |_, _| {});
         self.system.restore_routes();
         let in_service = self.machine.hardware().in_service;

@@ -18,11 +18,11 @@ use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind, step};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine; the first are device memory, then the test's own "guest" buffers, then RAM.
-pub(crate) const FRAMES: u64 = 320;
+pub(crate) const FRAMES: u64 = 640;
 const BUFFERS: u64 = 16;
 pub(crate) const RAM: u64 = 64;
 /// Frames that Dom0 owns at first.
-pub(crate) const OWNED: u64 = 96;
+pub(crate) const OWNED: u64 = 160;
 pub(crate) const DOM0: DomainSlot = DomainSlot(0);
 /// An ordinary domain.
 pub(crate) const OTHER: DomainSlot = DomainSlot(1);
@@ -278,6 +278,12 @@ impl World {
     /// As [`call`](Self::call), with a crash at durable step `crash`, then recovery. Says also whether that
     /// step was reached.
     pub(crate) fn call_crashing(&mut self, op: u64, args: &[u64], crash: u64) -> (i64, bool) {
+        self.call_crashing_then(op, args, crash, |_| {})
+    }
+
+    /// The same, and another vCPU does `meanwhile` before it goes on.
+    #[rustfmt::skip]
+    pub(crate) fn call_crashing_then(&mut self, op: u64, args: &[u64], crash: u64, meanwhile: impl FnOnce(&World)) -> (i64, bool) {
         self.enter(op, args);
         let mut left = crash;
         step::arm(move || {
@@ -291,6 +297,7 @@ impl World {
         if let Ok(value) = done {
             return (value, false);
         }
+        meanwhile(self);
         // A restart: the same memory, new locks.
         self.state = carve(self.ground, self.facts);
         let log = &self.state.logs[0];

@@ -4,7 +4,7 @@
 use super::{access, gs, guarded, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, watchdog};
+use crate::{devices, fpu_areas, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -160,6 +160,8 @@ impl Platform for Hardware {
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {
+        // Once for each transaction that has been committed and applied.
+        trace::ring(this_cpu()).commit();
         shootdown::wait(cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
@@ -348,6 +350,13 @@ impl Platform for Hardware {
     }
     fn program_route(&self, irq: u32) {
         crate::routes::program(irq);
+    }
+    fn let_go(&self) {
+        stop::forget_held();
+        // SAFETY: the hypervisor's own root; no guest runs here before another one's is loaded.
+        unsafe { control::set_root(sealed().root) };
+        self.set_gdt(&[]);
+        self.set_ldt(&[], 0);
     }
     fn power(&self, what: Power) {
         crate::power::change(what);

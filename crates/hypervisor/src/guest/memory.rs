@@ -3,7 +3,7 @@
 
 use super::hardware::Hardware;
 use super::{access, guarded};
-use crate::inject;
+use crate::{chaos, inject};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use guest_memory::{Fault, GuestMemory, LINE_WORDS};
 use ids::{Gva, Maddr};
@@ -53,12 +53,14 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
         inject::point();
+        chaos::point();
         word(at).store(value, Ordering::Release);
         guarded::written(at);
     }
     #[inline(always)]
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
         inject::point();
+        chaos::point();
         word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)?;
         if old != new {
             guarded::written(at);
@@ -84,6 +86,7 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn store8(&self, at: Maddr, value: u8) {
         inject::point();
+        chaos::point();
         byte(at).store(value, Ordering::Release);
     }
     fn clear_frame(&self, at: Maddr) {
@@ -97,6 +100,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(from.0, out.len()) {
             return Err(Fault);
         }
@@ -107,6 +111,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(to.0, bytes.len()) {
             return Err(Fault);
         }

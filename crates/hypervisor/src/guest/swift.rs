@@ -28,6 +28,7 @@ unsafe extern "C" {
     static revenant_bounce_start: u8;
     static revenant_bounce_end: u8;
     static revenant_bounce_fault: u8;
+    static revenant_swift_leave: u8;
     static revenant_return_start: u8;
     static revenant_return_end: u8;
     static revenant_return_fault: u8;
@@ -62,7 +63,7 @@ global_asm!(
     .balign 64
     .global revenant_swift, revenant_swift_start, revenant_swift_end
     .global revenant_bounce_start, revenant_bounce_end, revenant_bounce_fault
-    .global revenant_return_start, revenant_return_end, revenant_return_fault
+    .global revenant_swift_leave, revenant_return_start, revenant_return_end, revenant_return_fault
 revenant_swift_start:
 revenant_swift:
     push qword ptr [rsp + {scratch}]
@@ -118,6 +119,7 @@ revenant_bounce_end:
     .global revenant_bounce_leaves
 revenant_bounce_leaves:
     mov rax, [rax + {rax}]
+revenant_swift_leave:
     sysretq
 
     # A hypercall: the return of a system call, or for others.
@@ -224,6 +226,11 @@ pub(crate) fn watch(look: &'static AtomicU32) {
         core::ptr::with_exposed_provenance_mut((percpu::block(this_cpu()) + cells::LOOK) as usize);
     // SAFETY: this CPU's own data page.
     unsafe { at.write_volatile(look.as_ptr().expose_provenance() as u64) };
+}
+
+/// Whether `rip` is the `sysretq` to a guest's kernel, after which no trap flag of before has an effect.
+pub(crate) fn is_leaving(rip: u64) -> bool {
+    rip == (&raw const revenant_swift_leave).addr() as u64
 }
 
 /// Whether `rip` is in the code here.
