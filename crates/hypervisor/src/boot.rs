@@ -9,11 +9,9 @@ use boot_info::{BootFacts, Display, Firmware, FreeRanges, Range};
 use command_line::Options;
 use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
-use machine::isolation::Isolation;
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::smp::Trampoline;
 use machine::{control, direct, layout, percpu, stack, tables};
-use mitigations::Plan;
 use multiboot2::BootInformation;
 use spin::Mutex;
 
@@ -68,8 +66,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     requirements::check_placement(&ram, &facts, image);
     let mut free = unreserved(&ram, &facts, [Range { start: 0, end: 0x10_0000 }, image, info_range]);
 
-    let mitigations = Plan::decide(&cpu::speculation(), &options.mitigations, options.xpti);
-    log!("Speculative mitigation facilities:\n{mitigations}");
+    let mitigations = cpu::mitigations(&options);
     // SAFETY: boot owns this CPU.
     let features = unsafe { control::enable_features() };
     log!("CPU features in use: {features:?}");
@@ -81,7 +78,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let image = second_image(&mut memory, tables, sections, Maddr(image.start));
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
-    let isolation = memory.isolation(&mitigations, cpus);
+    let isolation = guarded::reserve(&mitigations, cpus, |len| memory.take(len, ids::FRAME_SIZE));
     devices::map(&mut memory, tables, &facts);
     screen::map(&mut memory, tables, &facts, &options);
     // SAFETY: the boot tables are in use; nothing runs that would change the firmware's memory.
@@ -192,7 +189,6 @@ fn limit(facts: &mut BootFacts, options: &Options) {
 fn too_many_ranges() -> ! {
     refuse!("firmware: its memory map is too fragmented: update the firmware")
 }
-
 /// On BIOS machines without a frame buffer the screen is in text mode, and the BIOS knows the cursor (data area 0x40).
 fn complete_display(facts: &mut BootFacts, firmware: &impl Firmware) {
     let byte = |at| firmware.bytes(Maddr(at), 1).map_or(0, |bytes| u16::from(bytes[0]));
@@ -305,14 +301,6 @@ impl BootFrames<'_> {
             "memory: {need} KiB in one piece are needed, {left} KiB of the {total} MiB of RAM are left: \
              give the machine more memory, or a larger mem="
         )
-    }
-
-    /// Memory for isolated page tables, if the plan wants them.
-    fn isolation(&mut self, plan: &Plan, cpus: u32) -> Option<Isolation> {
-        let range = self.take(guarded::memory_needed(plan, cpus)?, ids::FRAME_SIZE);
-        // SAFETY: just taken.
-        unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
-        Some(Isolation::new(Maddr(range.start), cpus))
     }
 
     /// Takes `len` bytes in whole large pages, fills them with `fill` and maps them at `va`.

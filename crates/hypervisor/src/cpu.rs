@@ -2,8 +2,11 @@
 #![expect(unsafe_code, reason = "reads model-specific registers")]
 
 use boot_info::CpuFacts;
+use command_line::Options;
 use machine::{control, cpuid, fpu};
-use mitigations::{Host, Vendor};
+use mitigations::{Host, Plan, Vendor};
+
+use crate::console::log;
 
 /// Leaf 1 EDX: memory type ranges, and the machine check architecture.
 const HAS_MTRR: u32 = 1 << 12;
@@ -84,8 +87,15 @@ fn read_registers(facts: &mut CpuFacts, features: u32) {
     }
 }
 
-/// What the CPU that this runs on says about side channels of speculation.
-pub(crate) fn speculation() -> Host {
+/// What is done about side channels of speculation on the CPU that this runs on; said in the log.
+pub(crate) fn mitigations(options: &Options) -> Plan {
+    let plan = Plan::decide(&speculation(), &options.mitigations, options.xpti);
+    log!("Speculative mitigation facilities:\n{plan}");
+    plan
+}
+
+/// What the CPU says about them.
+fn speculation() -> Host {
     /// Leaf 7 EDX: IA32_ARCH_CAPABILITIES exists.
     const HAS_CAPABILITIES: u32 = 1 << 29;
     const CAPABILITIES: u32 = 0x10a;

@@ -16,6 +16,7 @@ use super::host::HostFrame;
 use super::{shootdown, stubs};
 use crate::cells;
 use crate::sealed::sealed;
+use boot_info::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use ids::{CpuId, Maddr, Mfn};
 use machine::isolation::{GUEST_SLOTS, Isolation, Which};
@@ -80,9 +81,15 @@ pub(crate) fn is_on() -> bool {
     GUARDED.load(Ordering::Relaxed)
 }
 
-/// The memory that isolated page tables take; `None`: there are none.
-pub(crate) fn memory_needed(plan: &Plan, cpus: u32) -> Option<u64> {
-    plan.xpti.dom0.then(|| Isolation::bytes(cpus))
+/// Memory for isolated page tables from `take` (bytes), if the plan wants them: boot's.
+pub(crate) fn reserve(plan: &Plan, cpus: u32, take: impl FnOnce(u64) -> Range) -> Option<Isolation> {
+    if !plan.xpti.dom0 {
+        return None;
+    }
+    let range = take(Isolation::bytes(cpus));
+    // SAFETY: just taken.
+    unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
+    Some(Isolation::new(Maddr(range.start), cpus))
 }
 
 /// Brings plan and image together: by every start, before any CPU loads its entry points.
