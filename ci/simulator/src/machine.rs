@@ -2,10 +2,11 @@
 
 use crate::memory::Memory;
 use crate::steps::{Cut, cut, step};
+
 use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use std::cell::{Cell, RefCell};
-use system::{Base, Flush, Platform, Power};
+use system::{Base, Clock, Flush, Platform, Power};
 
 /// A processor's own state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,12 +118,15 @@ fn index(which: Base) -> usize {
     }
 }
 
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+}
+
 impl Platform for Machine {
     fn budget(&self) -> u32 {
         self.budget.get()
-    }
-    fn now(&self) -> u64 {
-        self.now.get()
     }
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);

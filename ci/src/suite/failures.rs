@@ -4,7 +4,7 @@ use super::{Test, USUAL};
 use crate::packages::Suite;
 use crate::scratch::DEVICES;
 
-pub(super) const TESTS: [Test; 9] = [
+pub(super) const TESTS: [Test; 10] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         // The panics must have come: the guest alone cannot tell.
@@ -59,6 +59,17 @@ pub(super) const TESTS: [Test; 9] = [
         survives: true,
         qemu: DEVICES,
         limit: 600,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 works on 2 CPUs while the hypervisor starts anew all the time, over spoilt memory",
+        cpus: 2,
+        expect: &["Recovered from failure 20 on CPU"],
+        guest_tests: &["devices"],
+        features: &["chaos"],
+        survives: true,
+        qemu: DEVICES,
+        limit: 300,
         ..USUAL
     },
     Test {

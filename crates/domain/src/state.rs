@@ -125,6 +125,8 @@ pub struct State {
     pub efi: Option<&'static dyn RuntimeServices>,
     /// The machine's PCI devices, where they can be looked at. Derived: as above.
     pub pci: Option<&'static dyn PciDevices>,
+    /// Writes why the hypervisor failed last as text and says its length. Derived: set by every start.
+    pub epitaph: fn(&mut [u8]) -> usize,
 }
 
 impl core::fmt::Debug for State {
@@ -185,6 +187,7 @@ impl State {
             facts,
             efi: None,
             pci: None,
+            epitaph: |_| 0,
         })
     }
 
@@ -211,7 +214,7 @@ impl State {
     /// The page-table logic over `memory`.
     pub fn mmu<'a, M>(&'a self, memory: &'a M) -> Mmu<'a, M> {
         Mmu {
-            frames: self.frames,
+            frames: &self.frames,
             memory,
             locks: self.table_locks,
             io: &self.io,

@@ -60,13 +60,19 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
     };
     let mmu = call.state.mmu(call.memory);
     let reply = call.reply;
-    let result =
-        mmu.update_leaf(call.j, mapping.at, AdBits::Replace, subject, &mut |_| Some(value), &mut |tx, _| {
+    let result = mmu.update_leaf(
+        call.j,
+        mapping.at,
+        AdBits::Replace,
+        subject,
+        |_| Some(value),
+        |tx| {
             if let Some(what) = flush {
                 tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
             }
             reply.publish(tx, 0);
-        });
+        },
+    );
     match result {
         Ok(()) => Ok(Outcome::Replied),
         Err(MmuError::Preempted) => Ok(call.again(&[])),

@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
-use crate::{chart, devices, efi, fpu_areas, pci_config};
+use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -54,6 +54,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     }
     state.efi = efi::services();
     state.pci = Some(&pci_config::Devices);
+    state.epitaph = epitaph::text;
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);

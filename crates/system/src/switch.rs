@@ -186,9 +186,7 @@ impl<P: Platform> System<P> {
             return;
         }
         let (record, timers) = (self.state.domains.vcpu(vcpu), self.state.timers());
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        journal.change(|tx| {
+        self.beside(|tx| {
             tx.lock(self.state.domain_locks.of(record.domain.get()));
             // Another vCPU may have taken it down.
             if record.state() == state {
@@ -197,7 +195,6 @@ impl<P: Platform> System<P> {
                 known(timers.set_runstate(tx, vcpu, to, now));
             }
         });
-        journal.log().end();
     }
 
     /// Whether a `SCHEDOP_poll` has what it waits for: a polled port pending. Its time is `expire_timers`'s.

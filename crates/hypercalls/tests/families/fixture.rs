@@ -7,7 +7,7 @@ use domain::{Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use hypercalls::{Call, Outcome, Reply, dispatch};
-use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};
@@ -81,6 +81,10 @@ impl Apply for Effects {
             kind::PUT_TYPED => self.state.frames.apply_put_typed(once, Mfn(effect.a)),
             kind::M2P => seen.m2p[effect.a as usize] = effect.b,
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
+            kind::COPY_WORD => {
+                let word = effect.b.to_le_bytes();
+                self.fault |= self.memory.copy_out(Gva(effect.a), &word[..effect.x as usize]).is_err();
+            }
             kind::COPY_OUT => {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
@@ -244,8 +248,7 @@ impl World {
                 vcpu: self.vcpu(),
                 context,
                 args,
-                info: Maddr(0),
-                now: 0,
+                clock: &Stopped,
                 reply: Reply::Register,
             };
             let outcome = dispatch(&mut call, op);
@@ -396,4 +399,13 @@ pub(crate) fn quiet_crashes() {
             }
         }));
     });
+}
+
+/// A clock that stands still.
+struct Stopped;
+
+impl hypercalls::Clock for Stopped {
+    fn now(&self) -> u64 {
+        0
+    }
 }
