@@ -123,10 +123,10 @@ pub struct State {
     pub facts: &'static boot_info::BootFacts,
     /// The firmware's runtime services, where they can be called. Derived: set by every start.
     pub efi: Option<&'static dyn RuntimeServices>,
-    /// The machine's PCI devices, where they can be looked at. Derived: as above.
-    pub pci: Option<&'static dyn PciDevices>,
     /// Writes why the hypervisor failed last as text and says its length. Derived: set by every start.
     pub epitaph: fn(&mut [u8]) -> usize,
+    /// The machine's PCI devices, where they can be looked at. Derived: as above.
+    pub pci: Option<&'static dyn PciDevices>,
 }
 
 impl core::fmt::Debug for State {
@@ -186,8 +186,8 @@ impl State {
             hypervisor_slots,
             facts,
             efi: None,
-            pci: None,
             epitaph: |_| 0,
+            pci: None,
         })
     }
 

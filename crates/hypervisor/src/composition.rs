@@ -53,8 +53,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         chart::write(record, &arena);
     }
     state.efi = efi::services();
-    state.pci = Some(&pci_config::Devices);
     state.epitaph = epitaph::text;
+    state.pci = Some(&pci_config::Devices);
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
