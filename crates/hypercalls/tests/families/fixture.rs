@@ -1,5 +1,5 @@
-//! A small machine with Dom0 on it: state over memory that survives a crash, the composition's `Apply`,
-//! and the loop that runs a hypercall until its result is in RAX.
+//! Long file: one machine. A small one with Dom0 on it: state over memory that survives a crash, the
+//! composition's `Apply`, and the loop that runs a hypercall until its result is in RAX.
 
 use crate::firmware::facts;
 use boot_info::BootFacts;
