@@ -1,5 +1,5 @@
 /* Asks a hypervisor built with the feature `inject` to fail after some points: break-hypervisor [KIND] POINTS...
-   KIND: panic, repeat, hang, hang-locked, ignore-nmi, lost, recovery, hang-recovery. */
+   KIND: panic, repeat, hang, hang-locked, ignore-nmi, lost, recovery, hang-recovery, stub. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ struct hypercall {
 #define IOCTL_PRIVCMD_HYPERCALL _IOC(_IOC_NONE, 'P', 0, sizeof(struct hypercall))
 
 static const char *const kinds[] = {"panic", "repeat", "hang", "hang-locked", "ignore-nmi", "lost", "recovery",
-                                    "hang-recovery"};
+                                    "hang-recovery", "stub"};
 
 int main(int argc, char **argv)
 {

@@ -17,4 +17,7 @@ pub(crate) const EPITAPH: u64 = DATA + 0x1000;
 /// The stop record (`stop`).
 pub(crate) const STOP_RECORD: u64 = DATA + 0x2000;
 
-const _: () = assert!(STOP_RECORD + 0x1000 <= DATA + DATA_SIZE);
+/// What entry or exit code held that was stopped (`stop::suspended`).
+pub(crate) const SUSPENDED: u64 = DATA + 0x3000;
+
+const _: () = assert!(SUSPENDED + 0x1000 <= DATA + DATA_SIZE);

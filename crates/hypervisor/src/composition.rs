@@ -13,7 +13,7 @@ use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
 use domain::{Limits, State, Static};
-use ids::{Maddr, Mfn};
+use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
 use pv_mmu::{IoRanges, IoRule};
@@ -146,7 +146,7 @@ pub(crate) fn load_entry_points() {
         // SAFETY: the stub of that vector; this CPU has interrupts off.
         unsafe { tables::set_gate(frames, vector, gate) };
     }
-    let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
+    let entry = |table: *const u8| syscall_entry(table, cpu);
     let registers = [
         (
             x86::msr::IA32_STAR,
@@ -172,6 +172,11 @@ pub(crate) fn load_entry_points() {
     if let Some(system) = run::installed() {
         swift::watch(system.schedule.look_word(cpu));
     }
+}
+
+/// A CPU's own entry point in one of the tables of those of `syscall`.
+pub(crate) fn syscall_entry(table: *const u8, cpu: CpuId) -> u64 {
+    table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE
 }
 
 /// Says how the vault is used.

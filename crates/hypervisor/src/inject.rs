@@ -9,6 +9,7 @@
 
 #[cfg(feature = "inject")]
 mod on {
+    use super::steps;
     use crate::guest::{host, run};
     use crate::{devices, sealed, stop};
     use core::hint::spin_loop;
@@ -36,6 +37,8 @@ mod on {
         pub(super) const RECOVERY: u64 = 6;
         /// The same, but the recovery loops.
         pub(super) const RECOVERY_HANG: u64 = 7;
+        /// As a machine check, at an instruction of entry or exit code: the points say where (`steps`).
+        pub(super) const STUB: u64 = 8;
     }
 
     /// Beside the points of a recovery: it is to loop.
@@ -75,6 +78,7 @@ mod on {
                 stop::points_in_recovery().store(points as u32 | hangs, Ordering::Relaxed);
                 LEFT.store(1, Ordering::Relaxed);
             }
+            kind::STUB => steps::begin(points),
             _ => LEFT.store(points, Ordering::Relaxed),
         }
     }
@@ -152,7 +156,11 @@ mod on {
     }
 }
 #[cfg(feature = "inject")]
+mod steps;
+#[cfg(feature = "inject")]
 pub(crate) use on::{dispatched, entry, nmi, point, recovery_begins};
+#[cfg(feature = "inject")]
+pub(crate) use steps::{is_stepping, step};
 
 /// Nothing to do in this build.
 #[cfg(not(feature = "inject"))]
@@ -167,6 +175,14 @@ mod off {
     pub(crate) fn nmi() {}
     #[inline(always)]
     pub(crate) fn recovery_begins() {}
+    #[inline(always)]
+    pub(crate) fn is_stepping() -> bool {
+        false
+    }
+    #[inline(always)]
+    pub(crate) fn step(_: &mut crate::guest::host::HostFrame) -> bool {
+        false
+    }
 }
 #[cfg(not(feature = "inject"))]
-pub(crate) use off::{dispatched, entry, nmi, point, recovery_begins};
+pub(crate) use off::{dispatched, entry, is_stepping, nmi, point, recovery_begins, step};

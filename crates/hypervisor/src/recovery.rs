@@ -13,6 +13,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
+use crate::stop::suspended::{self, State};
 use crate::{cells, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
@@ -217,6 +218,7 @@ extern "C" fn second_life() -> ! {
     stack::unblock_nmi();
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
+    stop::begins_anew();
     let record = sealed();
     // SAFETY: the heap's memory is nobody's any more: all that was on it is derived.
     unsafe { heap::add_permanent(record.heap) };
@@ -264,6 +266,7 @@ extern "C" fn second_life() -> ! {
 
 /// A CPU that was stopped, in the new life.
 pub(crate) extern "C" fn another_cpus_life() -> ! {
+    stop::begins_anew();
     stack::unblock_nmi();
     take_over();
     go_on()
@@ -280,21 +283,25 @@ fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
     efi::after_crash();
+    stop::report_machine_check();
     let taken = stop::was_taken();
     let vcpu = stop::held();
     if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));
     }
+    system.recover_interrupts(apic.in_service().iter());
     if taken.is_some() {
         // INIT forgot what was in service.
         system.recover_interrupts(system.device_vectors());
-    } else {
-        system.recover_interrupts(apic.in_service().iter());
     }
-    match (vcpu, taken) {
-        (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
-        (Some(vcpu), _) => system.resume(vcpu),
-        (None, _) => {}
+    match (vcpu, taken, suspended::state()) {
+        (Some(_), None | Some(stop::Taken::Known), State::Kept) => run::go_on_in_stub(),
+        (Some(vcpu), None | Some(stop::Taken::Known), State::Elsewhere) => system.resume(vcpu),
+        (Some(vcpu), ..) => {
+            suspended::forget();
+            system.end_lost(vcpu);
+        }
+        (None, ..) => suspended::forget(),
     }
     run::run_guests()
 }

@@ -1,14 +1,14 @@
 //! Stopping the other CPUs when the hypervisor failed, and letting them go again.
 //!
 //! One CPU leads: the first to fail. It sends NMIs until every other CPU has written its [`StopRecord`] and
-//! waits. A CPU stopped while its entry or exit code has the guest's registers half saved is let go on for a
-//! moment: it is stopped by a later NMI, or by itself when it reaches Rust.
+//! waits. A CPU stopped by an NMI while its entry or exit code has the guest's registers half saved is let go on for a
+//! moment: it is stopped by a later NMI, or by itself when it reaches Rust. One that cannot go on is [`suspended`].
 //!
 //! All words here lie in the per-CPU blocks, which no image copy holds: they outlive the switch.
 #![expect(unsafe_code, reason = "words at fixed addresses; leaves a stack behind")]
 
 use crate::guest::hardware::this_cpu;
-use crate::guest::host::{HostFrame, attached, put_guest_frame};
+use crate::guest::host::{HostFrame, attached, put_debug_exception, put_guest_frame};
 use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
 use crate::{cells, devices, inject, recovery, smp, watchdog};
@@ -20,8 +20,14 @@ use machine::{clock, control, percpu, stack};
 use system::Stopped;
 use vault::step;
 
+mod machine_check;
+mod place;
+pub(crate) mod suspended;
 mod taken;
 
+use place::Place;
+
+pub(crate) use machine_check::report as report_machine_check;
 #[cfg(feature = "inject")]
 pub(crate) use taken::forget_nmi;
 pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
@@ -55,8 +61,20 @@ pub(crate) struct StopRecord {
     taken: AtomicU32,
     /// Where the frame of the NMI lies whose handler runs; 0: none does.
     nmi: AtomicU64,
-    /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
-    bases: [AtomicU64; 4],
+    /// When that came: FS base, GS base, the other GS base.
+    bases: [AtomicU64; 3],
+    /// The root of the page tables.
+    root: AtomicU64,
+    /// The address of the last page fault.
+    fault_address: AtomicU64,
+    /// ds, es, fs, gs, lowest first.
+    selectors: AtomicU64,
+    /// Where it was is noted: what lies on stacks of handlers says nothing more.
+    noted: AtomicU32,
+    /// Its last machine check: number of a bank with an error, plus one; 0: there was none.
+    bank: AtomicU32,
+    /// What the processor and that bank said.
+    check: [AtomicU64; 3],
     /// NMIs it took since boot.
     nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
@@ -122,9 +140,13 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
             Err(leader) if leader == number => (true, false),
             Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
         };
-    note(frame);
+    let place = frame.map_or_else(place::of_here, place::of);
+    note(&place);
+    machine_check::note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
-    let failures = if first && is_own || finishing { charge() } else { None };
+    // What entry and exit code did was nobody's doing: `suspended` counts it.
+    let charged = first && is_own && !matches!(place, Place::Stub(_)) || finishing;
+    let failures = if charged { charge() } else { None };
     if !leads {
         if finishing {
             shared().turn.store(FAILED, Ordering::Release);
@@ -231,6 +253,7 @@ extern "C" fn own_turn() -> ! {
     let (own, round) = (record(this_cpu()), shared().round.load(Ordering::Acquire));
     // It may have to be stopped again.
     own.waits.store(0, Ordering::Relaxed);
+    begins_anew();
     stack::unblock_nmi();
     recovery::take_over();
     finish_own();
@@ -280,36 +303,54 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }
 
-/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
-pub(crate) fn at(frame: &HostFrame) {
-    match attached() {
-        Some(context) if frame.cs & 3 != 0 => {
+/// This CPU goes no further than where an NMI or INIT found it.
+fn at(frame: &HostFrame) {
+    note(&place::of(frame));
+}
+
+/// Notes where this CPU was: puts a guest's registers into its context or aside, and completes what the hypervisor
+/// was stopped in the middle of: its log between a shared word and the log's head, GS bases and the word that tells
+/// them apart. The registers that tell are gone afterwards.
+fn note(place: &Place) {
+    let Some(system) = run::installed() else { return };
+    let own = record(this_cpu());
+    // A life that failed before it took over leaves what the one before it noted.
+    if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
+        own.loaded.store(vcpu.0 + 1, Ordering::Relaxed);
+    }
+    let again = own.noted.swap(1, Ordering::Relaxed) != 0;
+    own.nmi.store(0, Ordering::Relaxed);
+    match (place, attached()) {
+        (Place::Host(frame), _) => complete(frame),
+        // It fails where it waits, or while it notes a failure.
+        _ if again => {}
+        (Place::Guest(frame), Some(context)) => {
             put_guest_frame(context, frame);
             context.registers.vector.set(pv_cpu::vector::NONE);
-            note(None);
         }
-        _ => note(Some(frame)),
+        (Place::Debug(frame), Some(context)) => put_debug_exception(context, frame),
+        (Place::Stub(frame), _) => suspended::keep(frame),
+        (Place::Guest(_) | Place::Debug(_), None) => {}
     }
 }
 
-/// Notes whose registers this CPU holds, and completes what it was stopped in the middle of: its log between a
-/// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
-/// afterwards.
-fn note(frame: Option<&HostFrame>) {
-    let Some(system) = run::installed() else { return };
-    // A life that failed before it took over leaves what the one before it noted.
-    if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
-        record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
-    }
-    if let Some(frame) = frame {
-        gs::complete(frame);
-    }
-    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
-    let unfinished =
-        frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
-    if let Some(head) = unfinished {
+/// As [`note`], of a CPU of which nothing is known.
+fn note_nothing() {
+    note(&Place::Host(HostFrame::ZERO));
+}
+
+fn complete(frame: &HostFrame) {
+    gs::complete(frame);
+    let registers = step::Stopped { rip: frame.rip, rflags: frame.rflags, r8: frame.general[9] };
+    if let (Some(system), Some(head)) = (run::installed(), step::complete(&registers)) {
         system.state.logs[this_cpu().0 as usize].complete(head);
     }
+}
+
+/// This CPU is on an empty stack: what it does from now on is noted anew.
+pub(crate) fn begins_anew() {
+    record(this_cpu()).noted.store(0, Ordering::Relaxed);
+    machine_check::end();
 }
 
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.

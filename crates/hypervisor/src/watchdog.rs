@@ -197,7 +197,7 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     }
     if own != CpuId(0) {
         if is_first_deaf(now) {
-            lead_instead_of(CpuId(0), frame);
+            lead_instead_of(CpuId(0));
         }
         return;
     }
@@ -205,7 +205,7 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     for other in (1..sealed().cpus).map(CpuId) {
         let stays = stays(other, now);
         if stays > timeout + grace() {
-            lead_instead_of(other, frame);
+            lead_instead_of(other);
         }
         if stays > timeout {
             tell(other);
@@ -213,9 +213,8 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     }
 }
 
-/// Leads because of a CPU that does not answer; this one was found at `frame`.
-fn lead_instead_of(deaf: CpuId, frame: &HostFrame) -> ! {
-    stop::at(frame);
+/// Leads because of a CPU that does not answer; what this one did is told by its stack.
+fn lead_instead_of(deaf: CpuId) -> ! {
     recovery::fatal(Cause::Hang, None, Some(format_args!("CPU {} hangs and ignores NMIs", deaf.0)))
 }
 

@@ -230,6 +230,16 @@ impl<P: Platform> System<P> {
         context.fpu_saved.set(0);
     }
 
+    /// Recovery: loads the data selectors that a vCPU had whose context this CPU has loaded; the bases stay.
+    pub fn reload_selectors(&self, context: &Context, selectors: [u16; 4]) {
+        let all = [Base::Fs, Base::Gs, Base::OtherGs];
+        let bases = all.map(|which| self.platform.base(which));
+        let _ = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
+        for (which, value) in all.into_iter().zip(bases) {
+            self.platform.set_base(which, value);
+        }
+    }
+
     /// A kernel that changes tasks has the local descriptor table of the next one before it saves the selectors of
     /// the one before: stopped there, selectors of its that fault now are loaded as those of flat segments, which
     /// its 64-bit code does not notice. False: others are null.

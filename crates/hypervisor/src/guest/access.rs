@@ -1,7 +1,7 @@
 //! Touching guest addresses, with faults as answers: a few instructions whose faults `host` knows.
 #![expect(unsafe_code, reason = "guest accesses in assembly")]
 
-use super::{gs, swift};
+use super::gs;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,7 +106,7 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
         (&raw const revenant_gs, &raw const revenant_active_gs_null),
     ];
     let found = table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64);
-    found.or_else(|| gs::fixup(rip)).or_else(|| swift::fixup(rip))
+    found.or_else(|| gs::fixup(rip))
 }
 
 /// Copies `len` bytes; one side is guest memory. False after a fault.
@@ -179,4 +179,15 @@ pub(crate) fn load_selector(which: usize, selector: u16) {
         // SAFETY: as above.
         _ => unsafe { asm!("mov gs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
     }
+}
+
+/// The selectors in ds, es, fs and gs.
+pub(crate) fn selectors() -> [u16; 4] {
+    let [ds, es, fs, gs]: [u16; 4];
+    // SAFETY: reads registers.
+    unsafe {
+        asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
+            es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
+    }
+    [ds, es, fs, gs]
 }

@@ -5,13 +5,13 @@ use super::hardware::this_cpu;
 use super::run::system;
 use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
-use crate::{efi, stop, watchdog};
-use machine::percpu;
+use crate::{efi, inject, stop, watchdog};
+use machine::{control, percpu};
 use pv_cpu::Context;
 
 /// What the stubs push on a stack that is no context: the same frame.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct HostFrame {
     /// r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi.
     pub(crate) general: [u64; 15],
@@ -29,6 +29,12 @@ pub(crate) struct HostFrame {
     pub(crate) rsp: u64,
     /// Stack selector.
     pub(crate) ss: u64,
+}
+
+impl HostFrame {
+    /// Nobody's.
+    pub(crate) const ZERO: Self =
+        Self { general: [0; 15], error: 0, vector: 0, rip: 0, cs: 0, rflags: 0, rsp: 0, ss: 0 };
 }
 
 /// Vectors from here on are interrupts.
@@ -83,15 +89,27 @@ pub(crate) fn put_guest_frame(context: &Context, frame: &HostFrame) {
     }
 }
 
+/// A guest's debug exception becomes an entry, whose error code is the processor's word of what happened: it is
+/// overwritten when debug registers are loaded.
+pub(crate) fn put_debug_exception(context: &Context, frame: &HostFrame) {
+    put_guest_frame(context, frame);
+    context.registers.error_code.set(control::debug_status() as u32);
+    context.registers.vector.set(DEBUG);
+}
+
 /// On a stack of its own: NMI, double fault, machine check, debug exception.
 pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Context {
     let from_guest = frame.cs & 3 != 0;
     match frame.vector {
+        DEBUG if inject::is_stepping() => {
+            if inject::step(frame) {
+                recovery::fatal(Cause::Exception, Some(frame), None);
+            }
+            core::ptr::null()
+        }
         DEBUG if from_guest => {
             let Some(context) = attached() else { return core::ptr::null() };
-            put_guest_frame(context, frame);
-            context.registers.error_code.set(0);
-            context.registers.vector.set(DEBUG);
+            put_debug_exception(context, frame);
             context
         }
         // A breakpoint of the guest's that it reached through the hypervisor: not for us.

@@ -3,10 +3,13 @@
 
 use super::hardware::Hardware;
 use super::{shootdown, stubs};
-use crate::stop;
+use crate::sealed::sealed;
+use crate::stop::{self, suspended};
+use crate::devices;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use machine::apic::Ipi;
 use pv_cpu::Context;
-use system::System;
+use system::{System, own_vector};
 
 /// The composition. Derived: set by every start.
 static SYSTEM: AtomicPtr<System<Hardware>> = AtomicPtr::new(core::ptr::null_mut());
@@ -41,6 +44,16 @@ pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Contex
         system.enter(vcpu);
     }
     system.state.contexts.context(system.leave())
+}
+
+/// Goes on in the entry or exit code in which this CPU was stopped; it looks around as soon as a guest runs.
+pub(crate) fn go_on_in_stub() -> ! {
+    stop::now_online();
+    shootdown::set_active(true);
+    let apic = devices::local_apic(sealed().facts);
+    // SAFETY: to this CPU, whose gates are set; it comes when interrupts are on, which is in a guest.
+    unsafe { apic.send(Ipi::Fixed(own_vector::KICK), apic.id()) };
+    suspended::go_on()
 }
 
 /// Gives this CPU to guests.

@@ -35,8 +35,20 @@ unsafe extern "C" {
     static revenant_stubs_end: u8;
     /// Returns to the guest whose context is in RDI; the stack is abandoned.
     pub(crate) fn revenant_resume(context: *const Context) -> !;
-    /// Returns to where the frame behind the first word says, setting `arrived` to 1.
-    pub(crate) fn revenant_retake(frame: *const Context, arrived: *mut u32) -> !;
+    /// Copies `count` words to `to`, sets `full` to 0 and returns to where the frame behind the first word of `frame`
+    /// says.
+    pub(crate) fn revenant_retake(
+        to: *mut u64,
+        from: *const u64,
+        full: *mut u32,
+        count: usize,
+        frame: *const u64,
+    ) -> !;
+    static revenant_retake_end: u8;
+    static revenant_from_host: u8;
+    static revenant_own_stack: u8;
+    static revenant_own_saved: u8;
+    static revenant_moved: u8;
 }
 
 /// From the frame that a faulting `iretq` pushes (error code, rip, cs, rflags, rsp, ss: six words, below RSP rounded down
@@ -56,9 +68,63 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 
 /// Whether a CPU stopped at `rip` has registers of a guest that are in no memory yet, or no more.
 pub(crate) fn holds_registers(rip: u64) -> bool {
-    let [start, end] =
-        [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip) || swift::contains(rip)
+    within(rip, &raw const revenant_stubs_start, &raw const revenant_stubs_end) || swift::contains(rip)
+}
+
+fn within(rip: u64, start: *const u8, end: *const u8) -> bool {
+    (start.addr() as u64..end.addr() as u64).contains(&rip)
+}
+
+/// Where the code here begins something.
+#[cfg(feature = "inject")]
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// An NMI's entry point.
+    Nmi,
+    /// Entries from guests: the frame is there, the general registers are not.
+    FromGuest,
+    /// The way back to a guest.
+    Resume,
+}
+
+/// The address of its first instruction.
+#[cfg(feature = "inject")]
+pub(crate) fn address_of(place: Place) -> u64 {
+    unsafe extern "C" {
+        static revenant_from_guest: u8;
+    }
+    match place {
+        Place::Nmi => (&raw const revenant_vectors).addr() as u64 + 2 * VECTOR_STRIDE,
+        Place::FromGuest => (&raw const revenant_from_guest).addr() as u64,
+        Place::Resume => revenant_resume as *const () as u64,
+    }
+}
+
+/// Whether `rip` is in the code that goes back to where other code here was stopped.
+pub(crate) fn is_retake(rip: u64) -> bool {
+    let start: *const u8 = (revenant_retake as *const ()).cast();
+    within(rip, start, &raw const revenant_retake_end)
+}
+
+/// Whether `rip` is an entry point of a vector, and of which.
+fn vector_at(rip: u64) -> Option<u64> {
+    let offset = rip.checked_sub((&raw const revenant_vectors).addr() as u64)?;
+    (offset < 256 * VECTOR_STRIDE).then_some(offset / VECTOR_STRIDE)
+}
+
+/// Whether `rip` is in the code of entries on stacks of their own; and then whether the general registers are all in
+/// the frame at the end of that stack.
+pub(crate) fn own_stack_at(rip: u64) -> Option<bool> {
+    if let Some(1 | 2 | 8 | 18) = vector_at(rip) {
+        return Some(false);
+    }
+    within(rip, &raw const revenant_own_stack, &raw const revenant_moved)
+        .then(|| rip >= (&raw const revenant_own_saved).addr() as u64)
+}
+
+/// Whether `rip` is in the code of exceptions and interrupts on the stack in use, be it a guest's or not.
+pub(crate) fn shared_stack_at(rip: u64) -> bool {
+    vector_at(rip).is_some() || within(rip, &raw const revenant_from_host, &raw const revenant_own_stack)
 }
 
 global_asm!(
@@ -123,6 +189,7 @@ revenant_vectors:
 
     # RSP is in the context, behind error code and vector.
     .balign 32
+    .global revenant_from_guest
 revenant_from_guest:
     save_registers
     lea rdi, [rsp - 8]
@@ -152,14 +219,23 @@ revenant_bad_return:
     add rsp, {error}
     jmp revenant_from_guest
 
-    # An exception or interrupt of the hypervisor itself, on the stack in use.
+    # An exception or interrupt of the hypervisor itself, on the stack in use. Where registers of a guest are in the
+    # processor (`swift`, and the iretq) it is told here, so that they stay there.
     .balign 32
+    .global revenant_from_host
 revenant_from_host:
     push rax
     lea rax, [rip + revenant_iret]
     cmp [rsp + 16], rax
+    je revenant_from_iret
+    lea rax, [rip + revenant_swift_start]
+    cmp [rsp + 16], rax
+    jb revenant_from_rust
+    lea rax, [rip + revenant_swift_end]
+    cmp [rsp + 16], rax
+    jb revenant_from_swift
+revenant_from_rust:
     pop rax
-    je revenant_bad_return
     save_registers
     mov rdi, rsp
     cld
@@ -172,11 +248,28 @@ revenant_from_host:
     load_registers
     add rsp, 8
     iretq
+revenant_from_iret:
+    pop rax
+    jmp revenant_bad_return
+
+    # An access to the guest's stack: the long way. Nothing else there faults.
+revenant_from_swift:
+    lea rax, [rip + revenant_bounce_end]
+    cmp [rsp + 16], rax
+    lea rax, [rip + revenant_bounce_fault]
+    jb 2f
+    lea rax, [rip + revenant_return_fault]
+2:  mov [rsp + 16], rax
+    pop rax
+    add rsp, 8
+    iretq
 
     # NMI, #DF, #MC, #DB. The answer is a context to go on with as from a guest, or none.
     .balign 32
+    .global revenant_own_stack, revenant_own_saved, revenant_moved
 revenant_own_stack:
     save_registers
+revenant_own_saved:
     mov rdi, rsp
     cld
     mov rbp, rsp
@@ -243,11 +336,18 @@ revenant_syscall:
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
 
-    # As revenant_resume, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
-    .global revenant_retake
+    # As revenant_resume, to where the code here was stopped: RCX words from RSI on go to RDI; then RDX's word becomes 0:
+    # from here on the frame behind R8's word is not needed, for a CPU stopped here is not stopped, and what fails here
+    # begins anew.
+    .global revenant_retake, revenant_retake_end
 revenant_retake:
-    mov dword ptr [rsi], 1
-    jmp revenant_resume
+    rep movsq
+    mov dword ptr [rdx], 0
+    lea rsp, [r8 + 8]
+    load_registers
+    add rsp, 8
+    iretq
+revenant_retake_end:
 revenant_stubs_end:
     .popsection
 "#,

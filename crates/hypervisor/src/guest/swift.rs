@@ -6,8 +6,9 @@
 //! same (`pv_cpu::bounce`, `pv_cpu::iret`). Usual means: 64-bit code, events of the vCPU neither masked in user mode nor
 //! pending at the return, a callback that masks them, flat selectors, no look around wanted, SMAP.
 //!
-//! A crash cannot come in between: there is no call, no lock, and each fault has its place to go on
-//! ([`fixup`]). An NMI that stops CPUs comes back at once (`stubs::holds_registers`).
+//! The hypervisor does not fail in between: there is no call, no lock, and a fault on the guest's stack leads to the
+//! long way (`revenant_from_swift`). An NMI that stops CPUs comes back at once (`stubs::holds_registers`), and where a
+//! machine check hits the code, it is gone on with later (`stop::suspended`).
 //!
 //! RAX is the end of the frame in the vCPU's context, RCX and R11 are free: the processor put RIP and flags there,
 //! and they are in the frame. RSP is the end of this CPU's stack.
@@ -25,12 +26,6 @@ use xen_abi::callback::CALLBACKTYPE_SYSCALL;
 unsafe extern "C" {
     static revenant_swift_start: u8;
     static revenant_swift_end: u8;
-    static revenant_bounce_start: u8;
-    static revenant_bounce_end: u8;
-    static revenant_bounce_fault: u8;
-    static revenant_return_start: u8;
-    static revenant_return_end: u8;
-    static revenant_return_fault: u8;
 }
 
 /// Cell of the per-CPU data with the address of the word that says whether the CPU has to look around.
@@ -58,8 +53,7 @@ global_asm!(
     .pushsection .text.swift, "ax", @progbits
     .balign 64
     .global revenant_swift, revenant_swift_start, revenant_swift_end
-    .global revenant_bounce_start, revenant_bounce_end, revenant_bounce_fault
-    .global revenant_return_start, revenant_return_end, revenant_return_fault
+    .global revenant_bounce_end, revenant_bounce_fault, revenant_return_fault
 revenant_swift_start:
 revenant_swift:
     push qword ptr [rsp + {scratch}]
@@ -91,7 +85,6 @@ revenant_swift:
     shl r11, 12
     mov cr3, r11
     stac
-revenant_bounce_start:
     mov r11, [rax + {rip}]
     mov [rcx - 56], r11
     mov [rcx - 40], r11
@@ -133,7 +126,6 @@ revenant_swift_return:
     cmp byte ptr [r11], 0
     jne revenant_not_usual
     stac
-revenant_return_start:
     push qword ptr [rcx + 64]
     push qword ptr [rcx + 56]
     push qword ptr [rcx + 48]
@@ -142,7 +134,6 @@ revenant_return_start:
     push qword ptr [rcx + 8]
     push qword ptr [rcx + 16]
     push qword ptr [rcx]
-revenant_return_end:
     clac
     cmp qword ptr [rsp + 32], 0x33
     jne revenant_not_usual
@@ -221,22 +212,8 @@ pub(crate) fn watch(look: &'static AtomicU32) {
 }
 
 /// Whether `rip` is in the code here.
-pub(super) fn contains(rip: u64) -> bool {
-    within(rip, &raw const revenant_swift_start, &raw const revenant_swift_end)
-}
-
-fn within(rip: u64, start: *const u8, end: *const u8) -> bool {
-    (start.addr() as u64..end.addr() as u64).contains(&rip)
-}
-
-/// Where to go on when an access to the guest's stack faults at `rip`: the long way.
-pub(super) fn fixup(rip: u64) -> Option<u64> {
-    let to = if within(rip, &raw const revenant_bounce_start, &raw const revenant_bounce_end) {
-        &raw const revenant_bounce_fault
-    } else if within(rip, &raw const revenant_return_start, &raw const revenant_return_end) {
-        &raw const revenant_return_fault
-    } else {
-        return None;
-    };
-    Some(to.addr() as u64)
+pub(crate) fn contains(rip: u64) -> bool {
+    let [start, end] =
+        [&raw const revenant_swift_start, &raw const revenant_swift_end].map(|p| p.addr() as u64);
+    (start..end).contains(&rip)
 }

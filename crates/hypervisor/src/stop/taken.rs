@@ -1,14 +1,14 @@
 //! CPUs that ignore the leader's NMIs, and are taken over by INIT.
 //!
-//! INIT destroys the registers, FS and GS bases and what the local APIC knows. A CPU ignores NMIs while it handles
-//! one: that handler kept what is needed to know where the CPU was, and nothing is lost. Of any other one only the
-//! log and the context are left.
+//! INIT destroys the registers, segments, the address of a page fault and what the local APIC knows. A CPU ignores NMIs
+//! while it handles one: that handler kept what is needed to know where the CPU was, and nothing is lost. Of any other
+//! one only the log and the context are left.
 #![expect(unsafe_code, reason = "segment bases, page tables, a frame on another stack")]
 
-use super::{at, note, record, wait};
+use super::{at, note_nothing, record, wait};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached};
-use crate::guest::{run, stubs};
+use crate::guest::{access, run};
 use core::sync::atomic::Ordering;
 use ids::{CpuId, Maddr};
 use machine::control;
@@ -35,11 +35,10 @@ pub(crate) fn was_taken() -> Option<Taken> {
 pub(super) fn keep(frame: &HostFrame) {
     let own = record(this_cpu());
     own.nmis.fetch_add(1, Ordering::Relaxed);
-    let now = BASES.map(|register| {
-        // SAFETY: part of x86-64.
-        unsafe { control::read_msr(register) }
-    });
-    for (word, value) in own.bases.iter().zip(now.into_iter().chain([control::root().0])) {
+    let words = own.bases.iter().chain([&own.root, &own.fault_address, &own.selectors]);
+    let selectors = access::selectors().into_iter().rev().fold(0, |all, one| all << 16 | u64::from(one));
+    let now = [control::root().0, control::fault_address(), selectors];
+    for (word, value) in words.zip(Bases::read().0.into_iter().chain(now)) {
         word.store(value, Ordering::Relaxed);
     }
     // Release: the rest is there when this is.
@@ -47,25 +46,36 @@ pub(super) fn keep(frame: &HostFrame) {
 }
 
 /// FS base, GS base and the other GS base.
-const BASES: [u32; 3] = [0xc000_0100, 0xc000_0101, 0xc000_0102];
+#[derive(Clone, Copy)]
+pub(super) struct Bases([u64; 3]);
 
-/// What an NMI's handler kept of a CPU: where it was, three segment bases, the root of its page tables.
-#[repr(C)]
-pub(crate) struct Kept {
-    /// For [`stubs::revenant_retake`]: a context begins with a stack, which is not used there.
-    _stack: u64,
-    frame: HostFrame,
-    bases: [u64; 3],
-    root: Maddr,
-}
+impl Bases {
+    const REGISTERS: [u32; 3] = [0xc000_0100, 0xc000_0101, 0xc000_0102];
 
-impl Kept {
-    fn load_bases(&self) {
-        for (register, value) in BASES.into_iter().zip(self.bases) {
+    /// Those of this CPU.
+    pub(super) fn read() -> Self {
+        Self(Self::REGISTERS.map(|register| {
+            // SAFETY: part of x86-64.
+            unsafe { control::read_msr(register) }
+        }))
+    }
+
+    /// Loads them.
+    pub(super) fn load(self) {
+        for (register, value) in Self::REGISTERS.into_iter().zip(self.0) {
             // SAFETY: part of x86-64; the values were there.
             unsafe { control::write_msr(register, value) };
         }
     }
+}
+
+/// What an NMI's handler kept of a CPU.
+pub(crate) struct Kept {
+    frame: HostFrame,
+    bases: Bases,
+    root: Maddr,
+    fault_address: u64,
+    selectors: [u16; 4],
 }
 
 /// What is known of a CPU that was just taken over, copied from its NMI stack.
@@ -76,40 +86,48 @@ pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
         return None;
     }
     let frame: *const HostFrame = core::ptr::with_exposed_provenance(at as usize);
-    let [fs, gs, other, root] = own.bases.each_ref().map(|word| word.load(Ordering::Relaxed));
     // SAFETY: the handler's frame, on the stack that nobody uses since the CPU was taken away from it.
     let frame = unsafe { frame.read() };
-    Some(Kept { _stack: 0, frame, bases: [fs, gs, other], root: Maddr(root) })
+    let selectors = own.selectors.load(Ordering::Relaxed);
+    Some(Kept {
+        frame,
+        bases: Bases(own.bases.each_ref().map(|word| word.load(Ordering::Relaxed))),
+        root: Maddr(own.root.load(Ordering::Relaxed)),
+        fault_address: own.fault_address.load(Ordering::Relaxed),
+        selectors: [0, 16, 32, 48].map(|shift| (selectors >> shift) as u16),
+    })
 }
 
-/// A CPU that was taken over, with its own tables loaded: stops where it was, or goes on to where it can.
+/// A CPU that was taken over, with its own tables loaded: gets back what it had and stops where it was.
 pub(crate) fn taken(kept: Option<Kept>) -> ! {
     let own = record(this_cpu());
     own.finishing.store(0, Ordering::Relaxed);
     let Some(kept) = kept else {
-        note(None);
+        note_nothing();
         own.taken.store(Taken::Lost as u32, Ordering::Release);
         wait()
     };
-    kept.load_bases();
-    if stubs::holds_registers(kept.frame.rip) {
-        if let (Some(system), Some(context)) = (run::installed(), attached()) {
-            // The code there changes GS and its word itself: both stay as they were.
-            let active = context.gs_mode.get();
-            system.load_context(context);
-            context.gs_mode.set(active);
-            kept.load_bases();
-        }
-        // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
-        unsafe { control::set_root(kept.root) };
-        // SAFETY: back to where the NMI hit it, with the registers it had; the main stack is as it was.
-        unsafe { stubs::revenant_retake(core::ptr::from_ref(&kept).cast(), own.taken.as_ptr()) }
-    }
-    // SAFETY: as above.
-    unsafe { control::set_root(kept.root) };
+    kept.load();
     at(&kept.frame);
     own.taken.store(Taken::Known as u32, Ordering::Release);
     wait()
+}
+
+impl Kept {
+    fn load(&self) {
+        self.bases.load();
+        if let (Some(system), Some(context)) = (run::installed(), attached()) {
+            // Whose GS is active is a matter of the place where it was, and of the bases.
+            let active = context.gs_mode.get();
+            system.load_context(context);
+            context.gs_mode.set(active);
+            system.reload_selectors(context, self.selectors);
+            self.bases.load();
+        }
+        control::set_fault_address(self.fault_address);
+        // SAFETY: the page tables in use when it was taken, which have the hypervisor's entries.
+        unsafe { control::set_root(self.root) };
+    }
 }
 
 /// Nothing is known of the NMI whose handler runs.
