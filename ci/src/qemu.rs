@@ -191,6 +191,7 @@ fn follow(
                 }
                 Act::Nmis(rate) => listener.inject_nmis(rate)?,
                 Act::Key(key) => listener.press(&key),
+                Act::Monitor(line) => listener.monitor(&line),
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);

@@ -83,6 +83,8 @@ pub(crate) enum Place {
     Nmi,
     /// Entries from guests: the frame is there, the general registers are not.
     FromGuest,
+    /// A system call of a user program.
+    Call,
     /// The way back to a guest.
     Resume,
 }
@@ -92,10 +94,12 @@ pub(crate) enum Place {
 pub(crate) fn address_of(place: Place) -> u64 {
     unsafe extern "C" {
         static revenant_from_guest: u8;
+        static revenant_swift_call: u8;
     }
     match place {
         Place::Nmi => (&raw const revenant_vectors).addr() as u64 + 2 * VECTOR_STRIDE,
         Place::FromGuest => (&raw const revenant_from_guest).addr() as u64,
+        Place::Call => (&raw const revenant_swift_call).addr() as u64,
         Place::Resume => revenant_resume as *const () as u64,
     }
 }

@@ -64,6 +64,8 @@ revenant_swift:
     jne revenant_swift_return
 
     # A system call of a user program.
+    .global revenant_swift_call
+revenant_swift_call:
     mov r11, [rsp + {look}]
     cmp dword ptr [r11], 0
     jne revenant_not_usual

@@ -26,6 +26,7 @@ pub(super) fn begin(points: u64) {
     // With the instructions of the way from there on.
     let places = [
         (composition::syscall_entry(&raw const stubs::revenant_syscall64, this_cpu()), 56),
+        (stubs::address_of(stubs::Place::Call), 40),
         (stubs::address_of(stubs::Place::FromGuest), 21),
         (stubs::address_of(stubs::Place::Resume), 18),
         // Should one come. No steps, for they would let another NMI come on the same stack: `push`, `mov`, `jmp`.
