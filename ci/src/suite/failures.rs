@@ -110,4 +110,4 @@ pub(super) const TESTS: [Test; 9] = [
 ];
 
 /// The watchdog with a short timeout.
-const WATCHDOG: &str = "watchdog watchdog_timeout=2";
+const WATCHDOG: &str = "watchdog watchdog_timeout=1";

@@ -64,8 +64,9 @@ record! {
 
 /// Failures so close to each other are taken for one that repeats itself, ms.
 const QUICK_MS: u64 = 20;
-/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished.
-const RECOVERY_MS: u64 = 10_000;
+/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished. Tests
+/// have few CPUs.
+const RECOVERY_MS: u64 = if cfg!(feature = "inject") { 3_000 } else { 10_000 };
 /// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
@@ -282,9 +283,9 @@ pub(crate) fn take_over() {
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
-    efi::after_crash();
     stop::report_machine_check();
     let taken = stop::was_taken();
+    efi::after_crash(taken.is_some());
     let vcpu = stop::held();
     if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));

@@ -282,9 +282,9 @@ pub(crate) fn release_others() {
 
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
-pub(crate) fn on_nmi(frame: &HostFrame) {
+pub(crate) fn on_nmi(frame: &mut HostFrame) {
     taken::keep(frame);
-    inject::nmi();
+    inject::nmi(frame);
     let own = this_cpu().0 + 1;
     match shared().leader.load(Ordering::Acquire) {
         0 => watchdog::on_nmi(frame),

@@ -42,6 +42,7 @@ pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Contex
         debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
         crate::inject::entry(context);
         system.enter(vcpu);
+        crate::inject::answer(context);
     }
     system.state.contexts.context(system.leave())
 }

@@ -8,6 +8,7 @@
 use super::{at, note_nothing, record, wait};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached};
+use crate::efi;
 use crate::guest::{access, run};
 use core::sync::atomic::Ordering;
 use ids::{CpuId, Maddr};
@@ -16,7 +17,7 @@ use machine::control;
 /// What became of a CPU that was taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It was in an NMI's handler, which knows what it did before: nothing is lost.
+    /// It was in an NMI's handler, which knows what it did before, or in the firmware: nothing is lost.
     Known = 1,
     /// What it did is not known, and its registers are lost.
     Lost = 2,
@@ -102,15 +103,28 @@ pub(crate) fn kept_at_nmi(cpu: CpuId) -> Option<Kept> {
 pub(crate) fn taken(kept: Option<Kept>) -> ! {
     let own = record(this_cpu());
     own.finishing.store(0, Ordering::Relaxed);
-    let Some(kept) = kept else {
+    let became = if let Some(kept) = kept {
+        kept.load();
+        at(&kept.frame);
+        Taken::Known
+    } else {
         note_nothing();
-        own.taken.store(Taken::Lost as u32, Ordering::Release);
-        wait()
+        if take_back() { Taken::Known } else { Taken::Lost }
     };
-    kept.load();
-    at(&kept.frame);
-    own.taken.store(Taken::Known as u32, Ordering::Release);
+    own.taken.store(became as u32, Ordering::Release);
     wait()
+}
+
+/// A CPU that was in a call of the firmware: that is a hypercall's, so the general registers are in the context, and all
+/// others were put there before the call. False: it was not.
+fn take_back() -> bool {
+    let (Some(system), Some(context)) = (run::installed(), attached()) else { return false };
+    if !efi::is_calling() {
+        return false;
+    }
+    system.load_context(context);
+    system.reload_saved(context);
+    true
 }
 
 impl Kept {
