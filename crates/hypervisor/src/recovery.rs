@@ -135,15 +135,27 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
 
 /// An NMI on the leader: it fails if the recovery does not come to its end.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    if !sealed::is_mapped() {
-        // The first moments of the new life.
-        return;
+    if is_overdue() {
+        fatal(Cause::Hang, Some(frame), None);
+    }
+}
+
+/// An NMI on a CPU that waits for the leader, which may get none of its own: it gets this one.
+pub(crate) fn on_nmi_of_waiting(leader: CpuId) {
+    if is_overdue() {
+        watchdog::tell(leader);
+    }
+}
+
+/// Whether a recovery is under way for too long.
+fn is_overdue() -> bool {
+    if !sealed::is_mapped() || watchdog::timeout() == 0 {
+        // The first moments of the new life; or nobody looks.
+        return false;
     }
     let patience = watchdog::timeout() + RECOVERY_MS * sealed().facts.timing.tsc_khz;
     let begun = epitaph().at.get();
-    if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {
-        fatal(Cause::Hang, Some(frame), None);
-    }
+    begun != 0 && clock::tsc().saturating_sub(begun) > patience
 }
 
 /// Keeps a panic's message for the next life.

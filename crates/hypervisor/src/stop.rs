@@ -285,20 +285,23 @@ pub(crate) fn release_others() {
 pub(crate) fn on_nmi(frame: &mut HostFrame) {
     taken::keep(frame);
     inject::nmi(frame);
-    let own = this_cpu().0 + 1;
-    match shared().leader.load(Ordering::Acquire) {
-        0 => watchdog::on_nmi(frame),
-        leader if leader == own => recovery::on_nmi(frame),
-        _ if record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
-        _ if stubs::holds_registers(frame.rip) => {}
-        _ => {
-            at(frame);
-            if record(this_cpu()).finishing.swap(0, Ordering::Relaxed) != 0 {
-                // Its turn took too long.
-                charge();
-            }
-            wait()
+    let (own, number) = (record(this_cpu()), this_cpu().0 + 1);
+    let leader = shared().leader.load(Ordering::Acquire);
+    if leader == number {
+        recovery::on_nmi(frame);
+    } else if own.waits.load(Ordering::Relaxed) != 0 {
+        recovery::on_nmi_of_waiting(CpuId(leader.saturating_sub(1)));
+    } else if own.noted.load(Ordering::Relaxed) != 0 || stubs::holds_registers(frame.rip) {
+        // A later one finds it in its new life, or elsewhere.
+    } else if leader == 0 {
+        watchdog::on_nmi(frame);
+    } else {
+        at(frame);
+        if own.finishing.swap(0, Ordering::Relaxed) != 0 {
+            // Its turn took too long.
+            charge();
         }
+        wait()
     }
     record(this_cpu()).nmi.store(0, Ordering::Relaxed);
 }
@@ -353,26 +356,37 @@ pub(crate) fn begins_anew() {
     machine_check::end();
 }
 
-/// Waits for the new life without touching a variable of the image, which changes meanwhile.
+/// Waits for the new life without touching a variable of the image, which changes meanwhile. NMIs come again: they tell
+/// whether the leader hangs.
 fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
     // Release: what was noted is in memory.
     record(this_cpu()).waits.store(round + 1, Ordering::Release);
-    wait_for_end_of(round)
+    // SAFETY: this CPU's own stack: nothing on it is needed, and NMIs come on another.
+    unsafe { stack::abandon_for(main_stack(), waiting) }
+}
+
+extern "C" fn waiting() -> ! {
+    stack::unblock_nmi();
+    // Not the round of now: that may be the next already.
+    wait_for_end_of(record(this_cpu()).waits.load(Ordering::Relaxed).wrapping_sub(1))
+}
+
+fn main_stack() -> u64 {
+    percpu::block(this_cpu()) + percpu::STACK_TOP
 }
 
 fn wait_for_end_of(round: u32) -> ! {
-    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     // Acquire: pairs with `release_others` and `finish_on`.
     while shared().round.load(Ordering::Acquire) == round {
         if shared().turn.load(Ordering::Acquire) == this_cpu().0 + 1 {
             control::flush_tlb();
             // SAFETY: this CPU's own stack, which nobody needs any more.
-            unsafe { stack::abandon_for(top, own_turn) }
+            unsafe { stack::abandon_for(main_stack(), own_turn) }
         }
         spin_loop();
     }
     control::flush_tlb();
     // SAFETY: as above.
-    unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
+    unsafe { stack::abandon_for(main_stack(), recovery::another_cpus_life) }
 }

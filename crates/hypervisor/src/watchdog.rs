@@ -22,7 +22,6 @@ use machine::{clock, percpu, pit};
 use crate::console::log;
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::stubs;
 use crate::recovery::{self, Cause};
 use crate::sealed::{Sealed, sealed};
 use crate::{devices, efi, stop};
@@ -188,7 +187,7 @@ fn stays(cpu: CpuId, now: u64) -> u64 {
 
 /// An NMI, with no recovery under way. Comes back if nobody hangs.
 pub(crate) fn on_nmi(frame: &mut HostFrame) {
-    if !is_on() || stubs::holds_registers(frame.rip) {
+    if !is_on() {
         return;
     }
     let (own, now, timeout) = (this_cpu(), clock::tsc(), timeout());
@@ -232,7 +231,7 @@ fn is_first_deaf(now: u64) -> bool {
 }
 
 /// Tells a CPU that it hangs.
-fn tell(cpu: CpuId) {
+pub(crate) fn tell(cpu: CpuId) {
     let facts = sealed().facts;
     if let Some(target) = facts.cpus().get(cpu.0 as usize) {
         // SAFETY: every CPU's NMI gate is set.
