@@ -59,6 +59,7 @@ mod service {
     pub(super) const QUERY_VARIABLE_INFO: usize = 13;
 }
 
+// SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     fn revenant_efi_call();
     static revenant_efi_fault: u8;

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// Whether SMAP is on: then guest pages need STAC. Derived; set by every start.
 pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
+// SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     static revenant_copy_words: u8;
     static revenant_copy_bytes: u8;

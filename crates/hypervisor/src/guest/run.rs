@@ -3,9 +3,9 @@
 
 use super::hardware::Hardware;
 use super::{shootdown, stubs};
+use crate::devices;
 use crate::sealed::sealed;
 use crate::stop::{self, suspended};
-use crate::devices;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use machine::apic::Ipi;
 use pv_cpu::Context;

@@ -14,7 +14,8 @@ const MACHINE_CHECK: u32 = 18;
 /// Single step, in the flags.
 const TRAP: u64 = 1 << 8;
 /// For each CPU: steps left, plus one; 0: none are made.
-static LEFT: [AtomicU64; percpu::MAX_CPUS as usize] = [const { AtomicU64::new(0) }; percpu::MAX_CPUS as usize];
+static LEFT: [AtomicU64; percpu::MAX_CPUS as usize] =
+    [const { AtomicU64::new(0) }; percpu::MAX_CPUS as usize];
 
 fn left() -> &'static AtomicU64 {
     &LEFT[this_cpu().0 as usize]

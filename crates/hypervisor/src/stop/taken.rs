@@ -6,9 +6,9 @@
 #![expect(unsafe_code, reason = "segment bases, page tables, a frame on another stack")]
 
 use super::{at, note_nothing, record, wait};
+use crate::efi;
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached};
-use crate::efi;
 use crate::guest::{access, run};
 use core::sync::atomic::Ordering;
 use ids::{CpuId, Maddr};
