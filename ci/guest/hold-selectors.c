@@ -60,8 +60,8 @@ static void hold(unsigned number, int seconds)
         if (++looks % 64 == 0) {
             sched_yield();
         }
-        if (looks % 4096 == 0) {
-            usleep(500);
+        if (looks % 1024 == 0) {
+            usleep(1000);
         }
     } while (time(NULL) < end);
     _exit(0);

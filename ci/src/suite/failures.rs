@@ -29,7 +29,7 @@ pub(super) const TESTS: [Test; 11] = [
         name: "Dom0 lives through panics on 2 CPUs that four virtual CPUs share, and keeps its data selectors",
         xen: "dom0_max_vcpus=4",
         guest_tests: &["survive-panics"],
-        append: "lab.set=SELECTORS=1",
+        append: "lab.set=SELECTORS=1,PANICS=24",
         ..SURVIVES
     },
     Test {

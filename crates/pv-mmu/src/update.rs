@@ -330,7 +330,8 @@ mod tests {
     #[test]
     fn what_is_undone_is_the_old_entry_with_the_marks_that_can_be_told() {
         each(|old, new, walk| {
-            let [not_yet, exchanged] = [old | walk, new | walk].map(|found| undone(old, found, hint(old, new)));
+            let [not_yet, exchanged] =
+                [old | walk, new | walk].map(|found| undone(old, found, hint(old, new)));
             if (old ^ new) & !MARKS != 0 {
                 assert_eq!(not_yet, old | walk);
                 assert_eq!(exchanged, old | walk & !new);

@@ -26,6 +26,8 @@ struct Suspended {
     kept: Kept,
 }
 
+const _: () = assert!(core::mem::offset_of!(Kept, frame) == 8);
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Kept {
@@ -130,11 +132,9 @@ pub(crate) fn go_on() -> ! {
     // SAFETY: the page tables in use when it was stopped, which have the hypervisor's entries.
     unsafe { control::set_root(now.root) };
     // SAFETY: within this CPU's data page.
-    let (frame, from) = unsafe { (&raw const (*kept()).frame, &raw const (*kept()).words) };
+    let from = unsafe { &raw const (*kept()).words };
+    let (to, full) = (words().cast(), full().as_ptr());
     // SAFETY: back to where it was stopped, with the registers and the end of the stack that it had; this stack is
-    // not needed any more.
-    unsafe {
-        let full = full().as_ptr();
-        stubs::revenant_retake(words().cast(), from.cast(), full, STUB_WORDS, frame.cast::<u64>().sub(1))
-    }
+    // not needed any more. The frame stands behind the first word of what was kept.
+    unsafe { stubs::revenant_retake(to, from.cast(), full, STUB_WORDS, kept().cast_const().cast()) }
 }
