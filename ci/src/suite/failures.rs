@@ -101,7 +101,7 @@ pub(super) const TESTS: [Test; 11] = [
         cpus: 2,
         expect: &[
             "LAB-RESULT nmi pass",
-            "d0v0 crashed: BadKernelStack",
+            ": BadKernelStack",
             "RIP e033:",
             "Guest stack trace from rsp:",
             "Hardware Dom0 crashed: rebooting machine",
