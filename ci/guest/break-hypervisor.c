@@ -1,5 +1,6 @@
 /* Asks a hypervisor built with the feature `inject` to fail after some points: break-hypervisor [KIND] POINTS...
-   KIND: panic, repeat, hang, hang-locked, ignore-nmi, lost, recovery, hang-recovery. */
+   Without points it prints how often it has failed.
+   KIND: panic, repeat, hang, hang-locked, ignore-nmi, lost, recovery, hang-recovery, none, firmware. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ struct hypercall {
 #define IOCTL_PRIVCMD_HYPERCALL _IOC(_IOC_NONE, 'P', 0, sizeof(struct hypercall))
 
 static const char *const kinds[] = {"panic", "repeat", "hang", "hang-locked", "ignore-nmi", "lost", "recovery",
-                                    "hang-recovery"};
+                                    "hang-recovery", "none", "firmware"};
 
 int main(int argc, char **argv)
 {
@@ -26,6 +27,15 @@ int main(int argc, char **argv)
     if (fd < 0) {
         perror("/dev/xen/privcmd");
         return 1;
+    }
+    if (argc == 1) {
+        struct hypercall call = { .op = 63, .arg = { 0, 8 /* none */ } };
+        int count = -1;
+
+        /* No answer comes if the virtual CPU has to make room for another just then. */
+        for (int tries = 0; count < 0 && tries < 100; tries++)
+            count = ioctl(fd, IOCTL_PRIVCMD_HYPERCALL, &call);
+        printf("%d\n", count);
     }
     for (int i = 1; i < argc; i++) {
         for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)

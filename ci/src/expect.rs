@@ -19,6 +19,8 @@ pub(crate) enum Step {
     Key(String),
     /// Hand the running machine to whoever booted it.
     Visit,
+    /// Give this line to QEMU's monitor.
+    Monitor(String),
 }
 
 /// What the conversation asks of the runner.
@@ -32,6 +34,8 @@ pub(crate) enum Act {
     Key(String),
     /// Hand the running machine over, then go on.
     Visit,
+    /// Give QEMU's monitor this line.
+    Monitor(String),
     /// A text that means failure was seen, with the line it stood in.
     Refused(String),
     /// All steps are done.
@@ -63,7 +67,7 @@ impl Conversation {
     pub(crate) fn waiting_for(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| match step {
             Step::See(text) | Step::Screen(text) | Step::End(text) => Some(text.as_str()),
-            Step::Send(_) | Step::Key(_) | Step::Nmis(_) | Step::Visit => None,
+            Step::Send(_) | Step::Key(_) | Step::Nmis(_) | Step::Visit | Step::Monitor(_) => None,
         })
     }
 
@@ -99,6 +103,7 @@ impl Conversation {
                 Step::Nmis(rate) => acts.push(Act::Nmis(*rate)),
                 Step::Key(key) => acts.push(Act::Key(key.clone())),
                 Step::Visit => acts.push(Act::Visit),
+                Step::Monitor(line) => acts.push(Act::Monitor(line.clone())),
                 Step::Screen(_) | Step::End(_) => break,
                 Step::See(text) => match self.window.find(text.as_str()) {
                     Some(at) => {

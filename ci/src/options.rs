@@ -174,6 +174,7 @@ impl Options {
             "nmis" => self.steps.push(Step::Nmis(number("nmis", &value()?)?)),
             "screen" => self.steps.push(Step::Screen(unescape(&value()?))),
             "ends" => self.steps.push(Step::End(value()?)),
+            "monitor" => self.steps.push(Step::Monitor(value()?)),
             "key" => self.steps.push(Step::Key(value()?)),
             "refuse" => self.refuse.push(unescape(&value()?)),
             "timeout" => self.timeout = Duration::from_secs(number("timeout", &value()?)?.into()),

@@ -220,6 +220,7 @@ fn follow(
                         return Ok(Some(End::Unsound(wrong)));
                     }
                 }
+                Act::Monitor(line) => listener.monitor(&line),
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);

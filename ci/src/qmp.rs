@@ -72,6 +72,11 @@ impl Listener {
         ));
     }
 
+    /// Gives a line to the human monitor.
+    pub(crate) fn monitor(&self, line: &str) {
+        self.command(&monitor(line));
+    }
+
     /// The text screen's lines of 80 characters, as they were a moment ago; QEMU writes them to `file`.
     pub(crate) fn text_screen(&self, file: &Path) -> String {
         const COLUMNS: usize = 80;
@@ -145,8 +150,7 @@ impl Client {
 
     /// Gives a line to the human monitor; its answer as a JSON string.
     pub(crate) fn monitor(&mut self, line: &str) -> Result<String> {
-        let arguments = format!("{{\"command-line\":\"{line}\"}}");
-        self.exchange(&format!("{{\"execute\":\"human-monitor-command\",\"arguments\":{arguments}}}"))
+        self.exchange(&monitor(line))
     }
 
     fn exchange(&mut self, request: &str) -> Result<String> {
@@ -165,6 +169,11 @@ impl Client {
             }
         }
     }
+}
+
+/// The command that gives a line to the human monitor.
+fn monitor(line: &str) -> String {
+    format!("{{\"execute\":\"human-monitor-command\",\"arguments\":{{\"command-line\":\"{line}\"}}}}")
 }
 
 /// The reason in a SHUTDOWN event, a line such as

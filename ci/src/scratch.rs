@@ -63,7 +63,7 @@ pub(crate) fn make(workspace: &Workspace) -> Result<()> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    let payload: Vec<u8> = (0..1 << 20).map(|_| noise()).collect();
+    let payload: Vec<u8> = (0..1 << 18).map(|_| noise()).collect();
     fs::write(folder.join("tftp/payload"), payload)?;
     let file = fs::File::open(folder.join("tftp/payload"))?;
     let sum = Command::new("md5sum").stdin(file).output()?;

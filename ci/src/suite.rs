@@ -50,6 +50,8 @@ struct Test {
     survives: bool,
     /// NMIs a second injected into every CPU once the init runs.
     nmis: u32,
+    /// Machine checks that QEMU raises once the init runs, on one CPU after another; each is survived.
+    machine_checks: u32,
     /// More kernel options.
     append: &'static str,
     /// The walker is shown that it can fail: the machine is damaged word by word.
@@ -100,6 +102,7 @@ const USUAL: Test = Test {
     expect: &[],
     survives: false,
     nmis: 0,
+    machine_checks: 0,
     append: "",
     damage: false,
     xen: "",
@@ -135,6 +138,12 @@ impl Test {
         let mut steps: Vec<Step> = texts.drain(..).map(Step::See).collect();
         if self.nmis > 0 {
             steps.push(Step::Nmis(self.nmis));
+        }
+        for check in 0..self.machine_checks {
+            let cpu = check % self.cpus;
+            // Uncorrected, enabled; the registers are intact.
+            steps.push(Step::Monitor(format!("mce {cpu} 0 0xb000000000000000 5 0 0")));
+            steps.push(Step::See(format!("Machine check on CPU {cpu}: status 0x5, bank 0")));
         }
         texts.extend(self.expect.iter().map(ToString::to_string));
         steps.extend(texts.into_iter().map(Step::See));
@@ -187,7 +196,7 @@ impl Test {
         }
         options.machine.more = self.qemu.split_whitespace().map(String::from).collect();
         if !self.guest_tests.is_empty() {
-            options.append = format!("lab.test={}", self.guest_tests.join(","));
+            options.append = format!("lab.test={} {}", self.guest_tests.join(","), self.append);
             options.refuse = self.guest_tests.iter().map(|name| format!("LAB-RESULT {name} fail")).collect();
         }
         options
@@ -301,7 +310,7 @@ mod tests {
             options.steps,
             [see("LAB-INIT"), see("e"), see("LAB-RESULT g pass"), see("LAB-RESULT h pass")]
         );
-        assert_eq!(options.append, "lab.test=g,h");
+        assert_eq!(options.append.trim(), "lab.test=g,h");
         assert_eq!(options.refuse, ["LAB-RESULT g fail", "LAB-RESULT h fail"]);
     }
 

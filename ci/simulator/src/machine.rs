@@ -250,9 +250,6 @@ impl Platform for Machine {
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }
-    fn debug_status(&self) -> u64 {
-        self.here(|cpu| cpu.debug[6])
-    }
     fn read_msr(&self, index: u32) -> Option<u64> {
         (index & 1 == 0).then_some(u64::from(index) << 8)
     }

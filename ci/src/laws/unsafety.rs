@@ -1,4 +1,5 @@
-//! Law: `unsafe` and assembly stand only in the crates that exist for them; all others forbid the former.
+//! Law: `unsafe` and assembly stand only in the crates that exist for them; all others forbid the former. What is
+//! declared elsewhere has its proof like any unsafe block, for which the linter looks.
 
 use super::lexer::{code_only, lines_with_word};
 use super::tree::Member;
@@ -31,6 +32,9 @@ fn judge_member(tree: &Tree, member: &Member) -> Vec<Violation> {
                 lines.iter().map(|line| Violation::at(&file.path, *line, "unsafe outside its crates")),
             );
         }
+        violations.extend(unproved(&code, &file.text).map(|line| {
+            Violation::at(&file.path, line, "a block of foreign declarations without // SAFETY:")
+        }));
         if !may_assembly {
             let found = ASSEMBLY_WORDS.iter().flat_map(|word| lines_with_word(&code, &format!("{word}!")));
             violations
@@ -41,6 +45,17 @@ fn judge_member(tree: &Tree, member: &Member) -> Vec<Violation> {
         violations.push(Violation::new(&member.folder, "the crate's root lacks #![forbid(unsafe_code)]"));
     }
     violations
+}
+
+/// Lines of blocks of foreign declarations that no comment right above them justifies.
+fn unproved<'a>(code: &'a str, text: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_block = |line: &str| line.trim_start().starts_with("unsafe extern") && line.ends_with('{');
+    let lines: Vec<&str> = text.lines().collect();
+    let blocks = code.lines().enumerate().filter(move |(_, line)| is_block(line) && !line.contains("fn "));
+    blocks.filter_map(move |(index, _)| {
+        let above = lines[..index].iter().rev().take_while(|line| line.trim_start().starts_with("//"));
+        (!above.into_iter().any(|line| line.contains("SAFETY:"))).then_some(index)
+    })
 }
 
 #[cfg(test)]
@@ -62,6 +77,15 @@ mod tests {
             judged("frames", "#![forbid(unsafe_code)]\nunsafe fn f() {}\ncore::arch::asm!(\"\")").len(),
             2
         );
+    }
+
+    #[test]
+    fn foreign_declarations_are_justified() {
+        let block = "unsafe extern \"C\" {\n    static x: u8;\n}\n";
+        let found = ["c/src/lib.rs:2: a block of foreign declarations without // SAFETY:"];
+        assert_eq!(judged("machine", &format!("\n{block}")), found);
+        assert!(judged("machine", &format!("// SAFETY: a label,\n// of ours.\n{block}")).is_empty());
+        assert!(judged("machine", "unsafe extern \"C\" fn f() {\n}\n").is_empty());
     }
 
     #[test]

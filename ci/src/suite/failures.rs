@@ -1,112 +1,100 @@
-//! Tests in which the hypervisor fails, in an image built with the feature `inject`.
+//! Tests in which the hypervisor or the machine fails. Most are in an image built with the feature `inject`.
 
 use super::{Test, USUAL};
 use crate::packages::Suite;
 use crate::scratch::DEVICES;
 
-pub(super) const TESTS: [Test; 10] = [
+/// Dom0 asks for failures and lives through them.
+const SURVIVES: Test = Test {
+    // The failures must have come: the guest alone cannot tell.
+    expect: &["Recovered from failure 20 on CPU"],
+    features: &["inject"],
+    survives: true,
+    cpus: 2,
+    limit: 300,
+    ..USUAL
+};
+
+/// So it does with the watchdog and a short timeout.
+const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=1", ..SURVIVES };
+
+pub(super) const TESTS: [Test; 13] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
+        cpus: 1,
+        ..SURVIVES
     },
     Test {
-        name: "Dom0 lives through panics under load on 2 CPUs",
-        cpus: 2,
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share, on isolated page tables",
+        name: "Dom0 lives through panics on 2 CPUs that four virtual CPUs share, on isolated page tables, and keeps its data selectors",
         model: "Skylake-Server",
-        cpus: 2,
         xen: "dom0_max_vcpus=4 dom0_mem=512M,max:560M",
-        // The panics must have come: the guest alone cannot tell.
-        expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics"],
-        features: &["inject"],
-        survives: true,
-        limit: 240,
-        ..USUAL
+        append: "lab.set=SELECTORS=1,PANICS=24",
+        ..SURVIVES
     },
     Test {
         name: "panics, also inside recovery, lose nothing on 2 CPUs while NMIs rain",
         model: "Skylake-Server",
-        cpus: 2,
-        expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics", "survive-recovery"],
-        features: &["inject"],
-        survives: true,
         nmis: 1000,
-        limit: 300,
-        ..USUAL
+        ..SURVIVES
+    },
+    Test {
+        name: "Dom0 lives through panics and machine checks under load on 2 CPUs",
+        guest_tests: &["survive-panics"],
+        machine_checks: 6,
+        nmis: 40,
+        ..SURVIVES
     },
     Test {
         name: "Debian 13's kernel lives through panics on 4 CPUs while disks and network cards work",
         kernel: Suite::Trixie,
         cpus: 4,
-        expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-devices"],
-        features: &["inject"],
-        survives: true,
         qemu: DEVICES,
         limit: 600,
-        ..USUAL
+        ..SURVIVES
     },
     Test {
         name: "Dom0 works on 2 CPUs while the hypervisor starts anew all the time, over spoilt memory",
-        cpus: 2,
         // Its number is high by then.
         expect: &["Recovered from failure "],
         guest_tests: &["devices"],
         features: &["chaos"],
-        survives: true,
         qemu: DEVICES,
-        limit: 300,
-        ..USUAL
+        ..SURVIVES
     },
+    Test { name: "the watchdog ends hangs on 1 CPU", cpus: 1, guest_tests: &["survive-hangs"], ..WATCHED },
+    Test { name: "the watchdog ends hangs on 2 CPUs", guest_tests: &["survive-hangs"], ..WATCHED },
     Test {
-        name: "the watchdog ends hangs on 1 CPU",
-        expect: &["hang at ffff82d0"],
+        // The timer's NMIs reach CPU 0 alone there.
+        name: "the watchdog ends hangs on 2 CPUs with x2APIC",
+        model: "Skylake-Server,+x2apic",
         guest_tests: &["survive-hangs"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 240,
-        ..USUAL
-    },
-    Test {
-        name: "the watchdog ends hangs on 2 CPUs",
-        cpus: 2,
-        expect: &["hang at ffff82d0"],
-        guest_tests: &["survive-hangs"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 240,
-        ..USUAL
+        xen: "watchdog watchdog_timeout=1 dom0_vcpus_pin",
+        qemu: "-device intel-iommu",
+        ..WATCHED
     },
     Test {
         name: "a CPU that ignores NMIs is taken over and loses nothing",
-        cpus: 2,
         // Who notices is not promised: CPU 0, or one that waits for an answer of the deaf one.
         expect: &["Recovered from failure 4 on CPU"],
         guest_tests: &["survive-deafness"],
-        features: &["inject"],
-        survives: true,
-        xen: WATCHDOG,
-        limit: 300,
-        ..USUAL
+        ..WATCHED
+    },
+    Test {
+        name: "firmware that faults or hangs is Dom0's error, even where it ignores NMIs",
+        uefi: true,
+        expect: &[
+            "in the firmware at",
+            "EFI: the firmware hangs at",
+            "hang: CPU 1 hangs and ignores NMIs",
+            "EFI: CPU 1 was taken away from the firmware",
+        ],
+        guest_tests: &["firmware"],
+        xen: "watchdog watchdog_timeout=1 dom0_vcpus_pin",
+        ..SURVIVES
     },
     Test {
         name: "an entry in which the hypervisor fails whenever it is dispatched ends its domain",
@@ -116,12 +104,21 @@ pub(super) const TESTS: [Test; 10] = [
             "RIP e033:",
             "Hardware Dom0 crashed: rebooting machine",
         ],
+        cpus: 1,
         append: "lab.test=fail-repeatedly",
-        features: &["inject"],
-        survives: true,
+        ..SURVIVES
+    },
+    Test {
+        name: "Dom0 gets NMIs that it sends to itself, and ends with its kernel's stack",
+        cpus: 2,
+        expect: &[
+            "LAB-RESULT nmi pass",
+            ": BadKernelStack",
+            "RIP e033:",
+            "Guest stack trace from rsp:",
+            "Hardware Dom0 crashed: rebooting machine",
+        ],
+        append: "lab.test=nmi,bad-stack",
         ..USUAL
     },
 ];
-
-/// The watchdog with a short timeout.
-const WATCHDOG: &str = "watchdog watchdog_timeout=2";

@@ -30,7 +30,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "the peer refuses what must be refused, and user mode has its processor",
         below: Below::Peer,
         cpus: 2,
-        guest_tests: &["refusals", "processor", "msrs"],
+        guest_tests: &["refusals", "processor", "msrs", "selectors", "nmi"],
         limit: 300,
         ..USUAL
     },

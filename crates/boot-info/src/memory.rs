@@ -14,6 +14,13 @@ impl E820Kind {
     pub const RAM: Self = Self(1);
     /// Never to be used.
     pub const RESERVED: Self = Self(2);
+    /// GRUB's own word for code of EFI's runtime services.
+    const LOADERS_CODE: Self = Self(20);
+
+    /// This kind without what a boot loader adds to E820: kernels take kinds that they do not know for devices'.
+    pub(crate) const fn without_loaders(self) -> Self {
+        if self.0 == Self::LOADERS_CODE.0 { Self::RESERVED } else { self }
+    }
     /// ACPI tables; usable once they have been read.
     pub const ACPI: Self = Self(3);
     /// ACPI's, to be saved over sleep.

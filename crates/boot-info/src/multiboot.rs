@@ -131,7 +131,7 @@ impl BootFacts {
             return Err(MultibootError::BadTag(MEMORY_MAP));
         }
         for area in tag.memory_areas() {
-            let kind = E820Kind(u32::from(area.typ()));
+            let kind = E820Kind(u32::from(area.typ())).without_loaders();
             let entry = E820Entry { start: Maddr(area.start_address()), len: area.size(), kind };
             self.memory.insert(entry)?;
         }

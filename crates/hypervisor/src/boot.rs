@@ -27,6 +27,7 @@ const LARGE_PAGE: u64 = 2 << 20;
 /// Memory nobody has taken yet; derived, and empty once the frame table owns all memory.
 pub(crate) static FREE: Mutex<Option<FreeRanges>> = Mutex::new(None);
 
+// SAFETY: the linker script defines them; only their addresses are taken.
 unsafe extern "C" {
     static image_start: u8;
     static text_start: u8;

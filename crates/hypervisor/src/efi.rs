@@ -5,8 +5,9 @@
 //! ask for mapped where it is, and the hypervisor's slots. They use vector registers, so the vCPU's extended state is
 //! put into its area before a call and loaded again behind it. One call runs at a time.
 //!
-//! A fault in the firmware ends the call and all later ones of this life; the guest gets `EFI_DEVICE_ERROR`. A crash of
-//! the hypervisor while a CPU is in a call makes that call again.
+//! A fault in the firmware ends the call and all later ones of this life; the guest gets `EFI_DEVICE_ERROR`. So does a
+//! hang that the watchdog notices. A crash of the hypervisor while a CPU is in a call makes that call again, unless the
+//! CPU had to be taken away from it.
 #![expect(unsafe_code, reason = "calls the firmware")]
 
 use core::arch::{asm, global_asm};
@@ -19,6 +20,7 @@ use ids::Maddr;
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::{fpu, layout, percpu};
 use spin::Mutex;
+use system::Platform as _;
 use x86::controlregs::{self, Cr0};
 
 use crate::cells;
@@ -57,6 +59,7 @@ mod service {
     pub(super) const QUERY_VARIABLE_INFO: usize = 13;
 }
 
+// SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     fn revenant_efi_call();
     static revenant_efi_fault: u8;
@@ -276,12 +279,14 @@ unsafe fn run(services: Services, service: usize, arguments: [u64; ARGUMENTS]) -
     if BROKEN.load(Ordering::Relaxed) {
         return Err(Unavailable);
     }
-    let vcpu = run::system().schedule.loaded(this_cpu());
+    let system = run::system();
+    let vcpu = system.schedule.loaded(this_cpu());
     // SAFETY: ring 0; reading has no effect.
     let task_switched = unsafe { controlregs::cr0() }.contains(Cr0::CR0_TASK_SWITCHED);
     // SAFETY: XSAVE is there, so CR4.OSXSAVE is on.
     let xcr0 = (sealed().facts.cpu.xcr0 != 0).then(|| unsafe { fpu::xcr0() });
-    vcpu.inspect(|vcpu| fpu_areas::save(*vcpu));
+    // All that is not in its frame: a CPU that does not come back is taken away from the firmware (`taken_back`).
+    vcpu.inspect(|vcpu| system.platform.save(*vcpu, system.state.contexts.context(*vcpu)));
     let (status, fault): (u64, u64);
     // SAFETY: (1) interrupts are off and the stack is this CPU's own; (2) the tables hold the hypervisor's slots, thus
     // this code, its stack and the arguments; (3) a fault in the firmware comes back by `fixup`; (4) the extended state
@@ -307,28 +312,56 @@ unsafe fn run(services: Services, service: usize, arguments: [u64; ARGUMENTS]) -
         return Ok(status);
     }
     BROKEN.store(true, Ordering::Relaxed);
-    log!("EFI: service {service} of the firmware's table faulted: services are off from now on");
+    log!("EFI: service {service} of the firmware's table failed: services are off from now on");
     Ok(DEVICE_ERROR)
+}
+
+/// Whether this CPU is in a call, be it in the firmware or on the way to it or from it.
+pub(crate) fn is_calling() -> bool {
+    cell().load(Ordering::Relaxed) != 0
+}
+
+/// Whether this CPU, stopped with these registers, was in the firmware.
+pub(crate) fn is_in_firmware(frame: &HostFrame) -> bool {
+    is_calling() && frame.cs & 3 == 0 && frame.rip < END
 }
 
 /// Ends a call in which the firmware faulted; false if the fault is the hypervisor's own.
 pub(crate) fn fixup(frame: &mut HostFrame) -> bool {
-    let back = cell().load(Ordering::Relaxed);
-    if back == 0 || frame.rip >= END {
+    if !is_in_firmware(frame) {
         return false;
     }
     log!("EFI: exception {} error {:#x} in the firmware at {:#x}", frame.vector, frame.error, frame.rip);
-    frame.rip = (&raw const revenant_efi_fault).addr() as u64;
-    frame.rsp = back;
+    end_call(frame);
     true
 }
 
-/// In a new life: this CPU's vCPU gets its extended state back if the crash cut a call.
-pub(crate) fn after_crash() {
+/// Ends a call in which the firmware hangs; false if the hypervisor does.
+pub(crate) fn end_hang(frame: &mut HostFrame) -> bool {
+    if !is_in_firmware(frame) {
+        return false;
+    }
+    log!("EFI: the firmware hangs at {:#x}", frame.rip);
+    end_call(frame);
+    true
+}
+
+fn end_call(frame: &mut HostFrame) {
+    frame.rip = (&raw const revenant_efi_fault).addr() as u64;
+    frame.rsp = cell().load(Ordering::Relaxed);
+}
+
+/// In a new life: this CPU's vCPU gets its extended state back if the crash cut a call. `taken`: the CPU had to be taken
+/// away from the firmware, which is not called again.
+pub(crate) fn after_crash(taken: bool) {
     if cell().swap(0, Ordering::Relaxed) != 0
         && let Some(vcpu) = run::system().schedule.loaded(this_cpu())
     {
         fpu_areas::restore(vcpu);
+        if taken {
+            BROKEN.store(true, Ordering::Relaxed);
+            log!("EFI: CPU {} was taken away from the firmware: services are off from now on", this_cpu().0);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ struct Frame {
     ss: u64,
 }
 
+// SAFETY: a label of the code below; only its address is taken.
 unsafe extern "C" {
     /// 32 entry points, 16 bytes apart.
     static early_fault_stubs: u8;

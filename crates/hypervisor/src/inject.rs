@@ -3,14 +3,16 @@
 //!
 //! Dom0 asks by hypercall 63, which does not exist: its first argument says how many *points* to pass before
 //! the failure, the second what kind it is (`kind`). Points are entries and accesses to guest memory, so that
-//! the failure comes with the log closed, open or committed, as chance has it.
+//! the failure comes with the log closed, open or committed, as chance has it. The answer is the number of failures
+//! since boot.
 
 #![cfg_attr(feature = "inject", expect(unsafe_code, reason = "sends an NMI to this CPU"))]
 
 #[cfg(feature = "inject")]
 mod on {
+    use crate::guest::host::HostFrame;
     use crate::guest::{host, run};
-    use crate::{devices, sealed, stop};
+    use crate::{devices, efi, recovery, sealed, stop};
     use core::hint::spin_loop;
     use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use ids::DomainSlot;
@@ -19,6 +21,8 @@ mod on {
 
     /// The hypercall that asks for a failure.
     const ASKED: u32 = 63;
+    /// Its answer in a hypervisor that is not there to fail.
+    const ENOSYS: u64 = -38_i64 as u64;
 
     /// What fails, as the second argument says it. Anything else: a panic.
     mod kind {
@@ -36,6 +40,10 @@ mod on {
         pub(super) const RECOVERY: u64 = 6;
         /// The same, but the recovery loops.
         pub(super) const RECOVERY_HANG: u64 = 7;
+        /// None.
+        pub(super) const NONE: u64 = 8;
+        /// The next NMI in the firmware loops, and nothing is known of it.
+        pub(super) const FIRMWARE: u64 = 9;
     }
 
     /// Beside the points of a recovery: it is to loop.
@@ -49,6 +57,9 @@ mod on {
     static AT_ENTRY: AtomicBool = AtomicBool::new(false);
     /// The next NMI's handler loops.
     static NMI_LOOPS: AtomicBool = AtomicBool::new(false);
+
+    /// So does the next in the firmware.
+    static FIRMWARE_LOOPS: AtomicBool = AtomicBool::new(false);
 
     fn is_asked(context: &Context) -> bool {
         let registers = &context.registers;
@@ -69,13 +80,26 @@ mod on {
         let points = points.max(1);
         KIND.store(kind, Ordering::Relaxed);
         match kind {
-            kind::AT_EACH_DISPATCH => {}
+            kind::AT_EACH_DISPATCH | kind::NONE => {}
             kind::RECOVERY | kind::RECOVERY_HANG => {
                 let hangs = if kind == kind::RECOVERY_HANG { HANGS } else { 0 };
                 stop::points_in_recovery().store(points as u32 | hangs, Ordering::Relaxed);
                 LEFT.store(1, Ordering::Relaxed);
             }
+            kind::FIRMWARE => FIRMWARE_LOOPS.store(true, Ordering::Relaxed),
             _ => LEFT.store(points, Ordering::Relaxed),
+        }
+    }
+
+    /// An entry is over: Dom0's question is answered, unless its vCPU made room for another.
+    pub(crate) fn answer(context: &Context, next: &Context) {
+        if !core::ptr::eq(context, next) {
+            return;
+        }
+        let registers = &context.registers;
+        let asked = context.mode() == Mode::Kernel && registers.error_code.get() == ASKED;
+        if asked && registers.get(Reg::Rax) == ENOSYS && registers.get(Reg::Rsi) == kind::NONE {
+            registers.set(Reg::Rax, recovery::generation().into());
         }
     }
 
@@ -135,7 +159,11 @@ mod on {
     }
 
     /// An NMI's handler begins.
-    pub(crate) fn nmi() {
+    pub(crate) fn nmi(frame: &HostFrame) {
+        if efi::is_in_firmware(frame) && FIRMWARE_LOOPS.swap(false, Ordering::AcqRel) {
+            stop::forget_nmi();
+            hang()
+        }
         if NMI_LOOPS.swap(false, Ordering::AcqRel) {
             if KIND.load(Ordering::Relaxed) == kind::LOST {
                 stop::forget_nmi();
@@ -152,7 +180,7 @@ mod on {
     }
 }
 #[cfg(feature = "inject")]
-pub(crate) use on::{dispatched, entry, nmi, point, recovery_begins};
+pub(crate) use on::{answer, dispatched, entry, nmi, point, recovery_begins};
 
 /// Nothing to do in this build.
 #[cfg(not(feature = "inject"))]
@@ -160,13 +188,15 @@ mod off {
     #[inline(always)]
     pub(crate) fn entry(_: &pv_cpu::Context) {}
     #[inline(always)]
+    pub(crate) fn answer(_: &pv_cpu::Context, _: &pv_cpu::Context) {}
+    #[inline(always)]
     pub(crate) fn dispatched() {}
     #[inline(always)]
     pub(crate) fn point() {}
     #[inline(always)]
-    pub(crate) fn nmi() {}
+    pub(crate) fn nmi(_: &crate::guest::host::HostFrame) {}
     #[inline(always)]
     pub(crate) fn recovery_begins() {}
 }
 #[cfg(not(feature = "inject"))]
-pub(crate) use off::{dispatched, entry, nmi, point, recovery_begins};
+pub(crate) use off::{answer, dispatched, entry, nmi, point, recovery_begins};

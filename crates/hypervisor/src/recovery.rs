@@ -16,6 +16,7 @@ use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
 use crate::{chaos, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
+use ids::CpuId;
 use machine::{clock, control, percpu, stack};
 use system::{MOST_FAILURES, Repaired, own_vector};
 
@@ -33,8 +34,9 @@ pub(crate) enum Cause {
 
 /// Failures so close to each other are taken for one that repeats itself, ms.
 const QUICK_MS: u64 = 20;
-/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished.
-const RECOVERY_MS: u64 = 10_000;
+/// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished. Tests
+/// have few CPUs.
+const RECOVERY_MS: u64 = if cfg!(feature = "inject") { 3_000 } else { 10_000 };
 /// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
 
@@ -64,6 +66,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     // What an entry does again and again ends its domain.
     epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
+    stop::deadline().store(deadline(now), Ordering::Relaxed);
     epitaph.in_recovery.set(if recovery { epitaph.in_recovery.get() + 1 } else { 0 });
     epitaph.generation.set(epitaph.generation.get() + 1);
     if !stop::is_guarded() {
@@ -86,14 +89,35 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
 
 /// An NMI on the leader: it fails if the recovery does not come to its end.
 pub(crate) fn on_nmi(frame: &HostFrame) {
-    if !sealed::is_mapped() {
-        // The first moments of the new life.
-        return;
-    }
-    let patience = watchdog::timeout() + RECOVERY_MS * sealed().facts.timing.tsc_khz;
-    let begun = epitaph().at.get();
-    if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {
+    // Not in the first moments of the new life.
+    if is_overdue() && sealed::is_mapped() {
         fatal(Cause::Hang, Some(frame), None);
+    }
+}
+
+/// An NMI on a CPU that waits for the leader, given as its number plus one, which may get none of its own: it gets this
+/// one.
+pub(crate) fn on_nmi_of_waiting(leader: u32) {
+    if leader != 0 && is_overdue() {
+        // Variables are those of the copy that runs.
+        control::flush_tlb();
+        if sealed::is_mapped() {
+            watchdog::tell(CpuId(leader - 1));
+        }
+    }
+}
+
+/// Whether a recovery is under way for too long. No variable of the image tells, for it may change meanwhile.
+fn is_overdue() -> bool {
+    let deadline = stop::deadline().load(Ordering::Relaxed);
+    deadline != 0 && clock::tsc() > deadline
+}
+
+/// When the recovery that begins `now` has taken too long; 0: nobody looks.
+fn deadline(now: u64) -> u64 {
+    match watchdog::timeout() {
+        0 => 0,
+        timeout => now + timeout + RECOVERY_MS * sealed().facts.timing.tsc_khz,
     }
 }
 
@@ -128,6 +152,7 @@ extern "C" fn second_life() -> ! {
     stack::unblock_nmi();
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
+    stop::begins_anew();
     let record = sealed();
     chaos::spoil_memory(record);
     chaos::spoil_stacks();
@@ -176,6 +201,7 @@ extern "C" fn second_life() -> ! {
 
 /// A CPU that was stopped, in the new life.
 pub(crate) extern "C" fn another_cpus_life() -> ! {
+    stop::begins_anew();
     stack::unblock_nmi();
     chaos::spoil_stacks();
     take_over();
@@ -192,17 +218,17 @@ pub(crate) fn take_over() {
 fn go_on() -> ! {
     let system = run::system();
     let apic = devices::local_apic(sealed().facts);
-    efi::after_crash();
+    stop::report_machine_check();
     let taken = stop::was_taken();
+    efi::after_crash(taken.is_some());
     let vcpu = stop::held();
     if let Some(vcpu) = vcpu {
         system.load_context(system.state.contexts.context(vcpu));
     }
+    system.recover_interrupts(apic.in_service().iter());
     if taken.is_some() {
         // INIT forgot what was in service.
         system.recover_interrupts(system.device_vectors());
-    } else {
-        system.recover_interrupts(apic.in_service().iter());
     }
     match (vcpu, taken) {
         (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),

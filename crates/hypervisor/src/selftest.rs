@@ -64,6 +64,7 @@ fn the_log_is_kept() {
 
 /// Bytes at the low end of the boot stack that still are zero.
 fn unused_boot_stack() -> usize {
+    // SAFETY: `entry` reserves so many bytes under this name.
     unsafe extern "C" {
         static boot_stack: [u8; 65536];
     }

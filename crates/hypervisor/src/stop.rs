@@ -21,8 +21,10 @@ use system::Stopped;
 use vault::step;
 
 pub(crate) mod deferred;
+mod machine_check;
 mod taken;
 
+pub(crate) use machine_check::report as report_machine_check;
 #[cfg(feature = "inject")]
 pub(crate) use taken::forget_nmi;
 pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
@@ -59,8 +61,24 @@ pub(crate) struct StopRecord {
     taken: AtomicU32,
     /// Where the frame of the NMI lies whose handler runs; 0: none does.
     nmi: AtomicU64,
-    /// When that came: FS base, GS base, the other GS base, and the root of the page tables.
-    bases: [AtomicU64; 4],
+    /// When that came: FS base, GS base, the other GS base.
+    bases: [AtomicU64; 3],
+    /// The root of the page tables.
+    root: AtomicU64,
+    /// The address of the last page fault.
+    fault_address: AtomicU64,
+    /// ds, es, fs, gs, lowest first.
+    selectors: AtomicU64,
+    /// In CPU 0's record: see [`deadline`].
+    deadline: AtomicU64,
+    /// Its last machine check: number of a bank with an error, plus one; 0: there was none.
+    bank: AtomicU32,
+    /// Where it was is noted: an NMI finds nothing new.
+    noted: AtomicU32,
+    /// The round whose end it awaits.
+    awaits: AtomicU32,
+    /// What the processor and that bank said.
+    check: [AtomicU64; 3],
     /// NMIs it took since boot.
     nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
@@ -135,6 +153,7 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
             Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
         };
     note(frame);
+    machine_check::note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
     let failures = if first && is_own || finishing { charge() } else { None };
     if !leads {
@@ -243,6 +262,7 @@ extern "C" fn own_turn() -> ! {
     let (own, round) = (record(this_cpu()), shared().round.load(Ordering::Acquire));
     // It may have to be stopped again.
     own.waits.store(0, Ordering::Relaxed);
+    begins_anew();
     stack::unblock_nmi();
     recovery::take_over();
     finish_own();
@@ -271,25 +291,33 @@ pub(crate) fn release_others() {
 
 /// An NMI. If it is the leader's, this CPU stops, unless its entry or exit code holds registers that no memory
 /// has.
-pub(crate) fn on_nmi(frame: &HostFrame) {
+pub(crate) fn on_nmi(frame: &mut HostFrame) {
     taken::keep(frame);
-    inject::nmi();
-    let own = this_cpu().0 + 1;
-    match shared().leader.load(Ordering::Acquire) {
-        0 => watchdog::on_nmi(frame),
-        leader if leader == own => recovery::on_nmi(frame),
-        _ if record(this_cpu()).waits.load(Ordering::Relaxed) != 0 => {}
-        _ if stubs::holds_registers(frame.rip) => {}
-        _ => {
-            at(frame);
-            if record(this_cpu()).finishing.swap(0, Ordering::Relaxed) != 0 {
-                // Its turn took too long.
-                charge();
-            }
-            wait()
+    inject::nmi(frame);
+    let (own, number) = (record(this_cpu()), this_cpu().0 + 1);
+    let leader = shared().leader.load(Ordering::Acquire);
+    if leader == number {
+        recovery::on_nmi(frame);
+    } else if own.waits.load(Ordering::Relaxed) != 0 {
+        recovery::on_nmi_of_waiting(leader);
+    } else if own.noted.load(Ordering::Relaxed) != 0 || stubs::holds_registers(frame.rip) {
+        // A later one finds it in its new life, or elsewhere.
+    } else if leader == 0 {
+        watchdog::on_nmi(frame);
+    } else {
+        at(frame);
+        if own.finishing.swap(0, Ordering::Relaxed) != 0 {
+            // Its turn took too long.
+            charge();
         }
+        wait()
     }
-    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
+    own.nmi.store(0, Ordering::Relaxed);
+}
+
+/// The TSC at which the recovery under way has taken too long; 0: nobody looks.
+pub(crate) fn deadline() -> &'static AtomicU64 {
+    &shared().deadline
 }
 
 /// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
@@ -313,10 +341,10 @@ fn note(frame: Option<&HostFrame>) {
     if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
         record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
     }
-    if let Some(frame) = frame {
-        gs::complete(frame);
-    }
-    record(this_cpu()).nmi.store(0, Ordering::Relaxed);
+    let own = record(this_cpu());
+    own.noted.store(1, Ordering::Relaxed);
+    own.nmi.store(0, Ordering::Relaxed);
+    frame.inspect(|frame| gs::complete(frame));
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
     if let Some(head) = unfinished {
@@ -329,27 +357,44 @@ pub(crate) fn forget_held() {
     record(this_cpu()).loaded.store(0, Ordering::Relaxed);
 }
 
-/// Waits for the new life without touching a variable of the image, which changes meanwhile.
+/// This CPU is on an empty stack: where it stops from now on is noted anew.
+pub(crate) fn begins_anew() {
+    record(this_cpu()).noted.store(0, Ordering::Relaxed);
+    machine_check::end();
+}
+
+/// Waits for the new life without a variable of the image, which changes meanwhile. NMIs come: the leader may hang.
 fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
-    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
+    let own = record(this_cpu());
+    own.deferred.store(0, Ordering::Relaxed);
+    own.awaits.store(round, Ordering::Relaxed);
     // Release: what was noted is in memory.
-    record(this_cpu()).waits.store(round + 1, Ordering::Release);
-    wait_for_end_of(round)
+    own.waits.store(round + 1, Ordering::Release);
+    // SAFETY: this CPU's own stack: nothing on it is needed, and NMIs come on another.
+    unsafe { stack::abandon_for(main_stack(), waiting) }
+}
+
+extern "C" fn waiting() -> ! {
+    stack::unblock_nmi();
+    wait_for_end_of(record(this_cpu()).awaits.load(Ordering::Relaxed))
+}
+
+fn main_stack() -> u64 {
+    percpu::block(this_cpu()) + percpu::STACK_TOP
 }
 
 fn wait_for_end_of(round: u32) -> ! {
-    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
     // Acquire: pairs with `release_others` and `finish_on`.
     while shared().round.load(Ordering::Acquire) == round {
         if shared().turn.load(Ordering::Acquire) == this_cpu().0 + 1 {
             control::flush_tlb();
             // SAFETY: this CPU's own stack, which nobody needs any more.
-            unsafe { stack::abandon_for(top, own_turn) }
+            unsafe { stack::abandon_for(main_stack(), own_turn) }
         }
         spin_loop();
     }
     control::flush_tlb();
     // SAFETY: as above.
-    unsafe { stack::abandon_for(top, recovery::another_cpus_life) }
+    unsafe { stack::abandon_for(main_stack(), recovery::another_cpus_life) }
 }

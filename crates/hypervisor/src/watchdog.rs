@@ -22,10 +22,9 @@ use machine::{clock, percpu, pit};
 use crate::console::log;
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
-use crate::guest::stubs;
 use crate::recovery::{self, Cause};
 use crate::sealed::{Sealed, sealed};
-use crate::{devices, stop};
+use crate::{devices, efi, stop};
 
 const CPUS: usize = percpu::MAX_CPUS as usize;
 /// How long a CPU may take to answer the NMI that tells it that it hangs, ms.
@@ -187,12 +186,16 @@ fn stays(cpu: CpuId, now: u64) -> u64 {
 }
 
 /// An NMI, with no recovery under way. Comes back if nobody hangs.
-pub(crate) fn on_nmi(frame: &HostFrame) {
-    if !is_on() || stubs::holds_registers(frame.rip) {
+pub(crate) fn on_nmi(frame: &mut HostFrame) {
+    if !is_on() {
         return;
     }
     let (own, now, timeout) = (this_cpu(), clock::tsc(), timeout());
     if stays(own, now) > timeout && frame.cs & 3 == 0 {
+        if efi::end_hang(frame) {
+            SINCE[own.0 as usize].store(now, Ordering::Relaxed);
+            return;
+        }
         recovery::fatal(Cause::Hang, Some(frame), None);
     }
     if own != CpuId(0) {
@@ -229,7 +232,7 @@ fn is_first_deaf(now: u64) -> bool {
 }
 
 /// Tells a CPU that it hangs.
-fn tell(cpu: CpuId) {
+pub(crate) fn tell(cpu: CpuId) {
     let facts = sealed().facts;
     if let Some(target) = facts.cpus().get(cpu.0 as usize) {
         // SAFETY: every CPU's NMI gate is set.

@@ -62,6 +62,7 @@ pub struct Questions {
     pub rows: u8,
 }
 
+// SAFETY: labels of the code in `real_mode`; only their addresses are taken.
 unsafe extern "C" {
     static bios_code: u8;
     static bios_end: u8;

@@ -53,6 +53,20 @@ pub fn fault_address() -> u64 {
     (unsafe { controlregs::cr2() }) as u64
 }
 
+/// Makes `address` that of the last page fault.
+pub fn set_fault_address(address: u64) {
+    // SAFETY: ring 0; CR2 is a word that nothing but software reads.
+    unsafe { controlregs::cr2_write(address) };
+}
+
+/// What the last debug exception was (DR6).
+pub fn debug_status() -> u64 {
+    let status: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    status
+}
+
 /// Flushes this CPU's TLB, global entries included.
 #[inline]
 pub fn flush_tlb() {

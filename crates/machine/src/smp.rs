@@ -87,6 +87,7 @@ smp_high:
     options(att_syntax)
 );
 
+// SAFETY: labels of the code above; only their addresses are taken, as offsets into what is copied.
 unsafe extern "C" {
     static smp_code: u8;
     static smp_gdtr: u8;

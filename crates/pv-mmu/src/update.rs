@@ -306,3 +306,55 @@ pub fn apply_pte<M: GuestMemory>(memory: &M, at: Maddr, new: u64, ad: AdBits, ag
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MARKS, hint, undone};
+
+    /// An entry's other bits; those of another.
+    const HERE: u64 = 0x1234_5007;
+    const ELSEWHERE: u64 = 0x4321_6005;
+
+    /// Every old and new entry, with every set of marks that a page walk makes.
+    fn each(mut check: impl FnMut(u64, u64, u64)) {
+        let marks = || (0..4).map(|bits| bits << 5);
+        for (old, new) in marks().flat_map(|old| marks().map(move |new| (old, new))) {
+            for walk in marks() {
+                check(HERE | old, HERE | new, walk);
+                check(HERE | old, ELSEWHERE | new, walk);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_undone_is_the_old_entry_with_the_marks_that_can_be_told() {
+        each(|old, new, walk| {
+            let [not_yet, exchanged] =
+                [old | walk, new | walk].map(|found| undone(old, found, hint(old, new)));
+            if (old ^ new) & !MARKS != 0 {
+                assert_eq!(not_yet, old | walk);
+                assert_eq!(exchanged, old | walk & !new);
+                return;
+            }
+            // The two differ in marks alone: with no walk it is the old one.
+            assert!(walk & !new != 0 || exchanged == old, "{old:#x} {new:#x} {walk:#x}");
+            for (result, found) in [(not_yet, old | walk), (exchanged, new | walk)] {
+                assert_eq!(result & !MARKS, old & !MARKS);
+                // A mark is lost only where the entry is the new one, which the repetition makes it again.
+                assert!(result | found == result || found == new, "{old:#x} {new:#x} {walk:#x}");
+            }
+        });
+    }
+
+    #[test]
+    fn undoing_again_changes_nothing() {
+        each(|old, new, walk| {
+            for found in [old | walk, new | walk] {
+                let hint = hint(old, new);
+                let once = undone(old, found, hint);
+                assert_eq!(undone(old, once, hint) & !MARKS, once & !MARKS);
+                assert!((old ^ new) & !MARKS == 0 || undone(old, once, hint) == once);
+            }
+        });
+    }
+}

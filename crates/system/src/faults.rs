@@ -61,7 +61,8 @@ impl<P: Platform> System<P> {
             }
             exception::NO_DEVICE => self.device_not_available(j, vcpu, context),
             exception::DEBUG => {
-                let status = self.platform.debug_status();
+                // What the processor said of it is kept as its error code.
+                let status = u64::from(code);
                 j.change(|tx| tx.set(&context.debug[6], status));
                 self.reflect(vcpu, context, vector, 0)
             }

@@ -105,8 +105,6 @@ pub trait Platform: GuestMemory + Clock + 'static {
     /// Loads a data selector of the local table (0: ds, 1: es, 2: fs, 3: gs) as that of a flat segment, whatever the
     /// table has; the table and the segment bases are undefined afterwards.
     fn force_selector(&self, which: usize, selector: u16);
-    /// DR6 of this CPU.
-    fn debug_status(&self) -> u64;
     /// Reads a model-specific register, `None` if that faults.
     fn read_msr(&self, index: u32) -> Option<u64>;
     /// Writes a model-specific register.

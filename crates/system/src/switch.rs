@@ -251,15 +251,36 @@ impl<P: Platform> System<P> {
         let selectors = context.selectors.each_ref().map(|word| word.get());
         let all_good = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
         // After the selectors, which change the bases.
-        let active = usize::from(context.gs_mode.get() & 1);
-        self.platform.set_base(Base::Fs, context.fs_base.get());
-        self.platform.set_base(Base::Gs, context.gs_base[active].get());
-        self.platform.set_base(Base::OtherGs, context.gs_base[active ^ 1].get());
+        self.load_bases(context);
         self.schedule.keep(cpu, vcpu);
         if !all_good {
             self.selectors_are_bad(vcpu, context, selectors);
         }
         context.fpu_saved.set(0);
+    }
+
+    /// Recovery: loads the data selectors that a vCPU had whose context this CPU has loaded; the bases stay.
+    pub fn reload_selectors(&self, context: &Context, selectors: [u16; 4]) {
+        let all = [Base::Fs, Base::Gs, Base::OtherGs];
+        let bases = all.map(|which| self.platform.base(which));
+        let _ = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
+        for (which, value) in all.into_iter().zip(bases) {
+            self.platform.set_base(which, value);
+        }
+    }
+
+    /// Recovery: the same of what the context has of its selectors, and of the bases.
+    pub fn reload_saved(&self, context: &Context) {
+        let selectors = context.selectors.each_ref().map(|word| word.get());
+        let _ = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
+        self.load_bases(context);
+    }
+
+    fn load_bases(&self, context: &Context) {
+        let active = usize::from(context.gs_mode.get() & 1);
+        self.platform.set_base(Base::Fs, context.fs_base.get());
+        self.platform.set_base(Base::Gs, context.gs_base[active].get());
+        self.platform.set_base(Base::OtherGs, context.gs_base[active ^ 1].get());
     }
 
     /// A kernel that changes tasks has the local descriptor table of the next one before it saves the selectors of

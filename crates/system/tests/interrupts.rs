@@ -143,9 +143,6 @@ impl Platform for Machine {
     fn load_selectors(&self, _: [u16; 4]) -> bool {
         true
     }
-    fn debug_status(&self) -> u64 {
-        0
-    }
     fn read_msr(&self, _: u32) -> Option<u64> {
         None
     }

@@ -59,6 +59,7 @@ mod sequence {
         "ret",
         ".popsection",
     );
+    // SAFETY: labels of the sequence above; it is called by `asm!`, which says what it takes, and only addresses are taken.
     unsafe extern "C" {
         pub(super) fn revenant_step_sequence();
         pub(super) fn revenant_step_exchanged();

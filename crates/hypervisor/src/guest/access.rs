@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// Whether SMAP is on: then guest pages need STAC. Derived; set by every start.
 pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
+// SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     static revenant_copy_words: u8;
     static revenant_copy_bytes: u8;
@@ -179,4 +180,15 @@ pub(crate) fn load_selector(which: usize, selector: u16) {
         // SAFETY: as above.
         _ => unsafe { asm!("mov gs, {:e}", in(reg) value, options(nomem, nostack, preserves_flags)) },
     }
+}
+
+/// The selectors in ds, es, fs and gs.
+pub(crate) fn selectors() -> [u16; 4] {
+    let [ds, es, fs, gs]: [u16; 4];
+    // SAFETY: reads registers.
+    unsafe {
+        asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
+            es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
+    }
+    [ds, es, fs, gs]
 }

@@ -9,6 +9,7 @@ use super::host::HostFrame;
 use core::arch::{asm, global_asm};
 use vault::GuestOwned;
 
+// SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     static revenant_gs_swapped: u8;
     static revenant_gs_noted: u8;

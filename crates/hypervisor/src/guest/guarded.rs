@@ -47,6 +47,7 @@ pub(super) mod guards {
     pub(in crate::guest) const AT_EXIT: u32 = SPEC_CTRL | DIVIDER;
 }
 
+// SAFETY: labels of `guarded_code`; only their addresses are taken.
 unsafe extern "C" {
     /// As `stubs::revenant_vectors`.
     pub(crate) static revenant_guarded_vectors: u8;

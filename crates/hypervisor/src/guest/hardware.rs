@@ -192,12 +192,6 @@ impl Platform for Hardware {
             );
         }
     }
-    fn debug_status(&self) -> u64 {
-        let status: u64;
-        // SAFETY: reads a register.
-        unsafe { asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
-        status
-    }
     fn set_control(&self, task_switched: bool, cr4: u64, xcr0: u64) {
         // SAFETY: only bits that the policy lets guests set.
         unsafe {
@@ -337,13 +331,7 @@ impl Platform for Hardware {
         console::receive(out)
     }
     fn selectors(&self) -> [u16; 4] {
-        let [ds, es, fs, gs]: [u16; 4];
-        // SAFETY: reads registers.
-        unsafe {
-            asm!("mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs", ds = out(reg) ds,
-                es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs, options(nomem, nostack));
-        }
-        [ds, es, fs, gs]
+        access::selectors()
     }
     fn log(&self, line: core::fmt::Arguments<'_>) {
         log!("{line}");

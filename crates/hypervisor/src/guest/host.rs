@@ -7,7 +7,7 @@ use super::{access, guarded, shootdown, stubs};
 use crate::recovery::{self, Cause};
 use crate::stop::{self, deferred};
 use crate::{efi, watchdog};
-use machine::percpu;
+use machine::{control, percpu};
 use pv_cpu::Context;
 
 /// What the stubs push on a stack that is no context: the same frame.
@@ -84,6 +84,14 @@ pub(crate) fn put_guest_frame(context: &Context, frame: &HostFrame) {
     }
 }
 
+/// A guest's debug exception becomes an entry, whose error code is the processor's word of what happened: it is
+/// overwritten when debug registers are loaded.
+fn put_debug_exception(context: &Context, frame: &HostFrame) {
+    put_guest_frame(context, frame);
+    context.registers.error_code.set(control::debug_status() as u32);
+    context.registers.vector.set(DEBUG);
+}
+
 /// On a stack of its own: NMI, double fault, machine check, debug exception.
 pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Context {
     let from_guest = frame.cs & 3 != 0;
@@ -94,9 +102,7 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
         }
         DEBUG if from_guest => {
             let Some(context) = attached() else { return core::ptr::null() };
-            put_guest_frame(context, frame);
-            context.registers.error_code.set(0);
-            context.registers.vector.set(DEBUG);
+            put_debug_exception(context, frame);
             context
         }
         // A breakpoint of the guest's that it reached through the hypervisor: not for us.

@@ -38,7 +38,9 @@ pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Contex
     trace::ring(this_cpu()).entry(registers.vector.get() as u16, code, registers.get(Reg::Rip));
     inject::entry(context);
     chaos::point();
-    system().serve(context)
+    let next = system().serve(context);
+    inject::answer(context, next);
+    next
 }
 
 /// Gives this CPU to guests.

@@ -23,6 +23,8 @@ pub(crate) const FRAME_CELL: u64 = cells::FRAME;
 /// Offset in the per-CPU data of the cell where the syscall stub puts RAX aside.
 pub(super) const SCRATCH_CELL: u64 = cells::SCRATCH;
 
+// SAFETY: labels of the code below. Functions are as their calling convention and their comments say; of all else only
+// addresses are taken.
 unsafe extern "C" {
     /// 256 entry points, 32 bytes apart, by vector.
     pub(crate) static revenant_vectors: u8;

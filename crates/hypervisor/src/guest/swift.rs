@@ -22,6 +22,7 @@ use machine::{layout, percpu};
 use pv_cpu::{Context, Reg, offsets};
 use xen_abi::callback::CALLBACKTYPE_SYSCALL;
 
+// SAFETY: labels of the code below; only their addresses are taken.
 unsafe extern "C" {
     static revenant_swift_start: u8;
     static revenant_swift_end: u8;

@@ -16,6 +16,7 @@ use core::arch::global_asm;
 use machine::layout;
 use pv_cpu::{Reg, offsets, vector};
 
+// SAFETY: labels of the code below; only their addresses are taken.
 unsafe extern "C" {
     static revenant_swift_fault_start: u8;
     static revenant_swift_fault_end: u8;

@@ -49,6 +49,7 @@ selftest_interrupt:
     taken = sym taken,
 );
 
+// SAFETY: the label of the entry point below; only its address is taken.
 unsafe extern "C" {
     static selftest_interrupt: u8;
 }
