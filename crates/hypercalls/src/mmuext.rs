@@ -3,11 +3,12 @@
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use crate::reply::{MAX_INNER, copy_half};
 use crate::va_mapping::{DOMAIN, EVERYTHING, LOCAL};
+use domain::State;
 use frames::Kind;
 use guest_memory::GuestMemory;
-use ids::{Gva, Maddr, Mfn};
+use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_cpu::{Reg, sync, synchronise};
-use pv_mmu::{MmuError, Subject};
+use pv_mmu::{Mmu, MmuError, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
@@ -19,8 +20,6 @@ use xen_abi::xen::{
 
 const PREEMPTED: u64 = 1 << 31;
 const OP_BYTES: u64 = 24;
-/// The slot of the machine-to-physical table in a root table (`ROOT_PAGETABLE_FIRST_XEN_SLOT`).
-const FIRST_HYPERVISOR_SLOT: u64 = 256;
 
 /// The hypercall: operations, count, done-count pointer, foreign domain.
 pub(crate) fn mmuext_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -146,15 +145,11 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
     let context = call.context;
     let word = if user { &context.root_user } else { &context.root_kernel };
     let old = word.get();
-    // User mode does not see the machine-to-physical table; a root that is the kernel's as well keeps it, unless the
-    // domain is strict. Before the root is loaded.
-    let strict = call.state.domains.domain(call.domain).assists.get() & 1 << VMASST_TYPE_M2P_STRICT != 0;
-    let window = Maddr(mfn.maddr().0 + 8 * FIRST_HYPERVISOR_SLOT);
-    let shown = if user { 0 } else { call.state.hypervisor_slots[0] };
+    let (state, mmu) = (call.state, call.state.mmu(call.memory));
+    let domain = call.domain;
     let install = |tx: &mut Tx<'static>| {
-        if mfn != Mfn(0) && (strict || !user || mfn != context.root_kernel.get()) {
-            tx.publish(Effect { kind: kind::PTE, x: 0, a: window.0, b: shown });
-        }
+        // Before the root is loaded.
+        prepare_root(state, &mmu, tx, domain, mfn, user);
         tx.set(word, mfn);
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
@@ -162,7 +157,6 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         synchronise(tx, sync::MODE);
         tx.advance(1);
     };
-    let mmu = call.state.mmu(call.memory);
     if mfn == old {
         // The guest reloads its base to flush the TLB.
         call.j.change(|tx| {
@@ -184,6 +178,24 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
     match mmu.retire(call.j, old) {
         Ok(()) | Err(MmuError::Preempted) => Ok(()),
         Err(e) => Err(mmu_errno(e)),
+    }
+}
+
+/// Makes a root table, whose lock is held, what the kernel or (`user`) processes of a domain may use. 0 is no table.
+pub(crate) fn prepare_root<M: GuestMemory>(
+    state: &State,
+    mmu: &Mmu<'_, M>,
+    tx: &mut Tx<'static>,
+    domain: DomainSlot,
+    root: Mfn,
+    user: bool,
+) {
+    let strict = || state.domains.domain(domain).assists.get() & 1 << VMASST_TYPE_M2P_STRICT != 0;
+    match (root, user) {
+        (Mfn(0), _) => {}
+        (_, false) => mmu.show_m2p(tx, root),
+        (_, true) if strict() => mmu.hide_m2p(tx, root),
+        (_, true) => {}
     }
 }
 

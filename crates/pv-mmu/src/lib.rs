@@ -15,6 +15,7 @@ mod descriptors;
 mod entry;
 mod pin;
 mod pte;
+mod root;
 mod unwork;
 mod update;
 mod walk;

@@ -1,6 +1,7 @@
 //! Validation of a table, a few entries a transaction.
 
 use crate::entry::Refusal;
+use crate::root::M2P_SLOT;
 use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
@@ -245,7 +246,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         if level == 4 {
             for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
-                self.memory.store64(entry_address(mfn, slot), *value);
+                // The M2P appears with a kernel's use.
+                let value = if slot == M2P_SLOT { 0 } else { *value };
+                self.memory.store64(entry_address(mfn, slot), value);
             }
         }
         self.frames.finish_work(tx, frame, false);

@@ -95,7 +95,7 @@ impl World {
         for index in 0..if level == 0 { 0 } else { bound } {
             let entry = self.entry(mfn, index);
             let hypervisor = level == 4 && (256..272).contains(&index);
-            // Processes do not see the M2P: a root that no kernel uses now may lack it.
+            // The M2P appears with a kernel's use of a root.
             let hidden = index == 256 && entry == 0 && !self.is_kernel_root(mfn);
             let wanted = |slot: usize| hypervisor_slots()[slot - 256];
             if hypervisor && usage.is_validated() && !hidden && entry != wanted(index as usize) {
