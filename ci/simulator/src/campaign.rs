@@ -99,12 +99,7 @@ struct Campaign {
 /// # Errors
 /// The first violation, with how to get there again.
 pub fn campaign(plan: &Plan) -> Result<Report, String> {
-    let world = World::boot(plan.size).map_err(|e| format!("{e:#}"))?;
-    let guest = Guest::new(&world, plan.seed);
-    let mut asleep = vec![false; plan.size.cpus as usize];
-    for cpu in 0..plan.size.cpus {
-        asleep[cpu as usize] = world.start_cpu(cpu).is_err();
-    }
+    let (world, guest, asleep) = boot(plan.size, plan.seed)?;
     let r = Random::new(plan.seed.wrapping_mul(31));
     let mut campaign =
         Campaign { plan: *plan, world, guest, r, asleep, report: Report::default(), number: 0 };
@@ -114,6 +109,14 @@ pub fn campaign(plan: &Plan) -> Result<Report, String> {
         campaign.turn()?;
     }
     Ok(campaign.report)
+}
+
+/// A started machine, its guest, and which CPUs sleep.
+fn boot(size: Size, seed: u64) -> Result<(World, Guest, Vec<bool>), String> {
+    let world = World::boot(size).map_err(|e| format!("{e:#}"))?;
+    let guest = Guest::new(&world, seed);
+    let asleep = (0..size.cpus).map(|cpu| world.start_cpu(cpu).is_err()).collect();
+    Ok((world, guest, asleep))
 }
 
 impl Campaign {
@@ -134,7 +137,12 @@ impl Campaign {
     }
 
     fn turn(&mut self) -> Result<(), String> {
-        let entry = self.next().ok_or("nobody has anything to do")?;
+        let Some(entry) = self.next() else {
+            // The guest waits for what never comes, on all its vCPUs.
+            self.report.ends += 1;
+            (self.world, self.guest, self.asleep) = boot(self.plan.size, self.r.next())?;
+            return Ok(());
+        };
         let before = self.asleep.clone();
         self.world.machine.devices.borrow_mut().console.clear();
         let budget = if self.r.chance(20) { 1 + self.r.below(7) as u32 } else { PLENTY };

@@ -117,7 +117,7 @@ impl World {
         let logs = self.range_of(self.system.state.logs);
         let words = self.ground.words().iter().zip(&wanted.picture.vault).enumerate();
         let differ = words.filter(|(index, (here, there))| {
-            !logs.contains(index) && !self.is_in_cpu(*index) && here.load(Ordering::Relaxed) != **there
+            here.load(Ordering::Relaxed) != **there && !logs.contains(index) && !self.is_in_cpu(*index)
         });
         for (index, (here, there)) in differ.take(SHOWN) {
             let here = here.load(Ordering::Relaxed);

@@ -57,7 +57,7 @@ impl World {
     }
 
     fn usage(&self, mfn: u64) -> Result<Usage, String> {
-        Ok(self.system.state.frames.frame(Mfn(mfn)).ok_or(format!("no frame {mfn:#x}"))?.usage())
+        Ok(self.system.state.frames.frame(Mfn(mfn)).ok_or_else(|| format!("no frame {mfn:#x}"))?.usage())
     }
 
     fn is_kernel_root(&self, mfn: u64) -> bool {
@@ -105,7 +105,7 @@ impl World {
                 continue;
             }
             let to = target(entry);
-            let c = counts.get_mut(to as usize).ok_or(format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
+            let c = counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
             match level {
                 1 if entry & WRITE != 0 => c.writable += 1,
                 1 => c.refs += 1,

@@ -15,7 +15,7 @@ pub(crate) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
             let mut at = frames.heap().first(zone, order);
             let mut before = None;
             while let Some(Mfn(mfn)) = at {
-                let frame = frames.frame(Mfn(mfn)).ok_or(format!("free list names {mfn:#x}"))?;
+                let frame = frames.frame(Mfn(mfn)).ok_or_else(|| format!("free list names {mfn:#x}"))?;
                 if !mfn.is_multiple_of(1 << order) {
                     return Err(format!("block {mfn:#x} of order {order} is not aligned"));
                 }
@@ -34,7 +34,7 @@ pub(crate) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                         return Err(format!("frame {member:#x} on zone {zone}"));
                     }
                     let slot =
-                        free.get_mut(member as usize).ok_or(format!("block past the end {member:#x}"))?;
+                        free.get_mut(member as usize).ok_or_else(|| format!("block past the end {member:#x}"))?;
                     if std::mem::replace(slot, true) {
                         return Err(format!("frame {member:#x} is free twice"));
                     }
@@ -67,7 +67,7 @@ pub(crate) fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<Dom
         let list = frames.list(slot);
         let (mut at, mut before, mut count) = (list.first(), None, 0);
         while let Some(mfn) = at {
-            let frame = frames.frame(mfn).ok_or(format!("page list names {mfn:?}"))?;
+            let frame = frames.frame(mfn).ok_or_else(|| format!("page list names {mfn:?}"))?;
             if frame.usage().owner() != Owner::domain(slot) {
                 return Err(format!("{mfn:?} on the list of {slot:?}: {:?}", frame.usage()));
             }

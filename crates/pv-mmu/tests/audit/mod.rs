@@ -86,7 +86,7 @@ impl Auditor<'_> {
     }
 
     fn usage(&self, mfn: u64) -> Result<frames::Usage, String> {
-        Ok(self.frames.frame(Mfn(mfn)).ok_or(format!("no frame {mfn:#x}"))?.usage())
+        Ok(self.frames.frame(Mfn(mfn)).ok_or_else(|| format!("no frame {mfn:#x}"))?.usage())
     }
 
     /// Whether every entry of a table is counted and it must stay a table: it is validated, or was until a
@@ -138,7 +138,7 @@ impl Auditor<'_> {
                     *(if entry & WRITE != 0 { &mut c.writable } else { &mut c.refs }) += 1;
                 }
             } else {
-                let c = counts.get_mut(to as usize).ok_or(format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
+                let c = counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
                 c.table[level - 1] += 1;
             }
         }
