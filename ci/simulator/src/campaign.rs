@@ -167,7 +167,10 @@ impl Campaign {
         self.world.machine.verbose.set(self.plan.verbose);
         // On the composition that has lived through all entries up to here...
         let live = self.world.system;
-        let result = self.world.enter(&entry, 0).result;
+        let result = self.world.enter_watched(&entry).result;
+        if let Some(what) = self.world.machine.stale.borrow_mut().take() {
+            return Err(fail("translations", what));
+        }
         let (result, restarted) = self.world.settle(&entry, result);
         self.world.machine.verbose.set(false);
         let complete_at = entry.register(Reg::Rip).unwrap_or(0);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod baton;
 mod campaign;
 mod compare;
 mod entry;
@@ -16,7 +17,9 @@ mod machine;
 mod memory;
 mod random;
 mod run;
+mod shared;
 mod steps;
+mod tlb;
 mod world;
 
 pub use campaign::{Crashes, Figures, Mistake, Plan, Report, campaign};

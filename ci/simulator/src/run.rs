@@ -2,7 +2,8 @@
 
 use crate::campaign::Mistake;
 use crate::entry::Entry;
-use crate::steps::{Cut, Ran, run};
+use crate::machine::become_cpu;
+use crate::steps::{Cut, Ran, run, run_watched};
 use crate::world::World;
 use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::{Reg, vector};
@@ -35,23 +36,25 @@ impl World {
     /// # Errors
     /// Why it was cut.
     pub fn start_cpu(&self, cpu: u32) -> Result<VcpuSlot, Cut> {
-        self.machine.current.set(cpu as usize);
+        become_cpu(cpu);
         run(0, || self.system.leave()).result
     }
 
     /// Puts an entry's registers into the context and guest memory, as guest, processor and stub do.
     pub fn present(&self, entry: &Entry) {
-        self.machine.current.set(entry.cpu as usize);
+        become_cpu(entry.cpu);
         if let Some(vcpu) = self.vcpu_on(entry.cpu) {
             // Between two entries the word means nothing; whether the next one resets it depends on its way.
             self.system.state.contexts.context(vcpu).copy_fault.set(0);
         }
         entry.prepare(self);
+        // Until here the guest ran, here and on other CPUs.
+        (0..self.size.cpus).filter(|cpu| self.vcpu_on(*cpu).is_some()).for_each(|cpu| self.machine.learn(cpu));
     }
 
     /// Takes back that an entry was presented: the guest goes on as if it had not been.
     pub fn withdraw(&self, entry: &Entry) {
-        self.machine.current.set(entry.cpu as usize);
+        become_cpu(entry.cpu);
         self.machine.here(|cpu| cpu.in_service.clear());
         if let Some(vcpu) = self.vcpu_on(entry.cpu) {
             self.system.state.contexts.context(vcpu).registers.vector.set(vector::NONE);
@@ -60,16 +63,31 @@ impl World {
 
     /// Runs a presented entry: the handler, then the way back to a guest. Fails at step `at` (0: never).
     pub fn enter(&self, entry: &Entry, at: u64) -> Ran<VcpuSlot> {
+        become_cpu(entry.cpu);
+        run(at, || self.handle(entry))
+    }
+
+    /// The same without a failure, while what processors remember of page tables is watched.
+    pub fn enter_watched(&self, entry: &Entry) -> Ran<VcpuSlot> {
+        become_cpu(entry.cpu);
+        run_watched(0, self.watcher(), || self.handle(entry))
+    }
+
+    /// Looks at what processors remember of page tables.
+    pub(crate) fn watcher(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let (machine, state) = (self.machine, self.system.state);
+        move || machine.watch(&state.frames)
+    }
+
+    /// Handles a presented entry on the CPU that this thread is.
+    pub(crate) fn handle(&self, entry: &Entry) -> VcpuSlot {
         let system = self.system;
-        self.machine.current.set(entry.cpu as usize);
-        run(at, || {
-            match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
-                (Some(vector), _) => system.interrupt(vector),
-                (None, Some(vcpu)) => system.enter(vcpu),
-                (None, None) => {}
-            }
-            system.leave()
-        })
+        match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
+            (Some(vector), _) => system.interrupt(vector),
+            (None, Some(vcpu)) => system.enter(vcpu),
+            (None, None) => {}
+        }
+        system.leave()
     }
 
     /// Runs a hypercall that has to be run again for its rest until it has none;
@@ -87,7 +105,7 @@ impl World {
             registers.set(Reg::Rip, registers.get(Reg::Rip).wrapping_add(2));
             registers.vector.set(vector::SYSCALL);
             registers.error_code.set(entry.error);
-            result = self.enter(entry, 0).result;
+            result = self.enter_watched(entry).result;
         }
         (Err(Cut::Endless), true)
     }
@@ -118,7 +136,7 @@ impl World {
     /// states are compared a second time.
     pub fn sweep(&self) {
         let state = self.system.state;
-        self.machine.current.set(0);
+        become_cpu(0);
         let in_work = |mfn: &Mfn| {
             let usage = state.frames.frame(*mfn).map(|frame| frame.usage());
             usage.is_some_and(|u| u.is_in_work() || u.is_validated() && u.typed() == 0)
@@ -157,18 +175,18 @@ impl World {
         let mut repaired = Vec::new();
         let stopped = stopped_with(&loaded);
         let ran = run(at, || {
-            machine.current.set(cpu as usize);
+            become_cpu(cpu);
             system.repair(stopped.iter().copied(), |_, what| repaired.push(what));
             system.restore_routes();
-            for (number, vcpu) in loaded.iter().enumerate() {
-                machine.current.set(number);
+            for (number, vcpu) in (0..).zip(&loaded) {
+                become_cpu(number);
                 if let Some(vcpu) = vcpu {
                     system.load_context(system.state.contexts.context(*vcpu));
                 }
                 let in_service: Vec<u8> = machine.here(|cpu| cpu.in_service.iter().rev().copied().collect());
                 system.recover_interrupts(in_service.into_iter());
             }
-            machine.current.set(cpu as usize);
+            become_cpu(cpu);
             if let Some(vcpu) = loaded[cpu as usize] {
                 system.resume(vcpu);
             }

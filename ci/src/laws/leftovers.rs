@@ -35,7 +35,7 @@ pub(super) fn judge(tree: &Tree) -> Vec<Violation> {
 fn untested_examples(text: &str) -> Vec<usize> {
     let mut open = false;
     let mut found = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    for (number, line) in (0..).zip(text.lines()) {
         let doc = line.trim_start();
         let Some(doc) = doc.strip_prefix("///").or_else(|| doc.strip_prefix("//!")) else { continue };
         if let Some(language) = doc.trim_start().strip_prefix("```") {
@@ -58,7 +58,7 @@ mod tests {
         let text =
             format!("// {}: later\nfn f() {{ todo!() }}\n// todo! in words\nunimplemented!();", NOTES[0]);
         let found: Vec<String> = judge(&tree(&[("a.rs", &text)])).iter().map(ToString::to_string).collect();
-        assert_eq!(untested_examples("//! ```text\n//! a\n//! ```\n/// ```\n/// f();\n/// ```\n"), [4]);
+        assert_eq!(untested_examples("//! ```text\n//! a\n//! ```\n/// ```\n/// f();\n/// ```\n"), [3]);
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[1].starts_with("a.rs:2") && found[2].starts_with("a.rs:4"), "{found:?}");
     }
