@@ -15,7 +15,7 @@ const ENDLESS: u64 = 1_000_000;
 
 /// What a run does when.
 #[derive(Debug, Clone, Default)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// The processor that begins.
     pub first: u32,
     /// Steps of the run, in order, at which the baton passes on.
@@ -26,11 +26,9 @@ pub struct Schedule {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Together<T> {
+pub(crate) struct Together<T> {
     /// By processor: its result, or why it was cut. One that was stopped because another crashed is cut like it.
     pub results: Vec<Result<T, Cut>>,
-    /// Steps in all.
-    pub steps: u64,
     /// Who crashed.
     pub crashed: Option<u32>,
 }
@@ -126,11 +124,13 @@ impl Baton {
     }
 }
 
-/// Runs `f` on all processors. `watch` is called at each step, by the processor that makes it.
+/// Runs `f` on all processors. `watch` is called at each step, by the processor that makes it; `busy` when a
+/// processor begins and when it is over.
 pub(crate) fn together<T: Send>(
     cpus: u32,
     schedule: Schedule,
     watch: impl Fn() + Clone + Send + Sync + 'static,
+    busy: impl Fn(bool) + Sync,
     f: impl Fn(u32) -> T + Sync,
 ) -> Together<T> {
     let state = State {
@@ -153,8 +153,10 @@ pub(crate) fn together<T: Send>(
         vault::step::arm_pause(move || pausing.pause(cpu));
         let result = catch_unwind(AssertUnwindSafe(|| {
             baton.wait(baton.state(), cpu);
+            busy(true);
             f(cpu)
         }));
+        busy(false);
         vault::step::disarm();
         baton.finish(cpu);
         result
@@ -167,5 +169,5 @@ pub(crate) fn together<T: Send>(
         std::iter::once(own).chain(others).map(unwound).collect()
     });
     let state = baton.state();
-    Together { results, steps: state.steps, crashed: state.crashed }
+    Together { results, crashed: state.crashed }
 }

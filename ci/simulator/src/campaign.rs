@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Transactions that no entry needs.
 const PLENTY: u32 = 2048;
+/// Entries one after the other that end the machine, after which it is started anew.
+pub(crate) const MOST_ENDS: u32 = 16;
 
 /// Which steps crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,12 @@ pub enum Mistake {
     Effect,
     /// The consequences of an exactly-once effect are forgotten.
     Consequence,
+    /// An effect that is applied exactly once is applied again.
+    Twice,
+    /// Flushes are forgotten while entries run.
+    Flush,
+    /// Outboxes are emptied before open transactions are rolled back.
+    Order,
 }
 
 /// What a campaign does.
@@ -92,6 +100,7 @@ struct Campaign {
     asleep: Vec<bool>,
     report: Report,
     number: u64,
+    futile: u32,
 }
 
 /// Runs a campaign.
@@ -102,7 +111,7 @@ pub fn campaign(plan: &Plan) -> Result<Report, String> {
     let (world, guest, asleep) = boot(plan.size, plan.seed)?;
     let r = Random::new(plan.seed.wrapping_mul(31));
     let mut campaign =
-        Campaign { plan: *plan, world, guest, r, asleep, report: Report::default(), number: 0 };
+        Campaign { plan: *plan, world, guest, r, asleep, report: Report::default(), number: 0, futile: 0 };
     let end = Instant::now() + plan.time;
     while campaign.report.crashes < plan.most && Instant::now() < end {
         campaign.number += 1;
@@ -112,7 +121,7 @@ pub fn campaign(plan: &Plan) -> Result<Report, String> {
 }
 
 /// A started machine, its guest, and which CPUs sleep.
-fn boot(size: Size, seed: u64) -> Result<(World, Guest, Vec<bool>), String> {
+pub(crate) fn boot(size: Size, seed: u64) -> Result<(World, Guest, Vec<bool>), String> {
     let world = World::boot(size).map_err(|e| format!("{e:#}"))?;
     let guest = Guest::new(&world, seed);
     let asleep = (0..size.cpus).map(|cpu| world.start_cpu(cpu).is_err()).collect();
@@ -137,9 +146,11 @@ impl Campaign {
     }
 
     fn turn(&mut self) -> Result<(), String> {
-        let Some(entry) = self.next() else {
-            // The guest waits for what never comes, on all its vCPUs.
+        let next = if self.futile < MOST_ENDS { self.next() } else { None };
+        let Some(entry) = next else {
+            // The guest waits for what never comes, on all its vCPUs, or whatever it does is its end.
             self.report.ends += 1;
+            self.futile = 0;
             (self.world, self.guest, self.asleep) = boot(self.plan.size, self.r.next())?;
             return Ok(());
         };
@@ -214,10 +225,12 @@ impl Campaign {
         self.world.restore(&saved, true);
         if ended {
             self.report.ends += 1;
+            self.futile += 1;
             self.asleep = before;
             self.world.withdraw(&entry);
             return Ok(());
         }
+        self.futile = 0;
         // The guest goes on with the used composition.
         self.world.system = live;
         self.world.machine.memory.apply(&lived.memory);

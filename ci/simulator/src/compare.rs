@@ -117,7 +117,7 @@ impl World {
         let logs = self.range_of(self.system.state.logs);
         let words = self.ground.words().iter().zip(&wanted.picture.vault).enumerate();
         let differ = words.filter(|(index, (here, there))| {
-            here.load(Ordering::Relaxed) != **there && !logs.contains(index) && !self.is_in_cpu(*index)
+            here.load(Ordering::Relaxed) != **there && !logs.contains(index) && !self.is_in_cpu(*index, wanted.lived)
         });
         for (index, (here, there)) in differ.take(SHOWN) {
             let here = here.load(Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Whether a word of the vault belongs to what a context holds only while its vCPU is not loaded.
-    fn is_in_cpu(&self, index: usize) -> bool {
+    fn is_in_cpu(&self, index: usize, lived: bool) -> bool {
         let prepared = (0..self.size.vcpus).map(VcpuSlot).any(|vcpu| {
             let context = self.system.state.contexts.context(vcpu);
             let transfer = self.range_of(std::slice::from_ref(&context.transfer));
@@ -134,7 +134,7 @@ impl World {
             let unused = transfer.contains(&index) && context.registers.vector.get() != vector::TRANSFER;
             unused || self.range_of(std::slice::from_ref(&context.info)).contains(&index)
         });
-        if prepared && self.size.vcpus > self.size.cpus {
+        if prepared && (lived || self.size.vcpus > self.size.cpus) {
             return true;
         }
         self.loaded().into_iter().flatten().any(|vcpu| {

@@ -156,7 +156,7 @@ impl Machine {
         if let Some((at, entry)) = self.memory.leaf(self.root(), va) {
             self.tlb(|tlb| {
                 tlb.learn_page(va, Maddr(entry).mfn().0 & 0xff_ffff_ffff, entry);
-                tlb.learn_table(1, va, at.mfn().0);
+                tlb.learn_table(1, at.mfn().0);
             });
         }
     }

@@ -11,7 +11,6 @@
 use crate::memory::Memory;
 use frames::{Frames, Kind, Owner, Usage};
 use ids::Mfn;
-use std::collections::BTreeSet;
 use system::Flush;
 
 /// A page is translated to the frame.
@@ -28,11 +27,9 @@ pub(crate) const GLOBAL: u64 = 1 << 8;
 
 /// What one processor remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tlb {
-    /// Page number, frame number, write and global.
-    pages: BTreeSet<(u64, u64, u64)>,
-    /// Level of the table, address range it translates, frame.
-    tables: BTreeSet<(u32, u64, u64)>,
+pub(crate) struct Tlb {
+    /// Page number, frame number, write and global; in order.
+    pages: Vec<(u64, u64, u64)>,
     /// By frame: how it is known.
     known: Vec<u8>,
 }
@@ -47,15 +44,17 @@ impl Tlb {
     pub(crate) fn learn_page(&mut self, va: u64, mfn: u64, flags: u64) {
         if let Some(known) = self.known.get_mut(mfn as usize) {
             *known |= PAGE | if flags & WRITE != 0 { WRITABLE } else { 0 };
-            self.pages.insert((va >> 12, mfn, flags & (WRITE | GLOBAL)));
+            let page = (va >> 12, mfn, flags & (WRITE | GLOBAL));
+            if let Err(at) = self.pages.binary_search(&page) {
+                self.pages.insert(at, page);
+            }
         }
     }
 
-    /// Remembers a table of `level` on the way to `va`.
-    pub(crate) fn learn_table(&mut self, level: u32, va: u64, mfn: u64) {
+    /// Remembers a table of `level`.
+    pub(crate) fn learn_table(&mut self, level: u32, mfn: u64) {
         if let Some(known) = self.known.get_mut(mfn as usize) {
             *known |= TABLE << (level - 1);
-            self.tables.insert((level, va >> (12 + 9 * level), mfn));
         }
     }
 
@@ -64,7 +63,7 @@ impl Tlb {
         if root != Mfn(0) {
             memory.walk_all(root, &mut |level, va, mfn, flags| match level {
                 0 => self.learn_page(va, mfn, flags),
-                level => self.learn_table(level, va, mfn),
+                level => self.learn_table(level, mfn),
             });
         }
     }
@@ -85,7 +84,6 @@ impl Tlb {
     }
 
     fn forget_tables(&mut self) {
-        self.tables.clear();
         let freed: Vec<bool> = self.known.iter().map(|known| known & FREED != 0).collect();
         self.known.fill(0);
         for (_, mfn, flags) in &self.pages {
