@@ -121,8 +121,10 @@ impl Campaign {
             self.asleep = before;
             return Ok(());
         }
-        self.futile = 0;
+        // A guest whose other vCPUs wait for what never comes is of no use here.
+        self.futile += 1;
         if cpus.len() > 1 {
+            self.futile = 0;
             self.explore(&entries, &saved, &serials)?;
         }
         self.world.restore(&saved, true);

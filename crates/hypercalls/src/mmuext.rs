@@ -206,6 +206,7 @@ fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
     subject: Subject,
 ) -> Result<(), Errno> {
     let (frames, memory) = (call.state.frames, call.memory);
+    call.state.mmu(memory).make_plain(call.j, to, subject.leaves).map_err(mmu_errno)?;
     call.j.transaction(|tx| {
         if let Some(from) = from {
             frames.get_ref(tx, from, subject.leaves).map_err(|_| Errno::EINVAL)?;
