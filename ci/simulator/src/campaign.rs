@@ -178,7 +178,9 @@ impl Campaign {
         self.world.machine.verbose.set(self.plan.verbose);
         // On the composition that has lived through all entries up to here...
         let live = self.world.system;
+        self.world.machine.forgetful.set(self.plan.mistake == Some(Mistake::Flush));
         let result = self.world.enter_watched(&entry).result;
+        self.world.machine.forgetful.set(false);
         if let Some(what) = self.world.machine.stale.borrow_mut().take() {
             return Err(fail("translations", what));
         }

@@ -19,6 +19,7 @@ mod pairs;
 mod random;
 mod run;
 mod shared;
+mod shootdown;
 mod steps;
 mod tlb;
 mod world;

@@ -1,12 +1,12 @@
 //! The fake machine: what a processor and its devices hold, as plain values.
 
 use crate::memory::Memory;
+use crate::shared::Shared;
+use crate::shootdown::Shootdown;
 use crate::steps::{Cut, cut, step};
 use crate::tlb::Tlb;
-use frames::Frames;
-use ids::{CpuId, Maddr, Mfn, VcpuSlot};
+use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::Context;
-use crate::shared::Shared;
 use std::cell::Cell;
 use system::{Base, Flush, Platform, Power};
 
@@ -52,17 +52,6 @@ pub struct Devices {
     pub kicked: Vec<bool>,
     /// Saved extended state by vCPU.
     pub fpu_areas: Vec<u64>,
-}
-
-/// A processor's part in flushes of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Shootdown {
-    /// It has to forget everything.
-    pub(crate) wanted: bool,
-    /// It is in the middle of an entry.
-    pub(crate) busy: bool,
-    /// It has asked others and not waited.
-    pub(crate) asked: bool,
 }
 
 /// The machine.
@@ -138,58 +127,6 @@ impl Machine {
     /// Looks at the CPU that runs.
     pub fn here<T>(&self, f: impl FnOnce(&mut Cpu) -> T) -> T {
         f(&mut self.cpus.borrow_mut()[CURRENT.get()])
-    }
-
-    /// What this processor remembers.
-    fn tlb<T>(&self, f: impl FnOnce(&mut Tlb) -> T) -> T {
-        f(&mut self.tlbs.borrow_mut()[CURRENT.get()])
-    }
-
-    /// The processor in a guest, which uses whatever it can.
-    pub(crate) fn learn(&self, cpu: u32) {
-        let root = self.cpus.borrow()[cpu as usize].root;
-        self.tlbs.borrow_mut()[cpu as usize].learn_all(&self.memory, root);
-    }
-
-    /// This processor goes to a guest address.
-    pub(crate) fn use_translation(&self, va: u64) {
-        if let Some((at, entry)) = self.memory.leaf(self.root(), va) {
-            self.tlb(|tlb| {
-                tlb.learn_page(va, Maddr(entry).mfn().0 & 0xff_ffff_ffff, entry);
-                tlb.learn_table(1, at.mfn().0);
-            });
-        }
-    }
-
-    /// All processors have forgotten everything.
-    pub(crate) fn forget_all(&self) {
-        self.tlbs.borrow_mut().iter_mut().for_each(|tlb| tlb.flush(Flush::All));
-        self.shootdown.borrow_mut().fill(Shootdown::default());
-    }
-
-    /// This processor enters the hypervisor or leaves it; on its way out it flushes if that is wanted.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.shootdown.borrow_mut()[CURRENT.get()].busy = busy;
-        if !busy {
-            self.serve_flush(CURRENT.get());
-        }
-    }
-
-    fn serve_flush(&self, cpu: usize) {
-        if std::mem::take(&mut self.shootdown.borrow_mut()[cpu].wanted) {
-            self.tlbs.borrow_mut()[cpu].flush(Flush::All);
-        }
-    }
-
-    /// Ends the run if a processor remembers what it must not.
-    pub(crate) fn watch(&self, frames: &Frames) {
-        let found = self.tlbs.borrow_mut().iter_mut().zip(0..).find_map(|(tlb, cpu)| {
-            tlb.check(frames).err().map(|what| format!("CPU {cpu}: {what}"))
-        });
-        if found.is_some() {
-            *self.stale.borrow_mut() = found;
-            cut(Cut::Stale);
-        }
     }
 
     /// A change of the CPU that runs, as a step.

@@ -1,10 +1,10 @@
 //! Machine memory: words by machine address, frames that changed since a base can be put back or compared.
 
+use crate::shared::Shared;
 use crate::steps::step;
+use crate::tlb::GLOBAL;
 use guest_memory::{Fault, GuestMemory};
 use ids::{Gva, Maddr, Mfn};
-use crate::shared::Shared;
-use crate::tlb::GLOBAL;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -124,7 +124,10 @@ impl Memory {
             }
         };
         self.dirty.borrow().iter().for_each(|frame| compare(*frame));
-        other.keys().filter(|frame| !self.is_dirty[**frame as usize].load(Relaxed)).for_each(|frame| compare(*frame));
+        other
+            .keys()
+            .filter(|frame| !self.is_dirty[**frame as usize].load(Relaxed))
+            .for_each(|frame| compare(*frame));
     }
 
     /// The leaf entry for a guest address under a root: as the processor finds it.
@@ -151,9 +154,18 @@ impl Memory {
         self.walk_table(root.0, 4, 0, WRITE | USER, f);
     }
 
-    fn walk_table(&self, table: u64, level: u32, va: u64, rights: u64, f: &mut impl FnMut(u32, u64, u64, u64)) {
+    fn walk_table(
+        &self,
+        table: u64,
+        level: u32,
+        va: u64,
+        rights: u64,
+        f: &mut impl FnMut(u32, u64, u64, u64),
+    ) {
         let own = |index: usize| level == 4 && (256..272).contains(&index);
-        let Some(words) = self.words.get(table as usize * WORDS..(table as usize + 1) * WORDS) else { return };
+        let Some(words) = self.words.get(table as usize * WORDS..(table as usize + 1) * WORDS) else {
+            return;
+        };
         for (index, word) in words.iter().enumerate().filter(|(index, _)| !own(*index)) {
             let entry = word.load(Relaxed);
             let (next, rights) = ((entry & ADDRESS) / 4096, rights & entry);

@@ -69,9 +69,13 @@ struct Campaign {
 /// # Errors
 /// The first violation, with how to get there again.
 pub fn meetings(plan: &Plan) -> Result<Meetings, String> {
+    if plan.size.cpus < 2 || plan.size.vcpus < 2 {
+        return Err("a meeting takes two processors and two vCPUs".into());
+    }
     let (world, guest, asleep) = crate::campaign::boot(plan.size, plan.seed)?;
     let r = Random::new(plan.seed.wrapping_mul(77));
-    let mut campaign = Campaign { plan: *plan, world, guest, asleep, r, report: Meetings::default(), futile: 0 };
+    let mut campaign =
+        Campaign { plan: *plan, world, guest, asleep, r, report: Meetings::default(), futile: 0 };
     let end = Instant::now() + plan.time;
     while campaign.report.crashes < plan.most && Instant::now() < end {
         campaign.report.sets += 1;
@@ -148,7 +152,7 @@ impl Campaign {
         }
         self.rest(entries, &mut ends);
         let mut outcome = self.world.outcome(first(&ends), again, 0);
-        outcome.lived = true;
+        (outcome.lived, outcome.met) = (true, true);
         Serial { ends, outcome, steps }
     }
 
@@ -187,7 +191,8 @@ impl Campaign {
         let fpu = self.world.machine.cpus.borrow()[cpu as usize].fpu;
         let idle = asleep.then_some(own_vector::KICK);
         let contexts = &self.world.system.state.contexts;
-        let error = self.world.vcpu_on(cpu).map_or(0, |vcpu| contexts.context(vcpu).registers.error_code.get());
+        let error =
+            self.world.vcpu_on(cpu).map_or(0, |vcpu| contexts.context(vcpu).registers.error_code.get());
         Entry { cpu, idle, family: "kick", vector: own_vector::KICK.into(), error, fpu, ..Entry::default() }
     }
 
@@ -270,9 +275,8 @@ impl Campaign {
         let phases = self.world.system.state.logs.iter().map(|log| log.head().phase());
         let open: Vec<_> = phases.filter(|phase| *phase != vault::Phase::Idle).collect();
         self.report.open += u64::from(open.len() > 1);
-        self.report.mixed += u64::from(
-            open.contains(&vault::Phase::Undo) && open.contains(&vault::Phase::Outbox),
-        );
+        self.report.mixed +=
+            u64::from(open.contains(&vault::Phase::Undo) && open.contains(&vault::Phase::Outbox));
     }
 
     /// The life after the crash of a processor: repairs all, and all go on with what they were about.
@@ -316,7 +320,9 @@ impl Campaign {
         for serial in serials {
             match self.world.compare(first(&ends), &serial.outcome) {
                 Ok(()) if ends == serial.ends => return Ok(()),
-                Ok(()) => differences.push(format!("ended {ends:?}, one after the other {:?}\n", serial.ends)),
+                Ok(()) => {
+                    differences.push(format!("ended {ends:?}, one after the other {:?}\n", serial.ends))
+                }
                 Err(e) => differences.push(e),
             }
         }

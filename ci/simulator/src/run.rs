@@ -51,7 +51,9 @@ impl World {
 
     /// Processors in guests remember all that they can.
     pub(crate) fn learn(&self) {
-        (0..self.size.cpus).filter(|cpu| self.vcpu_on(*cpu).is_some()).for_each(|cpu| self.machine.learn(cpu));
+        (0..self.size.cpus)
+            .filter(|cpu| self.vcpu_on(*cpu).is_some())
+            .for_each(|cpu| self.machine.learn(cpu));
     }
 
     /// An entry that comes before its guest has done anything.

@@ -132,7 +132,10 @@ impl Usage {
     /// Nothing, but it was a page table, and a processor may still take it for one: its paging-structure caches are
     /// not flushed with every entry that changes.
     pub const fn was_table(self) -> bool {
-        self.typed() == 0 && !self.is_validated() && !self.is_in_work() && self.stored_kind().level().is_some()
+        self.typed() == 0
+            && !self.is_validated()
+            && !self.is_in_work()
+            && self.stored_kind().level().is_some()
     }
 
     /// A table at the end of its work, whose last typed reference is about to go.

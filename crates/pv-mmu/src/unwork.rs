@@ -72,12 +72,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ///
     /// # Errors
     /// [`MmuError::Preempted`].
-    pub fn make_plain<A: Apply>(
-        &self,
-        j: &mut Journal<A>,
-        mfn: Mfn,
-        owner: Owner,
-    ) -> Result<(), MmuError> {
+    pub fn make_plain<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, owner: Owner) -> Result<(), MmuError> {
         // First no valid table any more, then none that is known as one.
         for _ in 0..2 {
             match self.frames.frame(mfn).map(|frame| frame.usage()) {

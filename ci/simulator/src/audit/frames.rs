@@ -105,7 +105,8 @@ impl World {
                 continue;
             }
             let to = target(entry);
-            let c = counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
+            let c =
+                counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
             match level {
                 1 if entry & WRITE != 0 => c.writable += 1,
                 1 => c.refs += 1,

@@ -33,8 +33,9 @@ pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                     if bits != zone {
                         return Err(format!("frame {member:#x} on zone {zone}"));
                     }
-                    let slot =
-                        free.get_mut(member as usize).ok_or_else(|| format!("block past the end {member:#x}"))?;
+                    let slot = free
+                        .get_mut(member as usize)
+                        .ok_or_else(|| format!("block past the end {member:#x}"))?;
                     if std::mem::replace(slot, true) {
                         return Err(format!("frame {member:#x} is free twice"));
                     }

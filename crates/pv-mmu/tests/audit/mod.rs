@@ -138,7 +138,9 @@ impl Auditor<'_> {
                     *(if entry & WRITE != 0 { &mut c.writable } else { &mut c.refs }) += 1;
                 }
             } else {
-                let c = counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
+                let c = counts
+                    .get_mut(to as usize)
+                    .ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
                 c.table[level - 1] += 1;
             }
         }
