@@ -150,14 +150,14 @@ impl Campaign {
             again |= more || commits > 1;
             ends[entry.cpu as usize] = Some(result);
         }
-        self.rest(entries, &mut ends);
+        self.rest(&mut ends);
         let mut outcome = self.world.outcome(first(&ends), again, 0);
         (outcome.lived, outcome.met) = (true, true);
         Serial { ends, outcome, steps }
     }
 
     /// Takes the kicks that are on their way, until there are none.
-    fn rest(&mut self, entries: &[Option<Entry>], ends: &mut Ends) {
+    fn rest(&mut self, ends: &mut Ends) {
         for _ in 0..ROUNDS {
             let kicked = self.world.machine.devices.borrow().kicked.clone();
             let mut quiet = true;
@@ -181,10 +181,8 @@ impl Campaign {
         // Between two entries it means nothing.
         let contexts = &self.world.system.state.contexts;
         (0..self.plan.size.vcpus).for_each(|vcpu| contexts.context(VcpuSlot(vcpu)).copy_fault.set(0));
-        for (end, entry) in ends.iter_mut().zip(entries) {
-            // Who had nothing to do and was only kicked is asleep again, or runs.
-            *end = end.or_else(|| entry.as_ref().map(|_| Err(Cut::Asleep)));
-        }
+        // Who had nothing to do is asleep, kicked or not.
+        ends.iter_mut().for_each(|end| *end = end.or(Some(Err(Cut::Asleep))));
     }
 
     fn kick(&self, cpu: u32, asleep: bool) -> Entry {
@@ -309,7 +307,7 @@ impl Campaign {
         if ends.iter().flatten().any(|end| !is_regular(end)) {
             return Err(format!("ended {ends:?}, one after the other {:?}", serials[0].ends));
         }
-        self.rest(entries, &mut ends);
+        self.rest(&mut ends);
         self.world.audit()?;
         let exact = |serial: &Serial| !serial.outcome.restarted;
         if again || self.plan.size.vcpus > self.plan.size.cpus || !serials.iter().all(exact) {

@@ -1,6 +1,5 @@
 //! Counts, owners, kinds, lists of all frames; what is reachable from page tables.
 
-use super::heap;
 use crate::world::{World, hypervisor_slots};
 use frames::{Kind, Owner, Usage};
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
@@ -35,8 +34,8 @@ fn level_of(kind: Kind) -> usize {
 impl World {
     pub(super) fn audit_frames(&self) -> Outcome {
         let frames = &self.system.state.frames;
-        let free = heap::free_frames(frames)?;
-        let listed = heap::page_lists(frames, 2)?;
+        let free = ::audit::free_frames(frames)?;
+        let listed = ::audit::page_lists(frames, 2)?;
         let mut counts = vec![Counts::default(); frames.len() as usize];
         for mfn in 0..frames.len() {
             self.count_table(mfn, &mut counts)?;

@@ -71,8 +71,8 @@ impl Machine {
     }
 
     pub(crate) fn audit(&self) -> Result<(), String> {
-        heap::free_frames(&self.frames)?;
-        let listed = heap::page_lists(&self.frames, DOMAINS)?;
+        audit::free_frames(&self.frames)?;
+        let listed = audit::page_lists(&self.frames, DOMAINS)?;
         for (mfn, on) in listed.iter().enumerate() {
             let usage = self.frames.frame(Mfn(mfn as u64)).ok_or("hole")?.usage();
             if usage.owner().slot().is_some() && usage.is_unreferenced() {

@@ -1,8 +1,6 @@
 //! An auditor that shares no code with the logic: it reads raw page tables, the frame table's getters and
 //! what the test itself knows, and recomputes every count and the safety property.
 
-mod heap;
-
 use frames::{Frames, Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
@@ -60,8 +58,8 @@ fn level_of(kind: Kind) -> usize {
 impl Auditor<'_> {
     /// Checks everything; says what is wrong first.
     pub(crate) fn check(&self, known: &mut Known) -> Outcome {
-        let free = heap::free_frames(&self.frames)?;
-        let listed = heap::page_lists(&self.frames, self.domains)?;
+        let free = ::audit::free_frames(&self.frames)?;
+        let listed = ::audit::page_lists(&self.frames, self.domains)?;
         let mut counts = vec![Counts::default(); self.frames.len() as usize];
         for mfn in 0..self.frames.len() {
             self.count_table(mfn, &mut counts)?;

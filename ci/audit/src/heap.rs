@@ -6,7 +6,10 @@ use ids::{DomainSlot, Mfn};
 const ZONES: usize = 33;
 
 /// Which free frames the lists hold: every one once, blocks aligned and inside one zone, counter right.
-pub(crate) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
+///
+/// # Errors
+/// The first violation.
+pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
     let len = frames.len() as usize;
     let mut free = vec![false; len];
     let mut count = 0;
@@ -62,7 +65,10 @@ pub(crate) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
 }
 
 /// The domain on whose page list each frame is; links and counts consistent.
-pub(crate) fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
+///
+/// # Errors
+/// The first violation.
+pub fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
     let mut on = vec![None; frames.len() as usize];
     for slot in (0..domains).map(DomainSlot) {
         let list = frames.list(slot);
