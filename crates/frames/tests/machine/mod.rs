@@ -1,6 +1,5 @@
 //! A machine of two processors with nothing but a frame table, in memory that can be saved and restored.
 
-use crate::heap;
 use frames::{Frames, Heap, Locks, NoMemory};
 use ids::{DomainSlot, Mfn};
 use std::sync::atomic::Ordering;
