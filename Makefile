@@ -4,7 +4,9 @@
 #   make run        boot Dom0 on it to a shell here   KERNEL=trixie CPUS=2 MEM=2048 PEER=1 BARE=1 UEFI=1 TOOLSTACK=1
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
-#   make survive    panics under load on 2 CPUs       PANICS=100 SEED=1 DEVICES=1 CPUS=2 ICOUNT=1 KERNEL=trixie
+#   make survive    panics at any instruction         PANICS=100 SEED=1 CPUS=2 KERNEL=trixie
+#   make stubs      the same at every instruction of the entry and exit code
+#   make chaos      the QEMU tests, failing always    FILTER=text
 #   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
 #   make fuzz       random hypercalls in Dom0         SEED=1 CALLS=100000 CPUS=2
 #   make simulate   crashes on a fake machine        SEED=1 SEEDS=10 CPUS=2 VCPUS=2 CRASH=every|random|meeting STEPS=20000
@@ -14,7 +16,7 @@ RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU=
       BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
       XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
-.PHONY: build setup artefacts run check test survive bench fuzz simulate laws clean
+.PHONY: build setup artefacts run check test survive stubs chaos bench fuzz simulate laws clean
 
 build: setup
 	@ci/lab build FEATURES="$(FEATURES)"
@@ -38,7 +40,13 @@ test: setup
 	@ci/lab test FILTER="$(FILTER)"
 
 survive: setup
-	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)" DEVICES="$(DEVICES)"
+	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)"
+
+stubs: setup
+	@ci/lab stubs $(RUN) CPUS="$(or $(CPUS),2)"
+
+chaos: setup
+	@ci/lab chaos FILTER="$(FILTER)"
 
 bench: setup
 	@ci/lab bench ONLY="$(ONLY)" PROFILE="$(PROFILE)"

@@ -40,7 +40,7 @@ static long hypercall(uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t 
 }
 
 /* The highest machine frame of RAM (XENMEM_maximum_ram_page). */
-static uint64_t last_frame(void)
+static inline uint64_t last_frame(void)
 {
     long last = hypercall(__HYPERVISOR_memory_op, 2, 0, 0, 0, 0);
 
@@ -48,7 +48,7 @@ static uint64_t last_frame(void)
 }
 
 /* Reads the kernel's memory through /proc/kcore. */
-static void kernel_read(uint64_t address, void *to, size_t bytes)
+static inline void kernel_read(uint64_t address, void *to, size_t bytes)
 {
     static int core = -1;
     Elf64_Ehdr head;
@@ -73,7 +73,7 @@ static void kernel_read(uint64_t address, void *to, size_t bytes)
 }
 
 /* The address of a symbol of the kernel's. */
-static uint64_t kernel_symbol(const char *wanted)
+static inline uint64_t kernel_symbol(const char *wanted)
 {
     FILE *symbols = fopen("/proc/kallsyms", "r");
     unsigned long address;
@@ -90,7 +90,7 @@ static uint64_t kernel_symbol(const char *wanted)
 }
 
 /* Linux's list of machine frames, by guest frame; `count` gets its length. */
-static const uint64_t *machine_list(uint64_t *count)
+static inline const uint64_t *machine_list(uint64_t *count)
 {
     static uint64_t *list, length;
     uint64_t address;
@@ -112,7 +112,7 @@ static const uint64_t *machine_list(uint64_t *count)
 }
 
 /* The guest frame behind an address of ours. */
-static uint64_t guest_frame(const volatile void *address)
+static inline uint64_t guest_frame(const volatile void *address)
 {
     uint64_t entry = 0;
     int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -126,7 +126,7 @@ static uint64_t guest_frame(const volatile void *address)
 }
 
 /* The machine frame of a guest frame of ours. */
-static uint64_t machine_frame(uint64_t gfn)
+static inline uint64_t machine_frame(uint64_t gfn)
 {
     uint64_t count;
     const uint64_t *list = machine_list(&count);

@@ -4,34 +4,13 @@
  * plugin writes a line to the file of the option out=: the stretch's number and the counts within, in the order of
  * `enum kind`. With profile=FILE it writes there how many instructions each block of code executed within all
  * stretches: a line "ADDRESS COUNT" each. One processor is assumed, as with -icount.
- *
- * QEMU's package has no header for plugins; what is used of the interface (docs/devel/tcg-plugins) is declared here. */
-#include <stddef.h>
-#include <stdint.h>
+ */
+#include "interface.h"
+
 #include <stdio.h>
 #include <string.h>
 
-typedef uint64_t plugin_id;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_plugin_scoreboard;
-typedef struct {
-    struct qemu_plugin_scoreboard *score;
-    size_t offset;
-} plugin_u64;
-
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
-void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *, unsigned cpu);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *bytes, size_t size);
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int add, plugin_u64, uint64_t);
-void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *, int add, plugin_u64, uint64_t);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *), int flags, void *);
-
-/* The version of the interface that has all of these. */
+/* The version of the interface that has all that is used here. */
 __attribute__((visibility("default"))) int qemu_plugin_version = 2;
 
 enum kind { INSTRUCTION, CR3, CR4, INVLPG, WRMSR, IRET, SYSRET, PORT, LOCKED, KINDS };

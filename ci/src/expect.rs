@@ -17,6 +17,8 @@ pub(crate) enum Step {
     End(String),
     /// Press this key of the machine's keyboard, by QEMU's name for it.
     Key(String),
+    /// Hand the running machine to whoever booted it.
+    Visit,
 }
 
 /// What the conversation asks of the runner.
@@ -28,6 +30,8 @@ pub(crate) enum Act {
     Nmis(u32),
     /// Press this key.
     Key(String),
+    /// Hand the running machine over, then go on.
+    Visit,
     /// A text that means failure was seen, with the line it stood in.
     Refused(String),
     /// All steps are done.
@@ -59,7 +63,7 @@ impl Conversation {
     pub(crate) fn waiting_for(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| match step {
             Step::See(text) | Step::Screen(text) | Step::End(text) => Some(text.as_str()),
-            Step::Send(_) | Step::Key(_) | Step::Nmis(_) => None,
+            Step::Send(_) | Step::Key(_) | Step::Nmis(_) | Step::Visit => None,
         })
     }
 
@@ -94,6 +98,7 @@ impl Conversation {
                 Step::Send(text) => acts.push(Act::Send(text.clone())),
                 Step::Nmis(rate) => acts.push(Act::Nmis(*rate)),
                 Step::Key(key) => acts.push(Act::Key(key.clone())),
+                Step::Visit => acts.push(Act::Visit),
                 Step::Screen(_) | Step::End(_) => break,
                 Step::See(text) => match self.window.find(text.as_str()) {
                     Some(at) => {

@@ -16,12 +16,13 @@ use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
-const MODULE_GROUPS: [(&str, &[&str]); 7] = [
+const MODULE_GROUPS: [(&str, &[&str]); 8] = [
     ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
     ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
     ("virtio-disk", &["virtio_pci", "virtio_blk"]),
     ("net", &["virtio_pci", "virtio_net", "e1000e"]),
     ("efi", &["efivarfs"]),
+    ("bios", &["edd"]),
     ("input", &["xhci_pci", "usbhid", "hid_generic", "evdev"]),
     ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
 ];

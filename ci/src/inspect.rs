@@ -85,6 +85,39 @@ impl Memory for Ram {
     }
 }
 
+/// Somebody who can stop a running machine and look into its memory.
+pub(crate) struct Inspector {
+    ram: Ram,
+    qmp: Client,
+}
+
+impl Inspector {
+    /// For the machine of a QEMU process, by a control socket that nobody else uses.
+    pub(crate) fn new(process: u32, control: &Path, machine: &Machine) -> Result<Inspector> {
+        Ok(Inspector { ram: Ram::open(process, machine)?, qmp: Client::connect(control)? })
+    }
+
+    /// Stops the machine and walks it, then lets it go on.
+    pub(crate) fn walk(&mut self) -> Result<Report> {
+        let cr3s = stop_quiet(&mut self.qmp, &self.ram)?;
+        let report = walk(&self.ram, &cr3s)?;
+        self.qmp.execute("cont")?;
+        Ok(report)
+    }
+
+    /// Where in the file of the machine's RAM lie each CPU's log head and the word that says who leads a recovery.
+    pub(crate) fn places(&mut self) -> Result<(Vec<u64>, u64)> {
+        let cr3s = stop_quiet(&mut self.qmp, &self.ram)?;
+        let cr3 = *cr3s.first().context("no CPU has page tables")?;
+        let stopped = Stopped::find(&self.ram, cr3).map_err(anyhow::Error::msg)?;
+        let heads = stopped.places("vault::Log", "head").map_err(anyhow::Error::msg)?;
+        let leader = stopped.word("leader").map_err(anyhow::Error::msg)?;
+        self.qmp.execute("cont")?;
+        let place = |maddr| self.ram.place(maddr).context("no RAM there");
+        Ok((heads.into_iter().map(place).collect::<Result<_>>()?, place(leader)?))
+    }
+}
+
 /// Inspects the machine of a QEMU process; what is broken, or what was seen.
 pub(crate) fn inspect(
     process: u32,
@@ -92,36 +125,46 @@ pub(crate) fn inspect(
     machine: &Machine,
     inspection: Inspection,
 ) -> Result<Result<String, String>> {
-    let ram = Ram::open(process, machine)?;
-    let mut qmp = Client::connect(control)?;
+    let mut inspector = Inspector::new(process, control, machine)?;
     let mut last = Report::default();
     let mut damages = String::new();
     for stop in 0..STOPS {
-        let cr3s = stop_quiet(&mut qmp, &ram)?;
-        last = walk(&ram, &cr3s)?;
+        last = inspector.walk()?;
         if !last.violations.is_empty() {
-            return Ok(Err(format!("the walk found {last}:\n    {}", last.violations.join("\n    "))));
+            return Ok(Err(broken(&last)));
         }
         if inspection == Inspection::Damage && stop == 0 {
-            match damage(&ram, &cr3s)? {
+            let Inspector { ram, qmp } = &mut inspector;
+            let cr3s = stop_quiet(qmp, ram)?;
+            match damage(ram, &cr3s)? {
                 Ok(count) => damages = format!("; {count} sorts of damage noticed"),
                 Err(missed) => return Ok(Err(missed)),
             }
+            qmp.execute("cont")?;
         }
-        qmp.execute("cont")?;
         thread::sleep(Duration::from_millis(200));
     }
     Ok(Ok(format!("{last}{damages}")))
+}
+
+/// What a walk found that must not be.
+pub(crate) fn broken(report: &Report) -> String {
+    format!("the walk found {report}:\n    {}", report.violations.join("\n    "))
 }
 
 /// Stops the machine where no CPU has a transaction open; returns what the CPUs' CR3 hold.
 fn stop_quiet(qmp: &mut Client, ram: &Ram) -> Result<Vec<u64>> {
     for _ in 0..ATTEMPTS {
         qmp.execute("stop")?;
-        let cr3s = cr3s(&qmp.monitor("info registers -a")?);
+        let registers = qmp.monitor("info registers -a")?;
+        let cr3s = numbers(&registers, "CR3=");
         let cr3 = *cr3s.first().context("QEMU names no CR3")?;
         let stopped = Stopped::find(ram, cr3).map_err(anyhow::Error::msg)?;
-        if stopped.is_quiet().map_err(anyhow::Error::msg)? {
+        let mut between = false;
+        for rip in numbers(&registers, "RIP=") {
+            between |= stopped.is_between(rip).map_err(anyhow::Error::msg)?;
+        }
+        if !between && stopped.is_quiet().map_err(anyhow::Error::msg)? {
             return Ok(cr3s);
         }
         qmp.execute("cont")?;
@@ -162,11 +205,11 @@ fn damage(ram: &Ram, cr3s: &[u64]) -> Result<Result<usize, String>> {
     })
 }
 
-/// The CR3 of every CPU that has page tables, from the monitor's words.
-fn cr3s(registers: &str) -> Vec<u64> {
-    let numbers = registers.split("CR3=").skip(1);
+/// What every CPU has in a register, if it is not 0, from the monitor's words.
+fn numbers(registers: &str, name: &str) -> Vec<u64> {
+    let numbers = registers.split(name).skip(1);
     let hex = numbers.map(|rest| rest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default());
-    hex.filter_map(|text| u64::from_str_radix(text, 16).ok()).filter(|cr3| *cr3 != 0).collect()
+    hex.filter_map(|text| u64::from_str_radix(text, 16).ok()).filter(|number| *number != 0).collect()
 }
 
 #[cfg(test)]
@@ -174,9 +217,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cr3s_are_found_in_what_the_monitor_says() {
+    fn registers_are_found_in_what_the_monitor_says() {
         let text = r"CPU#0\r\nCR0=80050033 CR2=00 CR3=000000001ff3a000 CR4=00\r\nCPU#1\r\nCR3=00000000 CR4=0";
-        assert_eq!(cr3s(text), [0x1ff3_a000]);
+        assert_eq!(numbers(text, "CR3="), [0x1ff3_a000]);
     }
 
     #[test]

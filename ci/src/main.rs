@@ -19,12 +19,14 @@ mod machine;
 mod modules;
 mod options;
 mod packages;
+mod plugin;
 mod qemu;
 mod qmp;
 mod scratch;
 mod stand;
 mod suite;
 mod survive;
+mod symbols;
 mod toolchain;
 mod toolstack;
 mod workspace;
@@ -46,7 +48,9 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   run                   boot to a shell on this terminal
   boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
                         --refuse TEXT (in order, any number)
-  survive               panics under load: PANICS=100 SEED=1 DEVICES=1, and what boot takes
+  survive               failures at any instruction of the image, under load: PANICS=100 SEED=1, and what boot takes
+  stubs                 failures and NMIs at every instruction of the entry and exit code, under load
+  chaos [FILTER]        the QEMU tests on an image that fails all the time
   test [FILTER]         all tests, or those whose name contains FILTER
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
@@ -81,6 +85,8 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "run" => stand::interactive(&workspace, &toolchain, &options).map(|()| true),
         "boot" => boot(&workspace, &toolchain, &options),
         "test" => suite::run(&workspace, &toolchain, &options.words),
+        "chaos" => suite::chaos::run(&workspace, &toolchain, &options.words),
+        "stubs" => survive::sweep(&workspace, &toolchain, &options, 1),
         "survive" => survive::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
         "bench" => match &options.profile {

@@ -95,8 +95,6 @@ pub(crate) struct Options {
     pub(crate) panics: u32,
     /// Its seed.
     pub(crate) seed: u32,
-    /// Disks and network cards work meanwhile.
-    pub(crate) devices: bool,
     /// The row of the bench to profile.
     pub(crate) profile: Option<String>,
     /// Other words: a test filter.
@@ -127,7 +125,6 @@ impl Default for Options {
             quiet: false,
             panics: 100,
             seed: 1,
-            devices: false,
             profile: None,
             words: Vec::new(),
         }
@@ -201,11 +198,10 @@ impl Options {
             "BARE" if value == "1" => self.below = Below::Bare,
             "PANICS" => self.panics = number(key, value)?,
             "SEED" => self.seed = number(key, value)?,
-            "DEVICES" if value == "1" => self.devices = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
-            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" | "DEVICES" if value == "0" => {}
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" if value == "0" => {}
             "XEN" => self.xen = value.into(),
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),

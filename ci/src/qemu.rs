@@ -83,6 +83,22 @@ pub(crate) struct Run<'a> {
     pub(crate) inspection: Inspection,
 }
 
+/// A running machine, for whoever booted it.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    /// QEMU's process.
+    pub(crate) process: u32,
+    /// A control socket of QEMU's that nobody else uses.
+    pub(crate) control: &'a Path,
+    /// The machine's shape.
+    pub(crate) machine: &'a Machine,
+    /// The serial log so far.
+    pub(crate) log: &'a Path,
+}
+
+/// What is done at [`Step::Visit`](crate::expect::Step::Visit); the answer is what is wrong, if anything is.
+pub(crate) type Visitor<'v> = dyn FnMut(&Scene<'_>) -> Result<Option<String>> + 'v;
+
 /// Files of one run; the control sockets have short paths, which unix sockets need.
 struct Place {
     log: PathBuf,
@@ -118,7 +134,12 @@ fn qemu() -> Command {
 }
 
 /// Runs QEMU and holds the conversation on its serial port.
-pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversation) -> Result<Outcome> {
+pub(crate) fn converse(
+    workspace: &Workspace,
+    run: &Run<'_>,
+    mut talk: Conversation,
+    visitor: &mut Visitor<'_>,
+) -> Result<Outcome> {
     let place = Place::new(workspace, run.name)?;
     let errors = place.log.with_extension("qemu");
     let start = Instant::now();
@@ -131,7 +152,7 @@ pub(crate) fn converse(workspace: &Workspace, run: &Run<'_>, mut talk: Conversat
         .spawn()
         .context("cannot start qemu-system-x86_64 (ci/setup.sh installs it)")?;
     let listener = Listener::start(place.control.clone());
-    let mut result = follow(&mut child, run, &mut talk, start, (&listener, &place));
+    let mut result = follow(&mut child, run, &mut talk, start, (&listener, &place), visitor);
     let mut walked = None;
     if run.inspection != Inspection::None && matches!(result, Ok(Some(End::Done))) {
         // setpriv has become QEMU: the child's number is QEMU's.
@@ -160,6 +181,7 @@ fn follow(
     talk: &mut Conversation,
     start: Instant,
     (listener, place): (&Listener, &Place),
+    visitor: &mut Visitor<'_>,
 ) -> Result<Option<End>> {
     let mut input = child.stdin.take().context("QEMU has no input")?;
     let stream = read_serial(child)?;
@@ -191,6 +213,13 @@ fn follow(
                 }
                 Act::Nmis(rate) => listener.inject_nmis(rate)?,
                 Act::Key(key) => listener.press(&key),
+                Act::Visit => {
+                    let (machine, log) = (run.machine, place.log.as_path());
+                    let scene = Scene { process: child.id(), control: &place.second, machine, log };
+                    if let Some(wrong) = visitor(&scene)? {
+                        return Ok(Some(End::Unsound(wrong)));
+                    }
+                }
                 Act::Refused(line) => return Ok(Some(End::Refused(line))),
                 Act::Done => {
                     last_line(&stream, run.echo);

@@ -15,13 +15,49 @@ pub(crate) const DEVICES: &str = "-drive file=.build/scratch/virtio.img,format=r
     -netdev user,id=first,net=10.0.2.0/24,tftp=.build/scratch/tftp -device e1000e,netdev=first \
     -netdev user,id=second,net=10.0.3.0/24,tftp=.build/scratch/tftp -device virtio-net-pci,netdev=second";
 
-/// Makes the files that [`DEVICES`] names.
+/// A screen with a monitor and two disks that the BIOS knows: an empty one, and one with a boot record. The medium is
+/// booted nevertheless.
+pub(crate) const BIOS: &str = "-boot d -device VGA \
+    -drive file=.build/scratch/empty.img,format=raw,if=none,id=empty -device virtio-blk-pci,drive=empty \
+    -drive file=.build/scratch/record.img,format=raw,if=none,id=record -device virtio-blk-pci,drive=record";
+
+/// The same, with an option ROM that never answers the question about the monitor.
+pub(crate) const HANGING_BIOS: &str = "-option-rom .build/scratch/hang.rom -boot d -device VGA \
+    -drive file=.build/scratch/empty.img,format=raw,if=none,id=empty -device virtio-blk-pci,drive=empty \
+    -drive file=.build/scratch/record.img,format=raw,if=none,id=record -device virtio-blk-pci,drive=record";
+
+/// That ROM: takes interrupt 10h over, passes calls on, but waits for ever with interrupts on if AX is 4f15h.
+const HANG: [u8; 47] = [
+    0x55, 0xaa, 1, // signature, length in 512 bytes; called here
+    0x66, 0x50, 0x1e, 0x31, 0xc0, 0x8e, 0xd8, // push eax, ds; ds = 0
+    0x66, 0xa1, 0x40, 0, 0x2e, 0x66, 0xa3, 0x2f, 0, // keep the old vector at 2fh
+    0xc7, 0x06, 0x40, 0, 0x21, 0, 0x8c, 0x0e, 0x42, 0, // the new one: cs:21h
+    0x1f, 0x66, 0x58, 0xcb, // pop ds, eax; retf
+    0x3d, 0x15, 0x4f, 0x74, 0x05, 0x2e, 0xff, 0x2e, 0x2f, 0, // cmp ax, 4f15h; je; jmp far cs:[2fh]
+    0xfb, 0xf4, 0xeb, 0xfd, // sti; hlt; jmp
+];
+
+/// What [`BIOS`]'s second disk has in its boot record, at the places that a BIOS and Linux look at.
+const RECORD: [(usize, &[u8]); 2] = [(0x1b8, &[0xde, 0xc0, 0xed, 0xfe]), (0x1fe, &[0x55, 0xaa])];
+
+/// Makes the files that [`DEVICES`] and [`BIOS`] name.
 pub(crate) fn make(workspace: &Workspace) -> Result<()> {
     let folder = workspace.build("scratch");
     fs::create_dir_all(folder.join("tftp"))?;
     for disk in ["virtio.img", "sata.img", "nvme.img"] {
         fs::File::create(folder.join(disk))?.set_len(16 << 20)?;
     }
+    fs::File::create(folder.join("empty.img"))?.set_len(2 << 20)?;
+    let mut record = vec![0; 1 << 20];
+    for (at, bytes) in RECORD {
+        record[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    fs::write(folder.join("record.img"), record)?;
+    let mut rom = HANG.to_vec();
+    rom.resize(512, 0);
+    // All bytes together are 0.
+    rom[511] = rom.iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
+    fs::write(folder.join("hang.rom"), rom)?;
     let mut state = 1_u32;
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

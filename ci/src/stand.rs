@@ -14,7 +14,7 @@ use crate::kernel::Kernel;
 use crate::machine;
 use crate::options::{Below, Options};
 use crate::packages::{Suite, unpacked};
-use crate::qemu::{self, Outcome, Run};
+use crate::qemu::{self, Outcome, Run, Visitor};
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -88,6 +88,16 @@ fn kernel_options(options: &Options) -> String {
 
 /// Boots, holds the conversation, and returns how it ended.
 pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<Outcome> {
+    boot_for(workspace, toolchain, options, &mut |_| Ok(None))
+}
+
+/// Boots, and hands the machine to `visitor` where the conversation says so.
+pub(crate) fn boot_for(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    options: &Options,
+    visitor: &mut Visitor<'_>,
+) -> Result<Outcome> {
     let iso = medium(workspace, toolchain, options)?;
     let mut refuse = options.refuse.clone();
     refuse.extend(KERNEL_LAST_WORDS.map(str::to_string));
@@ -96,8 +106,9 @@ pub(crate) fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Optio
     }
     let talk = Conversation::new(options.steps.clone(), refuse);
     let mut options = options.clone();
-    options.machine.inspected = options.inspection != Inspection::None;
-    qemu::converse(workspace, &run(&options, &iso), talk).with_context(|| format!("running {}", options.name))
+    options.machine.inspected |= options.inspection != Inspection::None;
+    qemu::converse(workspace, &run(&options, &iso), talk, visitor)
+        .with_context(|| format!("running {}", options.name))
 }
 
 /// Boots to a shell on the user's terminal.

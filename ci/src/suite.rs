@@ -1,5 +1,6 @@
 //! The QEMU tests: one table, run one after another.
 
+pub(crate) mod chaos;
 mod failures;
 mod machines;
 
@@ -20,6 +21,7 @@ use crate::packages::Suite;
 use crate::qemu::End;
 use crate::scratch;
 use crate::stand;
+use crate::survive;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -202,7 +204,8 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     scratch::make(workspace)?;
     // Built once for all tests without features of their own.
     let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty())
-        || bad_inputs::any(|name| matches(name, filter));
+        || bad_inputs::any(|name| matches(name, filter))
+        || matches(survive::SAMPLE, filter);
     let image = if plain { build(workspace, toolchain, &mut tally) } else { None };
     progress(&format!("{} QEMU tests", chosen.len()));
     for test in chosen {
@@ -212,6 +215,16 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     }
     if let Some(image) = &image {
         tally.add(bad_inputs::run(workspace, toolchain, image, |name| matches(name, filter))?);
+    }
+    if let Some(image) = image.filter(|_| matches(survive::SAMPLE, filter)) {
+        let lost =
+            survive::sample(workspace, toolchain, &image).unwrap_or_else(|error| Some(format!("{error:#}")));
+        println!(
+            "test {} ... {}",
+            survive::SAMPLE,
+            lost.as_ref().map_or("ok".into(), |why| format!("FAILED: {why}"))
+        );
+        tally.add(Tally::one(lost.is_none()));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)

@@ -30,6 +30,12 @@ pub enum Request {
     Efi(XenpfEfiRuntimeCall),
     /// A range of memory with a type of its own.
     MemoryType { index: u32 },
+    /// A new range of memory with a type of its own, in frames.
+    AddMemoryType { mfn: u64, frames: u64, kind: u32 },
+    /// The end of such a range.
+    RemoveMemoryType { handle: u32, index: u32 },
+    /// A name in the hypervisor's image: guest address and bytes of a buffer for it.
+    Symbol { index: u32, name: u64, bytes: u32 },
     /// A CPU that was plugged in.
     CpuAdd { apic_id: u32 },
     /// Reads and writes of registers.
@@ -50,12 +56,12 @@ pub enum Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of public/platform.h, named as there")]
 pub enum Firmware {
-    /// A BIOS disk.
-    Disk { index: u32 },
+    /// A BIOS disk: guest address of a buffer for its parameters, which begins with its length.
+    Disk { index: u32, parameters: u64 },
     /// The signature of a BIOS disk.
     DiskSignature { index: u32 },
-    /// What the screen's BIOS read of the monitor.
-    Monitor { index: u32 },
+    /// What the screen's BIOS read of the monitor: guest address for 128 bytes.
+    Monitor { index: u32, block: u64 },
     /// What EFI says of itself.
     Efi(EfiInfo),
     /// The keyboard's shift state.
@@ -112,6 +118,8 @@ pub enum Answer {
     CpuVersion { max_present: u32, vendor: [u8; 12], family: u32, model: u32, stepping: u32 },
     /// Of [`Request::MemoryType`].
     MemoryType { mfn: u64, frames: u64, kind: u32 },
+    /// Of [`Request::Symbol`]: no more.
+    NoSymbol,
     /// Of [`Request::Efi`].
     Efi(XenpfEfiRuntimeCall),
     /// Of [`EfiInfo::Version`] and [`EfiInfo::RuntimeVersion`].
@@ -122,6 +130,12 @@ pub enum Answer {
     EfiVendor { revision: u32 },
     /// Of [`EfiInfo::Memory`]: bytes of the range asked about that are alike.
     EfiMemory { size: u64, attributes: u64, kind: u32 },
+    /// Of [`Firmware::Disk`].
+    Disk { device: u8, version: u8, interface_support: u16, max_cylinder: u16, max_head: u8, sectors: u8 },
+    /// Of [`Firmware::DiskSignature`].
+    DiskSignature { device: u8, signature: u32 },
+    /// Of [`Firmware::Monitor`].
+    Monitor { capabilities: u8, transfer_time: u8 },
     /// Of [`Firmware::Keyboard`].
     Keyboard { flags: u8 },
     /// Of [`Request::ParkedCpus`].

@@ -8,7 +8,7 @@ use crate::tlb::Tlb;
 use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use std::cell::Cell;
-use system::{Base, Flush, Platform, Power};
+use system::{Base, Clock, Flush, Platform, Power};
 
 /// A processor's own state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -144,12 +144,15 @@ fn index(which: Base) -> usize {
     }
 }
 
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+}
+
 impl Platform for Machine {
     fn budget(&self) -> u32 {
         self.budget.get()
-    }
-    fn now(&self) -> u64 {
-        self.now.get()
     }
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);
@@ -330,6 +333,9 @@ impl Platform for Machine {
     }
     fn program_route(&self, _: u32) {
         step();
+    }
+    fn let_go(&self) {
+        self.change(|cpu| (cpu.root, cpu.gdt, cpu.ldt) = (Mfn(0), Vec::new(), (Vec::new(), 0)));
     }
     fn power(&self, what: Power) {
         step();

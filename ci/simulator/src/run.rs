@@ -18,12 +18,8 @@ const MOST_RUNS: u32 = 10_000;
 
 /// What the CPUs say of themselves that hold these vCPUs' registers.
 fn stopped_with(loaded: &[Option<VcpuSlot>]) -> Vec<Stopped> {
-    let stopped = |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped {
-        cpu: CpuId(cpu),
-        loaded: *loaded,
-        lost: false,
-        unfinished_head: None,
-    };
+    let stopped =
+        |(cpu, loaded): (u32, &Option<VcpuSlot>)| Stopped { cpu: CpuId(cpu), loaded: *loaded, lost: false };
     (0..).zip(loaded).map(stopped).collect()
 }
 
@@ -112,11 +108,15 @@ impl World {
     pub(crate) fn handle(&self, entry: &Entry) -> VcpuSlot {
         let system = self.system;
         match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
-            (Some(vector), _) => system.interrupt(vector),
-            (None, Some(vcpu)) => system.enter(vcpu),
-            (None, None) => {}
+            (None, Some(vcpu)) => {
+                let contexts = &system.state.contexts;
+                contexts.slot_of(system.serve(contexts.context(vcpu)))
+            }
+            (vector, _) => {
+                vector.into_iter().for_each(|vector| system.interrupt(vector));
+                system.leave()
+            }
         }
-        system.leave()
     }
 
     /// Runs a hypercall that has to be run again for its rest until it has none;
@@ -175,7 +175,7 @@ impl World {
         loop {
             let tables: Vec<Mfn> = (0..state.frames.len()).map(Mfn).filter(in_work).collect();
             for mfn in &tables {
-                let mut journal = self.system.journal_for_boot();
+                let mut journal = self.system.journal_beside();
                 journal.log().begin();
                 // One that is in use stays as it is.
                 let _ = state.mmu(self.machine).retire(&mut journal, *mfn);

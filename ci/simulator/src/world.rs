@@ -137,7 +137,7 @@ impl World {
     fn build(&self) -> anyhow::Result<()> {
         self.machine.clear_frame(Maddr(0x1000));
         let (system, frames) = (self.system, &self.system.state.frames);
-        let mut journal = system.journal_for_boot();
+        let mut journal = system.journal_beside();
         journal.log().begin();
         let (first, end) = (Mfn(FIRST_FREE), Mfn(FRAMES as u64));
         journal.change(|tx| frames.reserve_frames(tx, Mfn(0), first));

@@ -1,13 +1,6 @@
 //! What the plugin `ci/plugin/count.c` counts beside instructions, batch by batch.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-
 use anyhow::{Context as _, Result};
-
-use crate::command::output;
-use crate::workspace::Workspace;
 
 /// The kinds that are counted beside instructions, in the plugin's order.
 pub(crate) const KINDS: [&str; 8] = ["cr3", "cr4", "invlpg", "wrmsr", "iret", "sysret", "port", "locked"];
@@ -78,17 +71,6 @@ impl Counts {
         }
         Some(Counted { instructions: each(best[0]), others })
     }
-}
-
-/// Compiles the plugin.
-pub(crate) fn plugin(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.build("plugin");
-    fs::create_dir_all(&folder)?;
-    let built = folder.join("count.so");
-    let mut compiler = Command::new("gcc");
-    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-fvisibility=hidden", "-o"]);
-    output(compiler.arg(&built).arg(workspace.path("ci/plugin/count.c")))?;
-    Ok(built)
 }
 
 #[cfg(test)]

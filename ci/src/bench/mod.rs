@@ -19,7 +19,6 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::bench::counts::{Batches, Counts};
 use crate::bench::figures::Figures;
-use crate::bench::profile::Symbols;
 use crate::bench::rows::{ROWS, Unit};
 use crate::bench::stamps::Places;
 use crate::command::{progress, seconds};
@@ -28,8 +27,10 @@ use crate::image;
 use crate::kernel::Kernel;
 use crate::options::{Below, Options};
 use crate::packages::Suite;
+use crate::plugin;
 use crate::qemu::{End, Outcome};
 use crate::stand;
+use crate::symbols::Symbols;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -151,7 +152,7 @@ fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &M
     let mut options = options(below, model, hypervisor);
     options.machine.frozen = true;
     options.machine.gdb = Some(socket.clone());
-    let plugin = format!("{},out={}", counts::plugin(workspace)?.display(), counted.display());
+    let plugin = format!("{},out={}", plugin::compile(workspace, "count")?.display(), counted.display());
     options.machine.more.extend(["-plugin".into(), plugin]);
     let watcher = places.watcher(&socket, LIMIT);
     let outcome = stand::boot(workspace, toolchain, &options);
@@ -186,7 +187,7 @@ pub(crate) fn profile(
     let mut options = options(Below::Revenant, model, Some(image));
     options.append += &format!(" lab.bench={row}");
     options.name = format!("bench-{}-profile", model.name);
-    let plugin = counts::plugin(workspace)?;
+    let plugin = plugin::compile(workspace, "count")?;
     let plugin = format!("{},out={},profile={}", plugin.display(), counted.display(), profile.display());
     options.machine.more.extend(["-plugin".into(), plugin]);
     progress(&format!("profile of {row} on {} (half a minute) ...", model.name));

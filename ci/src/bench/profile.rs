@@ -1,52 +1,13 @@
 //! Where a row's instructions are spent, by function of the image.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::command::output;
+use crate::symbols::Symbols;
 
 /// Lines of the list; what is left is summed up.
 const MOST: usize = 45;
-
-/// The image's functions by address.
-#[derive(Debug)]
-pub(crate) struct Symbols(Vec<(u64, String)>);
-
-impl Symbols {
-    /// Those of an ELF file.
-    pub(crate) fn read(file: &Path) -> Result<Symbols> {
-        let listing = output(Command::new("nm").args(["-C", "--defined-only"]).arg(file))?;
-        Ok(Symbols::parse(&listing))
-    }
-
-    fn parse(listing: &str) -> Symbols {
-        let symbol = |line: &str| -> Option<(u64, String)> {
-            let (address, rest) = line.split_once(' ')?;
-            let (kind, name) = rest.split_once(' ')?;
-            let address = u64::from_str_radix(address, 16).ok()?;
-            // Code within the image's range; what is below is its entry before paging.
-            (matches!(kind, "t" | "T") && address >= IMAGE.start).then(|| (address, name.to_string()))
-        };
-        let mut symbols: Vec<(u64, String)> = listing.lines().filter_map(symbol).collect();
-        symbols.sort();
-        Symbols(symbols)
-    }
-
-    /// The function that an address is in, or whose code it is.
-    fn name(&self, address: u64) -> &str {
-        if !IMAGE.contains(&address) {
-            return if address >> 63 == 1 { "(Dom0's kernel)" } else { "(Dom0's programs)" };
-        }
-        let after = self.0.partition_point(|(start, _)| *start <= address);
-        after.checked_sub(1).map_or("(image)", |at| self.0[at].1.as_str())
-    }
-}
-
-/// Where the image is linked.
-const IMAGE: std::ops::Range<u64> = 0xffff_82d0_4000_0000..0xffff_82d0_8000_0000;
 
 /// The list from the plugin's file, each count divided by `operations`.
 pub(crate) fn list(text: &str, symbols: &Symbols, operations: f64) -> Result<String> {

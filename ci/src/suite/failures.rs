@@ -4,7 +4,7 @@ use super::{Test, USUAL};
 use crate::packages::Suite;
 use crate::scratch::DEVICES;
 
-pub(super) const TESTS: [Test; 9] = [
+pub(super) const TESTS: [Test; 10] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         // The panics must have come: the guest alone cannot tell.
@@ -29,7 +29,7 @@ pub(super) const TESTS: [Test; 9] = [
     Test {
         name: "Dom0 lives through panics under load on 2 CPUs that four virtual CPUs share",
         cpus: 2,
-        xen: "dom0_max_vcpus=4",
+        xen: "dom0_max_vcpus=4 dom0_mem=512M,max:560M",
         // The panics must have come: the guest alone cannot tell.
         expect: &["Recovered from failure 20 on CPU"],
         guest_tests: &["survive-panics"],
@@ -59,6 +59,17 @@ pub(super) const TESTS: [Test; 9] = [
         survives: true,
         qemu: DEVICES,
         limit: 600,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 works on 2 CPUs while the hypervisor starts anew all the time, over spoilt memory",
+        cpus: 2,
+        expect: &["Recovered from failure 20 on CPU"],
+        guest_tests: &["devices"],
+        features: &["chaos"],
+        survives: true,
+        qemu: DEVICES,
+        limit: 300,
         ..USUAL
     },
     Test {

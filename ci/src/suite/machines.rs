@@ -3,16 +3,25 @@
 use super::{Last, Test, USUAL};
 use crate::options::Below;
 use crate::packages::Suite;
-use crate::scratch::DEVICES;
+use crate::scratch::{BIOS, DEVICES, HANGING_BIOS};
 
 pub(super) const TESTS: &[Test] = &[
     Test { name: "bare Linux reaches the lab's init", below: Below::Bare, ..USUAL },
     // Debian's own Xen keeps the lab honest: what fails here is not the image's fault.
     Test {
-        name: "the peer boots Dom0, answers a hypercall, and xl lists it",
+        name: "the peer boots Dom0, answers hypercalls, and xl lists it",
         below: Below::Peer,
         toolstack: true,
-        guest_tests: &["xen-version", "xl-list", "platform-answers"],
+        guest_tests: &[
+            "xen-version",
+            "xl-list",
+            "platform-answers",
+            "wrong-arguments",
+            "bios",
+            "large-extents",
+        ],
+        xen: "dom0_mem=512M,max:560M",
+        qemu: BIOS,
         limit: 180,
         ..USUAL
     },
@@ -23,6 +32,26 @@ pub(super) const TESTS: &[Test] = &[
         cpus: 2,
         guest_tests: &["refusals", "processor"],
         limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "Dom0 hears what the BIOS says of disks and monitor, and of its own mistakes",
+        guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents"],
+        xen: "dom0_mem=512M,max:560M",
+        qemu: BIOS,
+        ..USUAL
+    },
+    Test {
+        name: "a BIOS that hangs is given up",
+        init: false,
+        expect: &[
+            "(XEN) BIOS: no answer about the monitor within ten seconds: given up",
+            "(XEN) BIOS: 2 disks, 1 of them with a signature",
+            "Boot complete",
+            "Linux version",
+        ],
+        qemu: HANGING_BIOS,
+        graphics: "text",
         ..USUAL
     },
     Test {
@@ -60,7 +89,7 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "platform-answers", "devices"],
+        guest_tests: &["xen-version", "devices"],
         qemu: DEVICES,
         damage: true,
         ..USUAL

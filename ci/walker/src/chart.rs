@@ -34,6 +34,8 @@ pub(crate) struct Chart {
     pub(crate) cpus: u64,
     pub(crate) ram: Vec<(u64, u64)>,
     pub(crate) own: Vec<Own>,
+    /// Single words: name and address.
+    pub(crate) words: Vec<(String, u64)>,
     pub(crate) regions: Vec<Region>,
 }
 
@@ -67,6 +69,7 @@ impl Chart {
             ["own", name, start, end] => {
                 self.own.push(Own { name: name.into(), start: number(start)?, end: number(end)? });
             }
+            ["word", name, va] => self.words.push((name.into(), number(va)?)),
             ["region", name, va, stride, count] => self.regions.push(Region {
                 name: name.into(),
                 va: number(va)?,
@@ -91,10 +94,11 @@ mod tests {
 
     #[test]
     fn a_chart_is_read_whole_or_refused() {
-        let text = "revenant chart 1\nroot 1000\ncpus 2\nram 0 a0000\nown heap 5000 6000\n\
+        let text = "revenant chart 1\nroot 1000\ncpus 2\nram 0 a0000\nown heap 5000 6000\nword w 18\n\
                     region a::B ffff820000000000 18 3\nfield x 0 8\nfield y 8 10\nend\n\0\0";
         let chart = Chart::parse(text).unwrap();
         assert_eq!((chart.root, chart.cpus, chart.ram.len()), (0x1000, 2, 1));
+        assert_eq!(chart.words, [("w".to_string(), 0x18)]);
         assert_eq!(chart.regions[0].fields[1], Field { name: "y".into(), offset: 8, bytes: 16 });
         assert!(Chart::parse("revenant chart 2\nend").is_err());
         assert!(Chart::parse(text.split("end").next().unwrap()).is_err());

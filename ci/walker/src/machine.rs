@@ -49,6 +49,45 @@ impl<'m> Machine<'m> {
         Ok((0..logs.count).map(|cpu| head.at(cpu, 0)).all(|head| head == 0 || head & 0xffff_ffff == 1))
     }
 
+    /// The machine address of a field in each record of a region.
+    ///
+    /// # Errors
+    /// The chart does not name it, or it is not mapped.
+    pub fn places(&self, region: &str, field: &str) -> Result<Vec<u64>, String> {
+        let missing = || format!("the chart has no {field} in {region}");
+        let found = self.chart.regions.iter().find(|r| r.name == region).ok_or_else(missing)?;
+        let field = found.fields.iter().find(|f| f.name == field).ok_or_else(missing)?;
+        (0..found.count)
+            .map(|index| self.maddr(found.va + (index * found.stride + field.offset) as u64))
+            .collect()
+    }
+
+    /// The machine address of a word that the chart names by itself.
+    ///
+    /// # Errors
+    /// As for [`places`](Self::places).
+    pub fn word(&self, name: &str) -> Result<u64, String> {
+        let found = self.chart.words.iter().find(|(word, _)| word == name);
+        self.maddr(found.ok_or_else(|| format!("the chart has no word {name}"))?.1)
+    }
+
+    /// Whether a CPU that stopped at `rip` may have changed a word and not its log: then [`is_quiet`](Self::is_quiet)
+    /// does not see it.
+    ///
+    /// # Errors
+    /// The chart does not say where that is.
+    pub fn is_between(&self, rip: u64) -> Result<bool, String> {
+        let place = |name: &str| {
+            let found = self.chart.words.iter().find(|(word, _)| word == name);
+            found.map(|(_, va)| *va).ok_or_else(|| format!("the chart has no place {name}"))
+        };
+        Ok((place("step-exchanged")?..place("step-stored")?).contains(&rip))
+    }
+
+    fn maddr(&self, va: u64) -> Result<u64, String> {
+        translate(self.memory, self.root(), va).ok_or_else(|| format!("{va:#x} is not mapped"))
+    }
+
     /// The name of the hypervisor's memory that a frame is part of.
     pub(crate) fn own_memory(&self, mfn: u64) -> Option<&str> {
         let at = mfn * FRAME;

@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use arrayvec::ArrayVec;
 use ids::Maddr;
 
-use crate::{AcpiFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
+use crate::{AcpiFacts, BiosFacts, Cpu, Display, EfiFacts, MemoryMap, Range};
 
 /// Modules the boot loader may pass.
 pub(crate) const MAX_MODULES: usize = 32;
@@ -162,8 +162,8 @@ pub struct BootFacts {
     pub efi: EfiFacts,
     /// The screen.
     pub display: Display,
-    /// The keyboard's shift state when the BIOS was left (BIOS data area, byte 0x417).
-    pub keyboard_flags: u8,
+    /// What the BIOS answered in real mode; nothing on an EFI machine.
+    pub bios: BiosFacts,
     /// What the ACPI tables say.
     pub acpi: AcpiFacts,
     /// The ACPI root pointer as the boot loader passed it on.
@@ -176,6 +176,8 @@ pub struct BootFacts {
     pub cpu: CpuFacts,
     /// Where the boot loader put the hypervisor.
     pub image: Range,
+    /// The page of a note about the image, for tools that read a dump of memory (`VMCOREINFO_XEN`).
+    pub note: Range,
     pub(crate) modules: ArrayVec<Module, MAX_MODULES>,
     pub(crate) command_line: Text,
     pub(crate) text: ArrayVec<u8, MAX_TEXT>,
@@ -188,13 +190,14 @@ impl BootFacts {
         efi_system_table: None,
         efi: EfiFacts::EMPTY,
         display: Display::None,
-        keyboard_flags: 0,
+        bios: BiosFacts::EMPTY,
         acpi: AcpiFacts::EMPTY,
         root_pointer: None,
         timing: Timing { tsc_khz: 0, apic_timer_khz: 0, tsc_invariant: false, reference: TimeReference::Pit },
         apic_mode: ApicMode::XApic,
         cpu: CpuFacts::EMPTY,
         image: Range { start: 0, end: 0 },
+        note: Range { start: 0, end: 0 },
         modules: ArrayVec::new_const(),
         command_line: Text { start: 0, len: 0 },
         text: ArrayVec::new_const(),

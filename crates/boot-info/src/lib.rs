@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod acpi;
+pub mod bios;
 mod display;
 mod efi;
 mod facts;
@@ -17,6 +18,7 @@ pub use acpi::{
     AcpiError, AcpiFacts, ConfigSpace, Cpu, Fadt, Firmware, GenericAddress, Hpet, InterruptOverride, IoApic,
     IoBlock, Iommu, LocalNmi, Madt, NmiSource, Polarity, RootPointer, Trigger,
 };
+pub use bios::{BiosDisk, BiosFacts, Edid};
 pub use display::Display;
 pub use efi::{EfiFacts, EfiRegion};
 pub use facts::{ApicMode, BootFacts, CpuFacts, Module, Overflow, TimeReference, Timing};

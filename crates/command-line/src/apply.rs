@@ -4,8 +4,8 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
-    RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MicrocodeSource, Options,
+    PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
 use crate::value::{BOOLEAN, Expected, INTEGER, SIZE, boolean, integer, list, named_boolean, size};
@@ -58,6 +58,8 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"dom0_max_vcpus" => vcpu_range(value).map(|range| options.dom0_max_vcpus = range),
         b"dom0_mem" => options.dom0_mem.changed_by(value).map(|memory| options.dom0_mem = memory),
         b"dom0_vcpus_pin" => flag(&mut options.dom0_vcpus_pin, value),
+        b"edd" => edd(value).map(|what| options.edd = what),
+        b"edid" => edid(value).map(|what| options.edid = what),
         b"efi" => efi(&mut options.efi, value),
         b"ept" => ept(&mut options.ept, value),
         b"guest_loglvl" => LogLevels::parse(value).map(|levels| options.guest_loglvl = levels),
@@ -65,6 +67,7 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"loglvl" => LogLevels::parse(value).map(|levels| options.loglvl = levels),
         b"maxcpus" => integer(value).map(|cpus| options.maxcpus = Some(cpus)).ok_or(INTEGER),
         b"mem" => size(value).map(|bytes| options.mem = Some(bytes)).ok_or(SIZE),
+        b"no-real-mode" => flag(&mut options.no_real_mode, value),
         b"noreboot" => flag(&mut options.reboot.never, value),
         b"nosmp" => flag(&mut options.nosmp, value),
         b"pv" => pv(&mut options.pv_32, value),
@@ -130,6 +133,23 @@ fn dom0(mode: &mut Dom0Mode, value: &[u8]) -> Result<(), Expected> {
         }
     }
     Ok(())
+}
+
+fn edd(value: &[u8]) -> Result<Edd, Expected> {
+    match value {
+        b"on" => Ok(Edd::On),
+        b"skipmbr" => Ok(Edd::SkipMbr),
+        b"off" => Ok(Edd::Off),
+        _ => Err("off|on|skipmbr"),
+    }
+}
+
+fn edid(value: &[u8]) -> Result<EdidQuery, Expected> {
+    match value {
+        b"no" => Ok(EdidQuery::No),
+        b"force" => Ok(EdidQuery::Force),
+        _ => Err("no|force"),
+    }
 }
 
 fn efi(efi: &mut Efi, value: &[u8]) -> Result<(), Expected> {
@@ -251,15 +271,19 @@ fn module_index(item: &[u8]) -> Option<i32> {
     (index != 0).then_some(index)
 }
 
-/// A text screen has 80 by 25 characters where a BIOS leaves it; other modes take a BIOS call.
+/// Modes that a BIOS sets by itself can be had; the screen stays as it is with others.
 fn vga(vga: &mut Vga, value: &[u8]) -> Result<(), Expected> {
     for item in list(value) {
         match item {
             b"keep" => vga.keep = true,
-            b"current" | b"text-80x25" => vga.other_mode = false,
-            b"ask" => vga.other_mode = true,
+            b"current" => (vga.rows, vga.other_mode) = (0, false),
+            b"text-80x25" => (vga.rows, vga.other_mode) = (25, false),
+            b"text-80x28" => (vga.rows, vga.other_mode) = (28, false),
+            b"text-80x43" => (vga.rows, vga.other_mode) = (43, false),
+            b"text-80x50" => (vga.rows, vga.other_mode) = (50, false),
+            b"ask" => (vga.rows, vga.other_mode) = (0, true),
             _ if [&b"text-"[..], b"gfx-", b"mode-"].iter().any(|kind| item.starts_with(kind)) => {
-                vga.other_mode = true;
+                (vga.rows, vga.other_mode) = (0, true);
             }
             _ => return Err("current|ask|text-80x<rows>|gfx-<width>x<height>x<depth>|mode-<mode>[,keep]"),
         }

@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 161] = [
+const NAMES: [&str; 158] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -64,8 +64,6 @@ const NAMES: [&str; 161] = [
     "dom0_nodes",
     "e820-mtrr-clip",
     "e820-verbose",
-    "edd",
-    "edid",
     "extra_guest_irqs",
     "flask",
     "font",
@@ -114,7 +112,6 @@ const NAMES: [&str; 161] = [
     "mtrr.show",
     "mwait-idle",
     "nmi",
-    "no-real-mode",
     "noapic",
     "noirqbalance",
     "nolapic",

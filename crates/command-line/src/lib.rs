@@ -20,8 +20,8 @@ pub use console::{Consoles, LogLevel, LogLevels, Sharing, Timestamps};
 pub use diagnostics::{Diagnostic, Diagnostics, Problem};
 pub use dom0_memory::{Amount, Dom0Memory, Dom0Pages};
 pub use options::{
-    ApicVerbosity, Dom0Mode, Efi, Ept, GuestUse, MicrocodeSource, Options, PageTableIsolation, Reboot,
-    RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MicrocodeSource, Options,
+    PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 pub use raw_value::RawValue;
 pub use serial::{Baud, Irq, Parity, Serial};

@@ -108,6 +108,28 @@ pub struct Dom0Mode {
     pub msr_relaxed: bool,
 }
 
+/// `edd=`: what the BIOS is asked about its disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edd {
+    /// `on`: everything.
+    On,
+    /// `skipmbr`: not what is on them.
+    SkipMbr,
+    /// `off`: nothing.
+    Off,
+}
+
+/// `edid=`: whether the screen's BIOS is asked for the monitor's EDID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdidQuery {
+    /// If it says that it can tell soon.
+    IfAble,
+    /// `no`: never.
+    No,
+    /// `force`: in any case.
+    Force,
+}
+
 /// `efi=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Efi {
@@ -163,7 +185,9 @@ pub enum Scheduler {
 pub struct Vga {
     /// `keep`: the log stays on the screen when Dom0 has it.
     pub keep: bool,
-    /// A mode was asked for that is not the one that the boot loader left.
+    /// Rows of text that the BIOS is to make the screen show, 80 characters each; 0: it stays as the boot loader left it.
+    pub rows: u8,
+    /// A mode was asked for that cannot be set.
     pub other_mode: bool,
 }
 
@@ -195,6 +219,8 @@ pub struct Options {
     pub dom0_max_vcpus: VcpuRange,
     pub dom0_mem: Dom0Memory,
     pub dom0_vcpus_pin: bool,
+    pub edd: Edd,
+    pub edid: EdidQuery,
     pub efi: Efi,
     pub ept: Ept,
     pub guest_loglvl: LogLevels,
@@ -204,6 +230,8 @@ pub struct Options {
     pub maxcpus: Option<u32>,
     /// Highest address of RAM in use, in bytes.
     pub mem: Option<u64>,
+    /// The BIOS is asked nothing.
+    pub no_real_mode: bool,
     /// Start no CPU but the first.
     pub nosmp: bool,
     /// `pv=32`: 32-bit PV guests are allowed.
@@ -250,6 +278,8 @@ impl Default for Options {
             dom0_max_vcpus: VcpuRange { min: 1, max: None },
             dom0_mem: Dom0Memory::default(),
             dom0_vcpus_pin: false,
+            edd: Edd::On,
+            edid: EdidQuery::IfAble,
             efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
@@ -257,6 +287,7 @@ impl Default for Options {
             loglvl: LogLevels { always: warning, rate_limited: warning },
             maxcpus: None,
             mem: None,
+            no_real_mode: false,
             nosmp: false,
             pv_32: true,
             reboot: Reboot { method: None, warm: false, never: false },
@@ -273,7 +304,7 @@ impl Default for Options {
                 allow_same: false,
                 digest_check: true,
             },
-            vga: Vga { keep: false, other_mode: false },
+            vga: Vga { keep: false, rows: 25, other_mode: false },
             watchdog: Watchdog::Off,
             watchdog_timeout: 5,
             x2apic: None,

@@ -9,10 +9,12 @@ pub mod dom0;
 mod efi;
 mod hypercall_page;
 mod notices;
+mod pci;
 mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
 pub use efi::{RuntimeCall, RuntimeServices, Unavailable};
 pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use notices::Notices;
+pub use pci::PciDevices;
 pub use state::{Limits, State, Static};

@@ -3,6 +3,7 @@
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
 use crate::notices::Notices;
+use crate::pci::PciDevices;
 use frames::Frames;
 use guest_memory::GuestMemory;
 use ids::CpuId;
@@ -90,6 +91,8 @@ pub struct State {
     pub logs: &'static [Log],
     /// The frame table.
     pub frames: Frames,
+    /// Large blocks on their way from the heap to a domain.
+    pub staging: frames::Staging,
     /// Domain and vCPU slots.
     pub domains: domains::Region,
     /// Their locks.
@@ -120,6 +123,10 @@ pub struct State {
     pub facts: &'static boot_info::BootFacts,
     /// The firmware's runtime services, where they can be called. Derived: set by every start.
     pub efi: Option<&'static dyn RuntimeServices>,
+    /// Writes why the hypervisor failed last as text and says its length. Derived: set by every start.
+    pub epitaph: fn(&mut [u8]) -> usize,
+    /// The machine's PCI devices, where they can be looked at. Derived: as above.
+    pub pci: Option<&'static dyn PciDevices>,
 }
 
 impl core::fmt::Debug for State {
@@ -153,6 +160,7 @@ impl State {
         let irqs = irqs::Region::carve(arena, counts)?;
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
+        let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -171,12 +179,15 @@ impl State {
             domain_locks: &locks.domains,
             contexts,
             frames,
+            staging,
             grants,
             table_locks: &locks.tables,
             io,
             hypervisor_slots,
             facts,
             efi: None,
+            epitaph: |_| 0,
+            pci: None,
         })
     }
 
@@ -203,7 +214,7 @@ impl State {
     /// The page-table logic over `memory`.
     pub fn mmu<'a, M>(&'a self, memory: &'a M) -> Mmu<'a, M> {
         Mmu {
-            frames: self.frames,
+            frames: &self.frames,
             memory,
             locks: self.table_locks,
             io: &self.io,

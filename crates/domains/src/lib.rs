@@ -62,6 +62,8 @@ record! {
         pub poll_port: Durable<u32>,
         /// An NMI waits for it (`VCPUOP_send_nmi`). Lock: as `state`.
         pub nmi_pending: Durable<bool>,
+        /// The CPU that it has to run on for the time being, plus one (`SCHEDOP_pin_override`); 0: any. Lock: as `state`.
+        pub pin: Durable<u32>,
     }
 }
 

@@ -118,6 +118,11 @@ impl Prefixes {
         }
     }
 
+    /// Whether a byte may stand before an opcode.
+    const fn is_prefix(byte: u8) -> bool {
+        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+    }
+
     pub(crate) fn rex_w(&self) -> bool {
         self.rex & 8 != 0
     }
@@ -140,6 +145,11 @@ impl Prefixes {
     }
 }
 
+/// Whether an instruction names FS or GS: only then is a segment's base looked at.
+pub fn names_segment(bytes: &[u8]) -> bool {
+    bytes.iter().take_while(|byte| Prefixes::is_prefix(**byte)).any(|byte| matches!(byte, 0x64 | 0x65))
+}
+
 /// A register operand, which for byte operands without REX may be AH, CH, DH or BH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RegisterOperand {
@@ -149,7 +159,12 @@ pub(crate) struct RegisterOperand {
 }
 
 impl RegisterOperand {
-    pub(crate) const ACCUMULATOR: Self = Self { gpr: Gpr::RAX, high_byte: false };
+    pub(crate) const ACCUMULATOR: Self = Self::whole(Gpr::RAX);
+
+    /// All or the low part of a register.
+    pub(crate) const fn whole(gpr: Gpr) -> Self {
+        Self { gpr, high_byte: false }
+    }
 
     fn new(number: u8, width: Width, prefixes: &Prefixes) -> Self {
         let high_byte = width == Width::Byte && prefixes.rex == 0 && matches!(number, 4..=7);

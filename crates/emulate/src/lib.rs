@@ -27,6 +27,7 @@ pub mod privop;
 pub mod ptwr;
 mod registers;
 
+pub use decode::names_segment;
 pub use registers::{Gpr, GprWrite, RegisterUpdate, Registers, Segment, Width, rflags};
 
 /// Longest instruction the processor accepts, in bytes (AMD64 manual volume 3, section 1.1).

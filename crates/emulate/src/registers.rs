@@ -194,7 +194,11 @@ impl RegisterUpdate {
     /// Adds a 64-bit value split over EDX:EAX, as RDMSR and RDTSC return it.
     #[must_use]
     pub fn with_edx_eax(self, value: u64) -> Self {
-        self.with(Gpr::RAX, value & 0xffff_ffff).with(Gpr::RDX, value >> 32)
+        let [.., third, fourth] = self.gprs;
+        debug_assert!(self.gprs.iter().all(Option::is_none), "results come first");
+        let low = GprWrite { gpr: Gpr::RAX, value: value & 0xffff_ffff };
+        let high = GprWrite { gpr: Gpr::RDX, value: value >> 32 };
+        Self { gprs: [Some(low), Some(high), third, fourth], ..self }
     }
 
     /// Adds the four results of CPUID.

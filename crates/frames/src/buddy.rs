@@ -29,7 +29,7 @@ record! {
     ///
     /// Lock: `Locks::heap`. Rebuild: nothing is derived.
     pub struct Heap {
-        free: Durable<u64>,
+        pub(crate) free: Durable<u64>,
         /// By zone, a bit for each order whose list is not empty.
         orders: [Durable<u32>; ZONES],
         heads: [[Durable<u32>; ORDERS]; ZONES],
@@ -186,7 +186,7 @@ impl Frames {
         Ok(Mfn(mfn.into()))
     }
 
-    fn own(&self, tx: &mut Tx<'_>, frame: &Frame, usage: Usage) -> Result<(), NoMemory> {
+    pub(crate) fn own(&self, tx: &mut Tx<'_>, frame: &Frame, usage: Usage) -> Result<(), NoMemory> {
         let old = frame.usage();
         if tx.exchange(&frame.usage, old.0, usage.0) { Ok(()) } else { Err(NoMemory) }
     }
@@ -201,7 +201,7 @@ impl Frames {
     }
 
     /// Takes a free block of exactly `order`, splitting a larger one; the heap lock is held.
-    fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
+    pub(crate) fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
         for zone in (0..=zones_below(address_bits)).rev() {
             let fitting = self.heap.orders[zone].get() >> order;
             if fitting == 0 {
@@ -219,7 +219,7 @@ impl Frames {
         Err(NoMemory)
     }
 
-    fn push(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
+    pub(crate) fn push(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
         let zone = zone_of(mfn);
         let head = &self.heap.heads[zone][order as usize];
         let old = head.get();

@@ -31,7 +31,7 @@ impl Frames {
     ///
     /// # Errors
     /// [`FrameError::NotOwned`].
-    #[inline]
+    #[inline(always)]
     pub fn get_ref(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner) -> Result<(), FrameError> {
         let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
         loop {
@@ -96,7 +96,7 @@ impl Frames {
     ///
     /// # Errors
     /// [`FrameError`].
-    #[inline]
+    #[inline(always)]
     pub fn get_typed(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner, kind: Kind) -> Result<Got, FrameError> {
         let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
         loop {
@@ -209,6 +209,7 @@ impl Frames {
     }
 
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
+    #[inline(never)]
     pub fn apply_put_ref(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, Usage::minus_ref);
     }
@@ -217,6 +218,7 @@ impl Frames {
     /// table whose last typed reference goes stays validated (*dormant*): its entries keep their
     /// references until [`begin_unwork`](Self::begin_unwork). A descriptor table holds none and is let go. One that
     /// was unvalidated keeps its kind, for processors may still walk to it.
+    #[inline(never)]
     pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
@@ -255,6 +257,7 @@ impl Frames {
         }
     }
 
+    #[inline(always)]
     fn apply_put(&self, once: &mut Once<'_, '_>, mfn: Mfn, step: impl Fn(Usage) -> Usage) {
         let Some(frame) = self.frame(mfn) else { return };
         loop {
@@ -272,6 +275,7 @@ impl Frames {
 }
 
 /// What a typed reference makes of a usage: `Ok(Ok(new))`, or why not.
+#[inline(always)]
 fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> {
     if old.is_in_work() {
         return if old.kind() == kind { Ok(Err(Got::InWork)) } else { Err(FrameError::InUse(old.kind())) };

@@ -19,6 +19,7 @@ mod buddy;
 mod count;
 mod frame;
 mod list;
+mod staged;
 mod stale;
 mod usage;
 
@@ -26,6 +27,7 @@ pub use buddy::{Heap, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
 pub use list::PageList;
+pub use staged::{PIECE, Staged, Staging};
 pub use stale::Stale;
 pub use usage::{Kind, Usage};
 

@@ -73,6 +73,14 @@ impl Frames {
     /// list lock.
     pub(crate) fn enlist(&self, tx: &mut Tx<'_>, slot: DomainSlot, first: u32, count: u32) {
         let list = self.list(slot);
+        self.link_run(tx, slot, first, count);
+        tx.set(&list.pages, list.pages.get() + u64::from(count));
+    }
+
+    /// Puts `count` adjacent frames, which count already, at the head of a domain's list; the caller holds the list
+    /// lock.
+    pub(crate) fn link_run(&self, tx: &mut Tx<'_>, slot: DomainSlot, first: u32, count: u32) {
+        let list = self.list(slot);
         let old = list.head.get();
         let last = first + count - 1;
         if let Some(second) = self.linked(old) {
@@ -86,7 +94,6 @@ impl Frames {
             }
         }
         tx.set(&list.head, first);
-        tx.set(&list.pages, list.pages.get() + u64::from(count));
     }
 
     /// Queues taking a frame off its domain's list as consequence of its last reference's end. Frames that

@@ -17,6 +17,9 @@ pub use fake::FakeMemory;
 use ids::{Gva, Maddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// 64-bit words in a cache line.
+pub const LINE_WORDS: usize = 8;
+
 /// A guest virtual address could not be read or written (the errno is `-EFAULT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault;
@@ -28,6 +31,10 @@ pub struct Fault;
 pub trait GuestMemory {
     /// Reads an aligned 64-bit word.
     fn load64(&self, at: Maddr) -> u64;
+    /// Reads an aligned cache line: each word atomically, the line not.
+    fn load_line(&self, at: Maddr) -> [u64; LINE_WORDS] {
+        core::array::from_fn(|i| self.load64(Maddr(at.0 + 8 * i as u64)))
+    }
     /// Writes an aligned 64-bit word.
     fn store64(&self, at: Maddr, value: u64);
     /// Compare-exchange on an aligned 64-bit word: `Ok(())`, or the value found.

@@ -10,6 +10,12 @@ use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Journal, Tx};
 use xen_abi::Errno;
 
+/// Tells the time to those who ask.
+pub trait Clock {
+    /// System time: ns since boot, never going back, not even over a microreboot.
+    fn now(&self) -> u64;
+}
+
 /// A hypercall of the current vCPU.
 pub struct Call<'a, M: 'static, A> {
     /// All state.
@@ -26,10 +32,8 @@ pub struct Call<'a, M: 'static, A> {
     pub context: &'static Context,
     /// The arguments, copied once.
     pub args: [u64; 5],
-    /// Machine address of its vcpu_info.
-    pub info: ids::Maddr,
-    /// System time at the entry, ns.
-    pub now: u64,
+    /// The time.
+    pub clock: &'a dyn Clock,
     /// Where the result goes.
     pub reply: Reply,
 }
@@ -83,6 +87,11 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
     /// Elements of this call that earlier transactions committed.
     pub fn done(&self) -> u64 {
         self.reply.inner_progress(self.j.log().head().progress())
+    }
+
+    /// System time, ns.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
     }
 
     /// Publishes the result as part of a transaction and ends the call with it.

@@ -13,6 +13,11 @@ use xen_abi::xen::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 
 /// Bytes written by one transaction.
 const CHUNK: usize = 1024;
+/// Revenant's own command ("Reve"), which no stock software gives: why the hypervisor failed last, as text, cut off at
+/// `count` bytes; the result is its length, 0 if nothing has failed since boot (docs/recovery.md).
+pub(crate) const CONSOLEIO_EPITAPH: u32 = 0x6576_6552;
+/// The longest such text.
+const EPITAPH: usize = 3072;
 /// Bytes read by one call.
 const MOST_READ: usize = 128;
 
@@ -27,6 +32,12 @@ pub(crate) fn console_io<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_,
         CONSOLEIO_READ if count > i32::MAX as u64 => Err(Errno::E2BIG),
         CONSOLEIO_WRITE => write(call, count),
         CONSOLEIO_READ => read(call, count),
+        CONSOLEIO_EPITAPH => {
+            let mut text = [0; EPITAPH];
+            let length = (call.state.epitaph)(&mut text).min(count as usize);
+            call.memory.copy_out(Gva(call.args[2]), &text[..length]).map_err(fault)?;
+            Ok(Outcome::Value(length as i64))
+        }
         _ => call.unsupported(CONSOLE_IO, command, Errno::ENOSYS),
     }
 }

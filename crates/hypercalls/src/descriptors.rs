@@ -1,5 +1,6 @@
 //! `set_gdt`, `MMUEXT_SET_LDT`, `update_descriptor`.
 
+use crate::batch::Request;
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use cpu_policy::descriptor;
 use frames::{Frames, Owner};
@@ -59,6 +60,7 @@ pub(crate) fn replace(tx: &mut Tx<'static>, words: &'static [vault::Durable<Mfn>
 /// `MMUEXT_SET_LDT`: linear base, entries. The pages must be mapped by now.
 pub(crate) fn set_ldt<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
+    this: &Request,
     base: u64,
     entries: u32,
 ) -> Result<(), Errno> {
@@ -73,7 +75,7 @@ pub(crate) fn set_ldt<M: GuestMemory + 'static, A: Apply>(
         tx.set(&context.ldt_base, Gva(base));
         tx.set(&context.ldt_entries, entries);
         synchronise(tx, sync::LDT);
-        tx.advance(1);
+        this.finish(tx);
     };
     let owner = Owner::domain(call.domain);
     mmu.get_descriptors(call.j, &frames[..count], owner, &check, &mut install).map_err(mmu_errno)

@@ -39,7 +39,28 @@ pub(crate) fn errno(e: Error) -> Errno {
 /// The hypercall: command, argument.
 pub(crate) fn event_channel_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, at, ..] = call.args;
-    let result = match command as u32 {
+    operation(call, command as u32, at)
+}
+
+/// The old form: the command stands in the argument, before the operation's own.
+pub(crate) fn old_event_channel_op<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+) -> CallResult {
+    let at = call.args[0];
+    // As long as the longest of its operations.
+    let [command, ..]: [u32; 7] = read(call, at)?;
+    match command {
+        EVTCHNOP_BIND_INTERDOMAIN..=EVTCHNOP_UNMASK => operation(call, command, at.wrapping_add(4)),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn operation<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    command: u32,
+    at: u64,
+) -> CallResult {
+    let result = match command {
         EVTCHNOP_SEND => send(call, at),
         EVTCHNOP_UNMASK => unmask(call, at),
         EVTCHNOP_STATUS => status(call, at),

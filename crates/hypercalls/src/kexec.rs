@@ -10,8 +10,8 @@ use xen_abi::hypercall::KEXEC_OP;
 use xen_abi::kexec::{
     KEXEC_CMD_KEXEC, KEXEC_CMD_KEXEC_GET_RANGE, KEXEC_CMD_KEXEC_LOAD, KEXEC_CMD_KEXEC_LOAD_V1,
     KEXEC_CMD_KEXEC_STATUS, KEXEC_CMD_KEXEC_UNLOAD, KEXEC_CMD_KEXEC_UNLOAD_V1, KEXEC_RANGE_MA_CPU,
-    KEXEC_RANGE_MA_CRASH, KEXEC_RANGE_MA_XEN, KEXEC_TYPE_CRASH, KEXEC_TYPE_DEFAULT, KexecExec, KexecLoad,
-    KexecRange,
+    KEXEC_RANGE_MA_CRASH, KEXEC_RANGE_MA_VMCOREINFO, KEXEC_RANGE_MA_XEN, KEXEC_TYPE_CRASH,
+    KEXEC_TYPE_DEFAULT, KexecExec, KexecLoad, KexecRange,
 };
 
 /// ELF machine types of images.
@@ -64,13 +64,14 @@ fn load<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: Gva) 
     call.unsupported(KEXEC_OP, KEXEC_CMD_KEXEC_LOAD.into(), Errno::EOPNOTSUPP)
 }
 
-/// Where the image lies; a crash kernel's memory is empty, and there are no notes.
+/// Where the image and its note lie; a crash kernel's memory is empty, and CPUs have no notes.
 fn range<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> CallResult {
     let mut range: KexecRange = call.memory.read(at).map_err(fault)?;
     let facts = call.state.facts;
     (range.size, range.start) = match range.range as u32 {
         KEXEC_RANGE_MA_CRASH => (0, 0),
         KEXEC_RANGE_MA_XEN => (facts.image.len(), facts.image.start),
+        KEXEC_RANGE_MA_VMCOREINFO => (facts.note.len(), facts.note.start),
         KEXEC_RANGE_MA_CPU if usize::try_from(range.nr).map_or(true, |cpu| cpu >= facts.cpus().len()) => {
             return Err(Errno::ERANGE);
         }

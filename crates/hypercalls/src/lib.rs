@@ -14,16 +14,20 @@
 
 extern crate alloc;
 
+mod absent;
 mod allocation;
 mod assist;
+mod batch;
 mod call;
 mod console_io;
 mod cpu_state;
 mod descriptors;
 mod efi;
 mod event_channel;
+mod firmware;
 mod grant_table;
 mod kexec;
+mod large_extents;
 mod mca;
 mod memory_exchange;
 mod memory_map;
@@ -46,7 +50,7 @@ mod vcpu_init;
 mod vcpu_op;
 mod version;
 
-pub use call::{Call, Crash, Outcome};
+pub use call::{Call, Clock, Crash, Outcome};
 pub use reply::Reply;
 pub use shutdown::shut_down;
 pub use table::dispatch;

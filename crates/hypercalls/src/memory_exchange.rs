@@ -1,9 +1,11 @@
 //! `XENMEM_exchange`: frames for others that lie better (adjacent, or low enough for a device).
 //!
-//! A chunk is the larger of an input and an output extent; each is one transaction, wholly done or not.
+//! A chunk is the larger of an input and an output extent; each is one transaction, wholly done or not, unless it is
+//! a large one (`large_extents`).
 
 use crate::allocation::{allocating, clear};
 use crate::call::{Call, CallResult, Outcome, fault};
+use crate::large_extents;
 use crate::memory_reservation::{address_bits, make_room, max_order, number, retired};
 use crate::reply::{MAX_INNER, copy_bytes, copy_word};
 use core::mem::offset_of;
@@ -19,27 +21,27 @@ use zerocopy::IntoBytes;
 const MOST: usize = 1 << MAX_ASSIGN_ORDER;
 
 /// A request whose sizes have been checked.
-struct Exchange {
-    slot: DomainSlot,
+pub(crate) struct Exchange {
+    pub(crate) slot: DomainSlot,
     /// Lists of frames to give, and of frame numbers to fill (then of the frames got).
-    given: u64,
-    taken: u64,
-    given_order: u32,
-    taken_order: u32,
-    bits: u32,
+    pub(crate) given: u64,
+    pub(crate) taken: u64,
+    pub(crate) given_order: u32,
+    pub(crate) taken_order: u32,
+    pub(crate) bits: u32,
 }
 
 impl Exchange {
-    fn order(&self) -> u32 {
+    pub(crate) fn order(&self) -> u32 {
         self.given_order.max(self.taken_order)
     }
 
     /// Extents of the lists that one chunk has.
-    fn given_count(&self) -> usize {
+    pub(crate) fn given_count(&self) -> usize {
         1 << (self.order() - self.given_order)
     }
 
-    fn taken_count(&self) -> usize {
+    pub(crate) fn taken_count(&self) -> usize {
         1 << (self.order() - self.taken_order)
     }
 }
@@ -57,6 +59,7 @@ pub(crate) fn exchange<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
         taken_order: raw.out.extent_order,
         bits: address_bits(raw.out.mem_flags),
     };
+    large_extents::settle(call, Some((request.slot, request.order(), true)));
     let per_chunk = u64::from(raw.out.extent_order.saturating_sub(raw.in_.extent_order));
     let (first, total) = (raw.nr_exchanged >> per_chunk, raw.in_.nr_extents >> per_chunk);
     let count_at = at.wrapping_add(offset_of!(MemoryExchange, nr_exchanged) as u64);
@@ -108,7 +111,7 @@ fn check<M: GuestMemory + 'static, A: Apply>(
 }
 
 /// Why the exchange ends before its end.
-enum Stop {
+pub(crate) enum Stop {
     /// It goes on in the next entry.
     Later,
     Refused(Errno),
@@ -127,7 +130,7 @@ fn chunk<M: GuestMemory + 'static, A: Apply>(
     index: u64,
 ) -> Result<(), Stop> {
     if request.order() > MAX_ASSIGN_ORDER {
-        return Err(Errno::ENOMEM.into());
+        return large_extents::exchange(call, request, index);
     }
     let (mut given, mut taken) = ([0u64; MOST], [0u64; MOST]);
     let (given, taken) = (&mut given[..request.given_count()], &mut taken[..request.taken_count()]);

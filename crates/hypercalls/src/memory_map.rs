@@ -1,6 +1,7 @@
-//! `XENMEM_machine_memory_map`: the firmware's map, and in its holes what Dom0 must not touch.
+//! `XENMEM_machine_memory_map`: the firmware's map, and in its holes what Dom0 must not touch. `XENMEM_set_memory_map`:
+//! a domain's own map.
 
-use crate::call::{Call, CallResult, fault};
+use crate::call::{Call, CallResult, Outcome, fault};
 use crate::event_channel::copy_back;
 use boot_info::E820Entry as Fact;
 use guest_memory::GuestMemory;
@@ -8,9 +9,12 @@ use ids::{FRAME_SHIFT, FRAME_SIZE, Gva, Mfn};
 use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::e820::{E820_RESERVED, E820Entry};
-use xen_abi::memory::MemoryMap;
+use xen_abi::hypercall::MEMORY_OP;
+use xen_abi::memory::{ForeignMemoryMap, MemoryMap, XENMEM_SET_MEMORY_MAP};
 
 const ENTRY_BYTES: u64 = 20;
+/// Entries that Xen has room for.
+const MAX_ENTRIES: u32 = 1024;
 
 /// Where the next entry goes.
 struct Writer<'a, M> {
@@ -56,6 +60,23 @@ pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
     map.nr_entries = out.count as u32;
     // With the reply: the number of entries is also an argument, which a repetition reads again.
     call.reply_after(|tx| copy_back(tx, at.0, &map))
+}
+
+/// `XENMEM_set_memory_map`: an empty one is what every domain has.
+pub(crate) fn set<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let ForeignMemoryMap { domid, map, .. } = call.memory.read(Gva(call.args[1])).map_err(fault)?;
+    if map.nr_entries > MAX_ENTRIES {
+        return Err(Errno::EINVAL);
+    }
+    call.domain_slot(domid)?;
+    for index in 0..u64::from(map.nr_entries) {
+        let at = map.buffer.checked_add(ENTRY_BYTES * index).ok_or(Errno::EFAULT)?;
+        call.memory.read::<E820Entry>(Gva(at)).map_err(fault)?;
+    }
+    match map.nr_entries {
+        0 => Ok(Outcome::Value(0)),
+        _ => call.unsupported(MEMORY_OP, XENMEM_SET_MEMORY_MAP.into(), Errno::EOPNOTSUPP),
+    }
 }
 
 fn frame_after(fact: &Fact) -> u64 {

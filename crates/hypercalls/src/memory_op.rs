@@ -30,6 +30,10 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
             return memory_reservation::grow(call, op, start);
         }
         XENMEM_DECREASE_RESERVATION => return memory_reservation::shrink(call, start),
+        XENMEM_ACCESS_OP => return memory_query::access(call),
+        XENMEM_SET_MEMORY_MAP | XENMEM_PAGING_OP | XENMEM_SHARING_OP if start != 0 => {
+            return Err(Errno::ENOSYS);
+        }
         _ if start != 0 => return Err(Errno::EINVAL),
         XENMEM_EXCHANGE => return memory_exchange::exchange(call),
         _ => {}
@@ -46,10 +50,7 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         XENMEM_CLAIM_PAGES => memory_query::claim(call)?,
         // Nothing is shared.
         XENMEM_GET_SHARING_FREED_PAGES | XENMEM_GET_SHARING_SHARED_PAGES => 0,
-        XENMEM_GET_VNUMAINFO => {
-            named_domain(call)?;
-            return Err(Errno::EOPNOTSUPP);
-        }
+        XENMEM_GET_VNUMAINFO => return memory_query::virtual_nodes(call),
         XENMEM_MACHPHYS_COMPAT_MFN_LIST => return Err(Errno::EOPNOTSUPP),
         // Only domains with physical addresses of their own have a map to change.
         XENMEM_ADD_TO_PHYSMAP | XENMEM_ADD_TO_PHYSMAP_BATCH | XENMEM_REMOVE_FROM_PHYSMAP => {
@@ -70,13 +71,9 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
             memory_query::check_resource(call)?;
             return call.unsupported(MEMORY_OP, op.into(), Errno::EOPNOTSUPP);
         }
-        XENMEM_SET_MEMORY_MAP => {
-            call.privileged()?;
-            return call.unsupported(MEMORY_OP, op.into(), Errno::ENOSYS);
-        }
-        XENMEM_PAGING_OP | XENMEM_ACCESS_OP | XENMEM_SHARING_OP => {
-            return call.unsupported(MEMORY_OP, op.into(), Errno::EOPNOTSUPP);
-        }
+        XENMEM_SET_MEMORY_MAP => return memory_map::set(call),
+        // Xen without paging and sharing of memory has neither.
+        XENMEM_PAGING_OP | XENMEM_SHARING_OP => return Err(Errno::ENOSYS),
         _ => return call.unsupported(MEMORY_OP, op.into(), Errno::ENOSYS),
     };
     Ok(Outcome::Value(value))

@@ -1,15 +1,16 @@
 //! Queries of `memory_op` that change nothing.
 
-use crate::call::{Call, fault};
+use crate::call::{Call, CallResult, fault};
 use crate::memory_op::named_domain;
 use guest_memory::GuestMemory;
 use ids::{Gva, Maddr, Mfn};
 use pv_mmu::Pte;
 use vault::Apply;
 use xen_abi::Errno;
+use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::memory::{
     MachphysMapping, MachphysMfnList, MemAcquireResource, MemoryReservation, ReservedDeviceMemoryMap,
-    XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION,
+    VnumaTopologyInfo, XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_RDM_ALL,
 };
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
@@ -87,12 +88,36 @@ fn m2p_frame<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, extent: 
     found.is_present().then(|| found.mfn())
 }
 
+/// `XENMEM_get_vnumainfo`: no domain has virtual nodes.
+pub(crate) fn virtual_nodes<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> CallResult {
+    let topology: VnumaTopologyInfo = call.memory.read(Gva(call.args[1])).map_err(fault)?;
+    if topology.pad != 0 {
+        return Err(Errno::EINVAL);
+    }
+    call.domain_slot(topology.domid)?;
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// `XENMEM_access_op`: of another domain, with page tables by the processor; there is none of that kind.
+pub(crate) fn access<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> CallResult {
+    // The kind of operation and of access, then the domain.
+    let [first, ..]: [u64; 4] = call.memory.read(Gva(call.args[1])).map_err(fault)?;
+    let slot = call.state.domains.by_id(ids::DomId((first >> 16) as u16)).ok_or(Errno::ESRCH)?;
+    Err(if slot == call.domain { Errno::EPERM } else { Errno::EINVAL })
+}
+
 /// Memory that devices need identity-mapped: none is known without an IOMMU.
 pub(crate) fn reserved_device_memory<M: GuestMemory + 'static, A: Apply>(
     call: &Call<'_, M, A>,
 ) -> Result<i64, Errno> {
     let at = Gva(call.args[1]);
     let mut map: ReservedDeviceMemoryMap = call.memory.read(at).map_err(fault)?;
+    if map.nr_entries != 0 && (HYPERVISOR_VIRT_START..HYPERVISOR_VIRT_END).contains(&map.buffer) {
+        return Err(Errno::EFAULT);
+    }
+    if map.flags & !XENMEM_RDM_ALL != 0 {
+        return Err(Errno::EINVAL);
+    }
     map.nr_entries = 0;
     call.memory.write(at, &map).map_err(fault)?;
     Ok(0)
@@ -125,8 +150,12 @@ pub(crate) fn check_resource<M: GuestMemory + 'static, A: Apply>(call: &Call<'_,
         return Err(Errno::EINVAL);
     }
     let own = call.state.domains.domain(call.domain).id.get().0;
-    if request.domid == xen_abi::xen::DOMID_SELF || request.domid == own {
+    if request.domid == own {
         return Err(Errno::EPERM);
+    }
+    // Itself is no other domain.
+    if request.domid == xen_abi::xen::DOMID_SELF {
+        return Err(Errno::ESRCH);
     }
     call.domain_slot(request.domid).map(drop)
 }

@@ -6,6 +6,7 @@
 
 use crate::allocation::{allocating, clear};
 use crate::call::{Call, CallResult, Outcome};
+use crate::large_extents::{self, Extent};
 use crate::memory_op::COMMAND_BITS;
 use crate::reply::{MAX_INNER, copy_bytes};
 use frames::{MAX_ASSIGN_ORDER, NoMemory, Owner};
@@ -92,8 +93,7 @@ fn resume<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, index: 
 
 /// Hands frames out: `op` says whether the list names the frame numbers they get.
 ///
-/// Extents larger than [`MAX_ASSIGN_ORDER`] are refused like those that memory has no room for: the
-/// toolstack then asks for smaller ones.
+/// Extents larger than [`MAX_ASSIGN_ORDER`] go one by one, in pieces ([`large_extents`]).
 pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     op: u32,
@@ -101,6 +101,7 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let Some(mut request) = request(call, start) else { return Ok(Outcome::Value(start as i64)) };
     request.populate = op == XENMEM_POPULATE_PHYSMAP;
+    large_extents::settle(call, Some((request.slot, request.order, false)));
     let most = if request.order == 0 { BATCH_OUT } else { 1 };
     let mut batch = most;
     loop {
@@ -113,6 +114,12 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
         if left == 0 || batch == most && call.j.spend().is_err() {
             return Ok(resume(call, index));
         }
+        if request.order > MAX_ASSIGN_ORDER {
+            match hand_out_large(call, &request, index) {
+                Ok(()) => continue,
+                Err(NoMemory) => return Ok(Outcome::Value(index as i64)),
+            }
+        }
         make_room(call, request.order, request.address_bits);
         let count = batch.min(left as usize);
         match hand_out(call, &request, index, count) {
@@ -121,6 +128,28 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
             Err(NoMemory) => return Ok(Outcome::Value(index as i64)),
         }
     }
+}
+
+/// Hands out extent `index`, a large one.
+fn hand_out_large<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    request: &Request,
+    index: u64,
+) -> Result<(), NoMemory> {
+    let told_at = (request.list != 0).then(|| request.element(index).ok_or(NoMemory)).transpose()?;
+    let gpfn = match told_at {
+        // Written back at once: see `hand_out`.
+        Some(at) => {
+            let gpfn: u64 = call.memory.read(at).map_err(|_| NoMemory)?;
+            call.memory.write(at, &gpfn).map_err(|_| NoMemory)?;
+            Some(gpfn).filter(|_| request.populate)
+        }
+        None if request.populate => return Err(NoMemory),
+        None => None,
+    };
+    let (slot, order, bits) = (request.slot, request.order, request.address_bits);
+    let extent = Extent { slot, order, bits, gpfn, told_at: told_at.map(|at| at.0) };
+    large_extents::hand_out(call, &extent)
 }
 
 /// Joins free buddies until a block of `order` is there, or no more join.

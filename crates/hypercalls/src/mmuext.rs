@@ -1,13 +1,13 @@
 //! `mmuext_op`: pinning, page-table bases, flushes, the LDT.
 
-use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
-use crate::reply::{MAX_INNER, copy_half};
+use crate::batch::{self, Request, Said};
+use crate::call::{Call, CallResult, fault, mmu_errno};
 use crate::va_mapping::{DOMAIN, EVERYTHING, LOCAL};
 use domain::State;
 use frames::Kind;
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr, Mfn};
-use pv_cpu::{Reg, sync, synchronise};
+use pv_cpu::{sync, synchronise};
 use pv_mmu::{Mmu, MmuError, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
@@ -18,135 +18,95 @@ use xen_abi::xen::{
     MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNPIN_TABLE, MmuextOp, VMASST_TYPE_M2P_STRICT,
 };
 
-const PREEMPTED: u64 = 1 << 31;
 const OP_BYTES: u64 = 24;
 
 /// The hypercall: operations, count, done-count pointer, foreign domain.
 pub(crate) fn mmuext_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let [ops, count, done_at, foreign, _] = call.args;
-    let mut subject = call.subject(foreign as u16)?;
+    let mut subject = call.subject(call.args[3] as u16)?;
     subject.tables = subject.leaves;
-    let before = if count & PREEMPTED != 0 && done_at != 0 {
-        call.memory.read::<u32>(Gva(done_at)).map_err(fault)?
-    } else {
-        0
-    };
-    let count = (count & 0xffff_ffff) & !PREEMPTED;
-    loop {
-        let index = call.done();
-        let result = if index >= count {
-            0
-        } else if index == MAX_INNER {
-            return Ok(resume(call, ops, count, before, index, done_at));
-        } else {
-            match one(call, ops, index, subject) {
-                Ok(()) => continue,
-                Err(Errno::EAGAIN) => return Ok(resume(call, ops, count, before, index, done_at)),
-                Err(errno) => errno.to_result(),
-            }
-        };
-        let reply = call.reply;
-        call.j.change(|tx| {
-            if done_at != 0 {
-                copy_half(tx, done_at, before.wrapping_add(index as u32));
-            }
-            reply.publish(tx, result);
-        });
-        return Ok(Outcome::Replied);
-    }
-}
-
-fn resume<M: GuestMemory + 'static, A: Apply>(
-    call: &mut Call<'_, M, A>,
-    ops: u64,
-    count: u64,
-    before: u32,
-    done: u64,
-    done_at: u64,
-) -> Outcome {
-    // With the commit: the guest's variable carries the count from one run to the next, and a repetition of
-    // this run reads it again. Tried before, for the repetition has no place for an error.
-    let count_so_far = before.wrapping_add(done as u32);
-    let tried = |at| call.memory.read::<u32>(at).and_then(|old| call.memory.write(at, &old));
-    if done_at != 0 && tried(Gva(done_at)).is_err() {
-        return Outcome::Value(Errno::EFAULT.to_result());
-    }
-    let rest = (count - done) | PREEMPTED;
-    call.again_with(&[(Reg::Rdi, ops + done * OP_BYTES), (Reg::Rsi, rest)], |tx| {
-        if done_at != 0 {
-            copy_half(tx, done_at, count_so_far);
-        }
-    })
+    batch::run(call, OP_BYTES, |call, request| one(call, request, subject))
 }
 
 fn one<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
-    ops: u64,
-    index: u64,
+    this: &Request,
     subject: Subject,
-) -> Result<(), Errno> {
-    let at = ops.checked_add(index * OP_BYTES).ok_or(Errno::EFAULT)?;
-    let op: MmuextOp = call.memory.read(Gva(at)).map_err(fault)?;
+) -> Result<Said, Errno> {
+    let op: MmuextOp = call.memory.read(Gva(this.at)).map_err(fault)?;
     let mfn = Mfn(op.arg1);
     let mmu = call.state.mmu(call.memory);
     match op.cmd {
         MMUEXT_PIN_L1_TABLE..=MMUEXT_PIN_L4_TABLE => {
             let level = op.cmd - MMUEXT_PIN_L1_TABLE + 1;
-            mmu.pin(call.j, mfn, level, subject, |tx| tx.advance(1)).map_err(mmu_errno)
+            mmu.pin(call.j, mfn, level, subject, |tx| this.finish(tx)).map_err(mmu_errno)?;
         }
-        MMUEXT_UNPIN_TABLE => mmu.unpin(call.j, mfn, subject, |tx| tx.advance(1)).map_err(mmu_errno),
+        MMUEXT_UNPIN_TABLE => mmu.unpin(call.j, mfn, subject, |tx| this.finish(tx)).map_err(mmu_errno)?,
         MMUEXT_NEW_BASEPTR | MMUEXT_NEW_USER_BASEPTR => {
-            new_root(call, mfn, op.cmd == MMUEXT_NEW_USER_BASEPTR, subject)
+            return new_root(call, this, mfn, op.cmd == MMUEXT_NEW_USER_BASEPTR, subject);
         }
-        MMUEXT_TLB_FLUSH_LOCAL => flush(call, LOCAL, EVERYTHING),
-        MMUEXT_INVLPG_LOCAL => flush(call, LOCAL, op.arg1),
-        MMUEXT_TLB_FLUSH_ALL => flush(call, DOMAIN, EVERYTHING),
-        MMUEXT_INVLPG_ALL => flush(call, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_LOCAL => flush(call, this, LOCAL, EVERYTHING),
+        MMUEXT_INVLPG_LOCAL => flush(call, this, LOCAL, op.arg1),
+        MMUEXT_TLB_FLUSH_ALL => flush(call, this, DOMAIN, EVERYTHING),
+        MMUEXT_INVLPG_ALL => flush(call, this, DOMAIN, op.arg1),
         MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
             // The mask of vCPUs must be there; whom it names does not matter: all are flushed.
             call.memory.read::<u64>(Gva(op.arg2)).map_err(|_| Errno::EINVAL)?;
-            flush(call, DOMAIN, if op.cmd == MMUEXT_INVLPG_MULTI { op.arg1 } else { EVERYTHING })
+            let what = if op.cmd == MMUEXT_INVLPG_MULTI { op.arg1 } else { EVERYTHING };
+            flush(call, this, DOMAIN, what);
         }
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {
             if !subject.io {
                 return Err(Errno::EACCES);
             }
             // Caches are coherent for everything a PV guest maps but for device writes in flight.
-            call.j.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 1 }));
-            call.j.change(|tx| tx.advance(1));
-            Ok(())
+            call.j.change(|tx| {
+                tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 1 });
+                this.finish(tx);
+            });
         }
-        MMUEXT_SET_LDT => crate::descriptors::set_ldt(call, op.arg1, op.arg2 as u32),
-        MMUEXT_CLEAR_PAGE => clear_or_copy(call, mfn, None, subject),
-        MMUEXT_COPY_PAGE => clear_or_copy(call, mfn, Some(Mfn(op.arg2)), subject),
-        _ => Err(Errno::ENOSYS),
+        MMUEXT_SET_LDT => crate::descriptors::set_ldt(call, this, op.arg1, op.arg2 as u32)?,
+        MMUEXT_CLEAR_PAGE => clear_or_copy(call, this, mfn, None, subject)?,
+        MMUEXT_COPY_PAGE => clear_or_copy(call, this, mfn, Some(Mfn(op.arg2)), subject)?,
+        _ => return Err(Errno::ENOSYS),
     }
+    Ok(this.finished())
 }
 
 fn flush<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
+    this: &Request,
     scope: u32,
     what: u64,
-) -> Result<(), Errno> {
+) {
     call.j.change(|tx| {
         tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
-        tx.advance(1);
+        this.finish(tx);
     });
-    Ok(())
 }
 
 /// A new root table for the kernel's or the user's mode. Zero for the user: none.
 fn new_root<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
+    this: &Request,
     mfn: Mfn,
     user: bool,
     subject: Subject,
-) -> Result<(), Errno> {
-    let context = call.context;
+) -> Result<Said, Errno> {
+    let (context, memory) = (call.context, call.memory);
     let word = if user { &context.root_user } else { &context.root_kernel };
     let old = word.get();
-    let (state, mmu) = (call.state, call.state.mmu(call.memory));
-    let domain = call.domain;
+    if mfn == old {
+        // The guest reloads its base to flush the TLB.
+        call.j.change(|tx| {
+            synchronise(tx, sync::MODE);
+            tx.publish(Effect { kind: kind::FLUSH, x: LOCAL, a: EVERYTHING, b: 0 });
+            this.finish(tx);
+        });
+        return Ok(this.finished());
+    }
+    let (state, mmu, domain) = (call.state, call.state.mmu(memory), call.domain);
+    // A pinned table stays one without this reference; another may be unvalidated.
+    let stays = call.state.frames.frame(old).is_none_or(|frame| frame.usage().is_pinned());
     let install = |tx: &mut Tx<'static>| {
         // Before the root is loaded.
         prepare_root(state, &mmu, tx, domain, mfn, user);
@@ -154,29 +114,26 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
         }
-        synchronise(tx, sync::MODE);
-        tx.advance(1);
-    };
-    if mfn == old {
-        // The guest reloads its base to flush the TLB.
-        call.j.change(|tx| {
+        // The caller is in kernel mode: the user's root is loaded on the way to it.
+        if !user {
             synchronise(tx, sync::MODE);
-            tx.publish(Effect { kind: kind::FLUSH, x: LOCAL, a: EVERYTHING, b: 0 });
-            tx.advance(1);
-        });
-        return Ok(());
-    }
+        }
+        if stays { this.finish(tx) } else { this.count(tx) }
+    };
     if user && mfn == Mfn(0) {
         call.j.change(install);
-    } else {
+    } else if !mmu.take_table(call.j, mfn, 4, subject, install) {
         mmu.get_table(call.j, mfn, 4, subject, None, &mut |tx| {
             install(tx);
             Ok(())
         })
         .map_err(mmu_errno)?;
     }
+    if stays {
+        return Ok(this.finished());
+    }
     match mmu.retire(call.j, old) {
-        Ok(()) | Err(MmuError::Preempted) => Ok(()),
+        Ok(()) | Err(MmuError::Preempted) => Ok(Said::Counted),
         Err(e) => Err(mmu_errno(e)),
     }
 }
@@ -201,6 +158,7 @@ pub(crate) fn prepare_root<M: GuestMemory>(
 
 fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
+    this: &Request,
     to: Mfn,
     from: Option<Mfn>,
     subject: Subject,
@@ -227,7 +185,7 @@ fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
             }
         }
         tx.publish(frames::Frames::put_typed(to));
-        tx.advance(1);
+        this.finish(tx);
         Ok(())
     })
 }

@@ -94,8 +94,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         vcpu: call.vcpu,
         context: call.context,
         args,
-        info: call.info,
-        now: call.now,
+        clock: call.clock,
         reply,
     };
     match run(&mut sub, entry.op) {

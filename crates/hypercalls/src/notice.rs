@@ -46,21 +46,3 @@ pub(crate) fn print(tx: &mut Tx<'_>, bytes: &[u8]) {
         tx.publish(Effect { kind: kind::CONSOLE, x: offset, a: 0, b: bytes.len() as u64 });
     }
 }
-
-/// A hypercall that is not there, or whose family is not: the errno that callers of Xen know for it.
-pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> CallResult {
-    let [first, ..] = call.args;
-    match op {
-        // The performance counters are not virtualised (`vpmu=off`, Xen's default).
-        number::XENPMU_OP => Err(Errno::EOPNOTSUPP),
-        // No security module: what Xen answers without one.
-        number::XSM_OP => Err(Errno::ENOSYS),
-        number::SYSCTL | number::DOMCTL => {
-            call.privileged()?;
-            let command = call.memory.read::<u32>(ids::Gva(first)).map_err(crate::call::fault)?;
-            call.unsupported(op, command.into(), Errno::ENOSYS)
-        }
-        _ if number::name(op).is_some() => call.unsupported(op, first, Errno::ENOSYS),
-        _ => call.unsupported(63, 0, Errno::ENOSYS),
-    }
-}

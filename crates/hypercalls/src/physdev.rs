@@ -33,8 +33,22 @@ const HYPERVISOR: core::ops::Range<u64> = 0xffff_8000_0000_0000..0xffff_8800_000
 /// The hypercall: command, argument.
 pub(crate) fn physdev_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, at, ..] = call.args;
-    let at = Gva(at);
-    match command as u32 {
+    operation(call, command as u32, Gva(at))
+}
+
+/// The old form: the command stands in the argument, before the operation's own.
+pub(crate) fn old_physdev_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let at = call.args[0];
+    let [command, ..]: [u64; 3] = call.memory.read(Gva(at)).map_err(fault)?;
+    operation(call, command as u32, Gva(at.wrapping_add(8)))
+}
+
+fn operation<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    command: u32,
+    at: Gva,
+) -> CallResult {
+    match command {
         // A guest of before event channels' own unmasking: there is nothing it could wait for.
         PHYSDEVOP_IRQ_UNMASK_NOTIFY => Ok(Outcome::Value(0)),
         PHYSDEVOP_IRQ_STATUS_QUERY => pirq::status_query(call, at),
@@ -60,7 +74,7 @@ pub(crate) fn physdev_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_,
         PHYSDEVOP_PREPARE_MSIX => pci::prepare_msix(call, at),
         PHYSDEVOP_RELEASE_MSIX => pci::release_msix(call, at),
         PHYSDEVOP_DBGP_OP => pci::debug_port(call, at),
-        _ => call.unsupported(PHYSDEV_OP, command, Errno::ENOSYS),
+        _ => call.unsupported(PHYSDEV_OP, command.into(), Errno::ENOSYS),
     }
 }
 

@@ -1,11 +1,11 @@
 //! `platform_op`: what Dom0's kernel asks of the machine.
 
 use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
-use crate::efi;
+use crate::{efi, firmware};
 use boot_info::BootFacts;
 use guest_memory::GuestMemory;
 use ids::{FRAME_SHIFT, Gva};
-use toolstack_compat::platform::{Answer, Firmware, PowerManagement, Request};
+use toolstack_compat::platform::{Answer, PowerManagement, Request};
 use toolstack_compat::v4_17::platform::{decode, encode};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
@@ -42,7 +42,7 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             return set_time(call, seconds, nanoseconds, system_time);
         }
         Request::Sleep { state, pm1a, pm1b, flags } => return sleep(call, state, [pm1a, pm1b], flags),
-        Request::Firmware(kind) => firmware(call, kind)?,
+        Request::Firmware(kind) => return firmware::info(call, at, op, kind),
         Request::CpuInfo { cpu } => cpu_info(call.state.facts, cpu),
         Request::CpuVersion { cpu } => cpu_version(call.state.facts, cpu),
         Request::PowerManagement(kind) => power_management(call, kind)?,
@@ -68,6 +68,27 @@ pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
         Request::FrequencyChange { .. } => return Err(Errno::ENOSYS),
         Request::Efi(request) => return efi::runtime_call(call, at, op, request),
         Request::MemoryType { index } => memory_type(call.state.facts, index)?,
+        Request::AddMemoryType { mfn, frames, kind } => {
+            check_memory_type(call.state.facts, mfn, frames, kind)?;
+            return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
+        }
+        Request::RemoveMemoryType { handle, index } => {
+            let types = &call.state.facts.cpu.memory_types;
+            match types.get(index as usize) {
+                Some((_, mask)) if handle == 0 && mask & VALID != 0 => {
+                    return call.unsupported(PLATFORM_OP, op.cmd.into(), Errno::EOPNOTSUPP);
+                }
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        // The image has no names: the list is at its end at once.
+        Request::Symbol { index: 0, name, bytes } => {
+            if bytes > 0 {
+                call.memory.write(Gva(name), &0_u8).map_err(fault)?;
+            }
+            Answer::NoSymbol
+        }
+        Request::Symbol { .. } => return Err(Errno::ERANGE),
         Request::CpuAdd { apic_id } if call.state.facts.cpus().iter().any(|cpu| cpu.apic_id == apic_id) => {
             return Err(Errno::EEXIST);
         }
@@ -132,25 +153,44 @@ fn sleep<M: GuestMemory + 'static, A: Apply>(
     })
 }
 
-fn firmware<M: GuestMemory + 'static, A: Apply>(
-    call: &Call<'_, M, A>,
-    kind: Firmware,
-) -> Result<Answer, Errno> {
-    match kind {
-        // The BIOS was asked about neither disks nor monitor.
-        Firmware::Disk { .. } | Firmware::DiskSignature { .. } | Firmware::Monitor { .. } => {
-            Err(Errno::ESRCH)
-        }
-        Firmware::Efi(what) => efi::info(call, what),
-        Firmware::Keyboard { index: 0 } => Ok(Answer::Keyboard { flags: call.state.facts.keyboard_flags }),
-        Firmware::Keyboard { .. } => Err(Errno::ESRCH),
-        Firmware::Other => Err(Errno::EINVAL),
+/// In a range's mask: it is used.
+const VALID: u64 = 1 << 11;
+
+/// Refuses what no processor has: a range that is no power of two or not aligned to its size, a type that there is
+/// not, or one that contradicts another range (AMD APM volume 2, 7.7).
+fn check_memory_type(facts: &BootFacts, mfn: u64, frames: u64, kind: u32) -> Result<(), Errno> {
+    const KINDS: [u32; 5] = [UNCACHED, 1, WRITE_THROUGH, 5, WRITE_BACK];
+    let end = mfn.checked_add(frames).ok_or(Errno::EINVAL)?;
+    let too_far = end > 1 << facts.cpu.physical_bits.clamp(32, 52).saturating_sub(12);
+    if !KINDS.contains(&kind) || !frames.is_power_of_two() || mfn % frames != 0 || too_far {
+        return Err(Errno::EINVAL);
     }
+    for index in 0..facts.cpu.memory_types.len() as u32 {
+        let Ok(Answer::MemoryType { mfn: other, frames: len, kind: old }) = memory_type(facts, index) else {
+            continue;
+        };
+        let apart = len == 0 || other + len <= mfn || end <= other;
+        let nested = other >= mfn && other + len <= end || other <= mfn && other + len >= end;
+        if !apart && (!nested || !go_together(kind, old)) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    Ok(())
+}
+
+const UNCACHED: u32 = 0;
+const WRITE_THROUGH: u32 = 4;
+const WRITE_BACK: u32 = 6;
+
+/// Whether ranges of these types may overlap: uncached wins, then write-through.
+fn go_together(one: u32, other: u32) -> bool {
+    one == other
+        || [one, other].contains(&UNCACHED)
+        || [[WRITE_THROUGH, WRITE_BACK], [WRITE_BACK, WRITE_THROUGH]].contains(&[one, other])
 }
 
 /// A memory type range in frames, as the firmware left it; an unused one is empty.
 fn memory_type(facts: &BootFacts, index: u32) -> Result<Answer, Errno> {
-    const VALID: u64 = 1 << 11;
     let (base, mask) = *facts.cpu.memory_types.get(index as usize).ok_or(Errno::EINVAL)?;
     if mask & VALID == 0 {
         return Ok(Answer::MemoryType { mfn: 0, frames: 0, kind: 0 });

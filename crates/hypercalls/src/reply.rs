@@ -78,10 +78,10 @@ pub(crate) fn copy_bytes(tx: &mut Tx<'_>, to: u64, bytes: &[u8]) {
 
 /// Publishes one 64-bit word for a guest address.
 pub(crate) fn copy_word(tx: &mut Tx<'_>, to: u64, value: u64) {
-    copy_bytes(tx, to, &value.to_le_bytes());
+    tx.publish(Effect { kind: kind::COPY_WORD, x: 8, a: to, b: value });
 }
 
 /// Publishes one 32-bit word for a guest address.
 pub(crate) fn copy_half(tx: &mut Tx<'_>, to: u64, value: u32) {
-    copy_bytes(tx, to, &value.to_le_bytes());
+    tx.publish(Effect { kind: kind::COPY_WORD, x: 4, a: to, b: value.into() });
 }

@@ -41,7 +41,7 @@ pub(crate) fn sched_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
 
 /// Unmasks upcalls and waits for one, unless one is pending.
 fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (vcpu, reply, state, now) = (call.vcpu, call.reply, call.state, call.now);
+    let (vcpu, reply, state, now) = (call.vcpu, call.reply, call.state, call.now());
     let timers = state.timers();
     let events = state.events(call.memory);
     let (unmask, upcall) = (events.upcall_mask(vcpu, false), events.upcall_state(vcpu));
@@ -82,7 +82,7 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
         let at = op.ports.checked_add(4 * index as u64).ok_or(Errno::EFAULT)?;
         *port = call.memory.read(Gva(at)).map_err(fault)?;
     }
-    let (vcpu, slot, reply, state, now) = (call.vcpu, call.domain, call.reply, call.state, call.now);
+    let (vcpu, slot, reply, state, now) = (call.vcpu, call.domain, call.reply, call.state, call.now());
     let (events, timers) = (state.events(call.memory), state.timers());
     let (record, lock) = (state.domains.vcpu(vcpu), state.domain_locks.of(slot));
     let waits = call.j.transaction(|tx| {
@@ -167,7 +167,7 @@ fn watchdog<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u
     }
     let (state, reply, timers) = (call.state, call.reply, call.state.timers());
     let first = state.domains.domain(call.domain).first_vcpu.get();
-    let due = call.now.saturating_add(u64::from(op.timeout) * NS_PER_SECOND);
+    let due = call.now().saturating_add(u64::from(op.timeout) * NS_PER_SECOND);
     call.j.transaction(|tx| {
         tx.lock(state.domain_locks.of(call.domain));
         let set = timers.watchdogs(first).map_err(timer_errno)?;
@@ -186,12 +186,26 @@ fn watchdog<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u
     })
 }
 
-/// vCPUs stay with their home CPUs: a valid request is not supported (`-ENOSYS`), and there never is a pin
-/// to end (`-EINVAL`).
+/// The caller has to run on one CPU, which it does when this returns, until the same call with a negative number.
 fn pin_override<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     call.privileged()?;
     let op: SchedPinOverride = call.memory.read(Gva(at)).map_err(fault)?;
     let cpus = call.state.facts.cpus().len();
-    let exists = usize::try_from(op.pcpu).is_ok_and(|cpu| cpu < cpus);
-    Err(if exists { Errno::ENOSYS } else { Errno::EINVAL })
+    let pin = match u32::try_from(op.pcpu) {
+        Err(_) => 0,
+        Ok(cpu) if (cpu as usize) < cpus => cpu + 1,
+        Ok(_) => return Err(Errno::EINVAL),
+    };
+    let (record, lock) = (call.state.domains.vcpu(call.vcpu), call.state.domain_locks.of(call.domain));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        match (record.pin.get(), pin) {
+            (0, 0) => return Err(Errno::EINVAL),
+            (0, _) | (_, 0) => tx.set(&record.pin, pin),
+            _ => return Err(Errno::EBUSY),
+        }
+        Ok(())
+    })?;
+    // Its CPU looks around, and sends it where it belongs.
+    Ok(Outcome::Yield)
 }

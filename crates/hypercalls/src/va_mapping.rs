@@ -2,10 +2,11 @@
 
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use guest_memory::GuestMemory;
-use ids::Gva;
+use ids::{DomId, Gva};
 use pv_mmu::{AdBits, MmuError, walk};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
+use xen_abi::xen::DOMID_XEN;
 
 /// What to flush, the low bits of the flags (`UVMF_*`).
 const FLUSH_KIND: u64 = 3;
@@ -29,7 +30,16 @@ pub(crate) fn update_va_mapping<M: GuestMemory + 'static, A: Apply>(call: &mut C
 
 /// `update_va_mapping_otherdomain`: the same, and whose frame the entry names.
 pub(crate) fn of_other_domain<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    update(call, call.args[3] as u16)
+    let owner = call.args[3] as u16;
+    // Its own number is not how a domain names itself.
+    if call.state.domains.by_id(DomId(owner)) == Some(call.domain) {
+        return Err(Errno::ESRCH);
+    }
+    // The hypervisor gives none of its frames away.
+    if owner == DOMID_XEN {
+        return Err(Errno::EINVAL);
+    }
+    update(call, owner)
 }
 
 fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: u16) -> CallResult {
@@ -50,13 +60,19 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
     };
     let mmu = call.state.mmu(call.memory);
     let reply = call.reply;
-    let result =
-        mmu.update_leaf(call.j, mapping.at, AdBits::Replace, subject, &mut |_| Some(value), &mut |tx, _| {
+    let result = mmu.update_leaf(
+        call.j,
+        mapping.at,
+        AdBits::Replace,
+        subject,
+        |_| Some(value),
+        |tx| {
             if let Some(what) = flush {
                 tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
             }
             reply.publish(tx, 0);
-        });
+        },
+    );
     match result {
         Ok(()) => Ok(Outcome::Replied),
         Err(MmuError::Preempted) => Ok(call.again(&[])),

@@ -72,7 +72,7 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     let result = prepare(call, &target, at).and_then(|(head, tail)| {
         // Only a CPU's own features may be switched on: those the caller has are.
         let cr4 = tail.control[4] & CR4_GUEST & call.context.cr4.get();
-        let (state, now) = (call.state, call.now);
+        let (state, now) = (call.state, call.now());
         call.j.transaction(|tx| {
             target.begin(tx)?;
             complete(state, &target, tx, &head, &tail, cr4);

@@ -77,7 +77,7 @@ fn initialise<M: GuestMemory + 'static, A: Apply>(
 
 fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (record, lock) = (call.state.domains.vcpu(vcpu), call.state.domain_locks.of(call.domain));
-    let (timers, now) = (call.state.timers(), call.now);
+    let (timers, now) = (call.state.timers(), call.now());
     call.reply_after(|tx| {
         tx.lock(lock);
         if !record.initialised.get() {
@@ -95,7 +95,7 @@ fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuS
 /// The last vCPU that goes down takes the domain with it.
 fn down<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (state, memory, slot, reply) = (call.state, call.memory, call.domain, call.reply);
-    let (timers, caller, now) = (state.timers(), call.vcpu, call.now);
+    let (timers, caller, now) = (state.timers(), call.vcpu, call.now());
     let (domain, record) = (state.domains.domain(slot), state.domains.vcpu(vcpu));
     let first = domain.first_vcpu.get().0;
     call.j.transaction(|tx| {
@@ -166,12 +166,12 @@ pub(crate) fn set_timer_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'
     /// What it gets, ns from now; other guests mean never, so not at once.
     const SOON: u64 = 100_000_000;
     let [at, ..] = call.args;
-    let wrapped = at >> 63 != 0 || at.saturating_sub(call.now) >= FAR;
+    let wrapped = at >> 63 != 0 || at.saturating_sub(call.now()) >= FAR;
     if at == 0 {
         return stop_singleshot(call);
     }
-    let deadline = if wrapped { call.now.saturating_add(SOON) } else { at };
-    let (timers, vcpu, now) = (call.state.timers(), call.vcpu, call.now);
+    let deadline = if wrapped { call.now().saturating_add(SOON) } else { at };
+    let (timers, vcpu, now) = (call.state.timers(), call.vcpu, call.now());
     call.reply_after(|tx| timers.set_singleshot(tx, vcpu, deadline, 0, now).map_err(timer_errno))
 }
 
@@ -182,7 +182,7 @@ fn set_singleshot<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     own(call, vcpu)?;
     let op: VcpuSetSingleshotTimer = call.memory.read(Gva(at)).map_err(fault)?;
-    let (timers, now) = (call.state.timers(), call.now);
+    let (timers, now) = (call.state.timers(), call.now());
     call.reply_after(|tx| {
         timers.set_singleshot(tx, vcpu, op.timeout_abs_ns, op.flags, now).map_err(timer_errno)
     })
@@ -199,7 +199,7 @@ fn set_periodic<M: GuestMemory + 'static, A: Apply>(
     at: u64,
 ) -> CallResult {
     let op: VcpuSetPeriodicTimer = call.memory.read(Gva(at)).map_err(fault)?;
-    let (timers, now) = (call.state.timers(), call.now);
+    let (timers, now) = (call.state.timers(), call.now());
     call.reply_after(|tx| timers.set_periodic(tx, vcpu, op.period_ns, now).map_err(timer_errno))
 }
 
@@ -209,7 +209,7 @@ fn get_runstate<M: GuestMemory + 'static, A: Apply>(
     vcpu: VcpuSlot,
     at: u64,
 ) -> CallResult {
-    let spent = consistent(call, vcpu)?.until(call.now);
+    let spent = consistent(call, vcpu)?.until(call.now());
     call.memory.copy_out(Gva(at), &spent.bytes(false)).map_err(fault)?;
     Ok(Outcome::Value(0))
 }
@@ -243,7 +243,7 @@ fn register_runstate<M: GuestMemory + 'static, A: Apply>(
     check_area(op.addr, size_of::<VcpuRunstateInfo>() as u64)?;
     let present = consistent(call, vcpu)?;
     // The caller's own is shown as it will be at each change, another's up to now.
-    let shown = if vcpu == call.vcpu { present } else { present.until(call.now) };
+    let shown = if vcpu == call.vcpu { present } else { present.until(call.now()) };
     // As on Xen an area that is not mapped now is no error: it is tried again at every change.
     let _ = shown.publish(call.memory, Gva(op.addr), false);
     let timers = call.state.timers();
@@ -260,8 +260,10 @@ fn register_time<M: GuestMemory + 'static, A: Apply>(
     let op: VcpuRegisterTimeMemoryArea = call.memory.read(Gva(at)).map_err(fault)?;
     let (offset, len) = TIME_INFO;
     check_area(op.addr, len as u64)?;
-    if op.addr != 0 && call.info != Maddr(0) {
-        let now: [u64; TIME_INFO.1 / 8] = call.memory.read_machine(Maddr(call.info.0 + offset));
+    if op.addr != 0
+        && let Some(info) = call.state.events(call.memory).vcpu_info(call.vcpu)
+    {
+        let now: [u64; TIME_INFO.1 / 8] = call.memory.read_machine(Maddr(info.0 + offset));
         let _ = call.memory.write(Gva(op.addr), &now);
     }
     let record = call.state.domains.vcpu(vcpu);

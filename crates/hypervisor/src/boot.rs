@@ -19,7 +19,7 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
+use crate::{bios, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -52,6 +52,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     log!("Command line: {}", facts.command_line());
     options::report(&facts);
     requirements::check_cpu();
+    bios::ask(&mut facts, &options, info_range);
     read_firmware(&mut facts);
     screen::open(&facts, &options);
     describe::memory(&facts);
@@ -97,6 +98,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let heap = memory.take(start::HEAP_BYTES, LARGE_PAGE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
+    facts.note = memory.note();
     let (facts, facts_seal) = (memory.seal_facts(tables, &facts), facts.seal());
     let chart = memory.take(layout::CHART_BYTES, ids::FRAME_SIZE);
     // SAFETY: just taken.
@@ -182,14 +184,18 @@ fn too_many_ranges() -> ! {
 }
 
 /// On BIOS machines without a frame buffer the screen is in text mode, and the BIOS knows the cursor (data area 0x40).
-fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
-    let byte = |at| bios.bytes(Maddr(at), 1).map_or(0, |bytes| u16::from(bytes[0]));
+fn complete_display(facts: &mut BootFacts, firmware: &impl Firmware) {
+    let byte = |at| firmware.bytes(Maddr(at), 1).map_or(0, |bytes| u16::from(bytes[0]));
+    if facts.bios.vga == Some(false) && !matches!(facts.display, Display::Pixels { .. }) {
+        facts.display = Display::None;
+        return;
+    }
     let (columns, rows) = match facts.display {
+        _ if facts.bios.rows != 0 => (80, facts.bios.rows.into()),
         Display::Text { columns, rows, .. } => (columns, rows),
         Display::None if facts.efi_system_table.is_none() => (80, 25),
         _ => return,
     };
-    facts.keyboard_flags = byte(0x417) as u8;
     let font_height = if (8..=32).contains(&byte(0x485)) { byte(0x485) } else { 16 };
     facts.display =
         Display::Text { columns, rows, font_height, cursor_x: byte(0x450), cursor_y: byte(0x451) };
@@ -197,13 +203,14 @@ fn complete_display(facts: &mut BootFacts, bios: &impl Firmware) {
 
 /// A page below 1 MiB for the start-up code: not the first (the BIOS's), not a module's.
 fn trampoline_page(ram: &FreeRanges, facts: &BootFacts, info: Range) -> Maddr {
-    let mut low = unreserved(ram, facts, [Range { start: 0, end: 0x1000 }, info, Range::default()]);
+    let mut low = unreserved(ram, facts, [bios::DATA, info, Range::default()]);
     low.take(ids::FRAME_SIZE, ids::FRAME_SIZE, 0xa_0000).unwrap_or_else(|| {
         refuse!("memory: no free page below 640 KiB to start CPUs with: update the firmware")
     })
 }
 
-fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRanges {
+/// `ram` without the modules and what is `taken`, in whole frames.
+pub(crate) fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3]) -> FreeRanges {
     let mut free = ram.clone();
     for range in facts.modules().iter().map(|module| module.range()).chain(taken) {
         let frames = Range { start: range.start & !0xfff, end: (range.end + 0xfff) & !0xfff };
@@ -315,6 +322,25 @@ impl BootFrames<'_> {
         unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
         // SAFETY: as above; recorded as the log's in the sealed record.
         unsafe { console::adopt(range) };
+        range
+    }
+
+    /// A page with an ELF note about the image: name, description, padded to words (System V ABI, note section).
+    fn note(&mut self) -> Range {
+        const NAME: &[u8; 16] = b"VMCOREINFO_XEN\0\0";
+        const TEXT: &[u8; 28] = b"PAGESIZE=4096\nNAME=Revenant\n";
+        let range = self.take(ids::FRAME_SIZE, ids::FRAME_SIZE);
+        let mut note = [0_u8; 12 + NAME.len() + TEXT.len()];
+        // The type is 0; the name's length counts one end.
+        note[..4].copy_from_slice(&(NAME.len() as u32 - 1).to_le_bytes());
+        note[4..8].copy_from_slice(&(TEXT.len() as u32).to_le_bytes());
+        note[12..12 + NAME.len()].copy_from_slice(NAME);
+        note[12 + NAME.len()..].copy_from_slice(TEXT);
+        let to = direct::pointer::<u8>(Maddr(range.start));
+        // SAFETY: just taken, a page.
+        unsafe { to.write_bytes(0, ids::FRAME_SIZE as usize) };
+        // SAFETY: as above.
+        unsafe { to.copy_from_nonoverlapping(note.as_ptr(), note.len()) };
         range
     }
 

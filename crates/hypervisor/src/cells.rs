@@ -16,5 +16,10 @@ pub(crate) const FIRMWARE_CALL: u64 = DATA + 0x40;
 pub(crate) const EPITAPH: u64 = DATA + 0x1000;
 /// The stop record (`stop`).
 pub(crate) const STOP_RECORD: u64 = DATA + 0x2000;
+/// What the CPU handled last (`trace`).
+pub(crate) const TRACE: u64 = DATA + 0x3000;
+/// Bytes there.
+pub(crate) const TRACE_BYTES: u64 = 0x1000;
 
-const _: () = assert!(STOP_RECORD + 0x1000 <= DATA + DATA_SIZE);
+const _: () = assert!(TRACE + TRACE_BYTES <= DATA + DATA_SIZE);
+const _: () = assert!(STOP_RECORD + 0x1000 <= TRACE);

@@ -9,6 +9,7 @@
 //! cpus COUNT
 //! ram START END                          every range of RAM
 //! own NAME START END                     memory of the hypervisor's, by purpose
+//! word NAME VA                           a word, or a place in the code, that those outside look at
 //! region RECORD VA STRIDE COUNT          a region of the vault, followed by its record's fields
 //! field NAME OFFSET BYTES
 //! end
@@ -24,6 +25,7 @@ use vault::Arena;
 
 use crate::console::log;
 use crate::sealed::Sealed;
+use crate::stop;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -56,6 +58,9 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
     ] {
         writeln!(page, "own {name} {:x} {:x}", range.start, range.end)?;
     }
+    writeln!(page, "word leader {:x}", stop::LEADER_WORD)?;
+    let between = vault::step::between();
+    writeln!(page, "word step-exchanged {:x}\nword step-stored {:x}", between.start, between.end)?;
     for region in arena.carved() {
         writeln!(page, "region {} {:x} {:x} {:x}", region.name, region.start, region.stride, region.count)?;
         for field in region.fields {

@@ -8,7 +8,7 @@ use crate::console::log;
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
-use crate::{chart, devices, efi, fpu_areas};
+use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
@@ -53,6 +53,8 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         chart::write(record, &arena);
     }
     state.efi = efi::services();
+    state.epitaph = epitaph::text;
+    state.pci = Some(&pci_config::Devices);
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);

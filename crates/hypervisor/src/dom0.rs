@@ -13,7 +13,7 @@ use guest_loader::elf_kernel::ElfKernel;
 use guest_loader::{LoadError, decompress};
 use ids::{Maddr, Mfn};
 use machine::{direct, rtc};
-use system::{Applier, Platform, System};
+use system::{Applier, Clock, System};
 use vault::Journal;
 use xen_abi::xen::{
     Dom0VgaConsoleInfo, VgaTextMode3, VgaVesaLfb, XEN_VGATYPE_EFI_LFB, XEN_VGATYPE_TEXT_MODE_3,
@@ -81,7 +81,7 @@ pub(crate) fn create(system: &'static System<Hardware>) -> Result<(), NoDom0> {
     let record = sealed();
     let [kernel, rest @ ..] = record.facts.modules() else { return Err(NoDom0::NoKernel) };
     let (image, room) = unpack(module_bytes(kernel))?;
-    let mut journal = system.journal_for_boot();
+    let mut journal = system.journal_beside();
     journal.log().begin();
     start_clock(system, &mut journal);
     give_memory(system, &mut journal, record);

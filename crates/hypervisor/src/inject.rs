@@ -120,7 +120,7 @@ mod on {
     /// The log is closed at an entry: a transaction can hold the lock.
     fn hang_with_lock() {
         let system = run::system();
-        let mut journal = system.journal_for_boot();
+        let mut journal = system.journal_beside();
         journal.log().begin();
         journal.change(|tx| {
             tx.lock(system.state.domain_locks.of(DomainSlot(0)));

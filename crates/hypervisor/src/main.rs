@@ -4,8 +4,10 @@
 
 extern crate alloc;
 
+mod bios;
 mod boot;
 mod cells;
+mod chaos;
 mod chart;
 mod composition;
 mod console;
@@ -15,6 +17,7 @@ mod devices;
 mod dom0;
 mod efi;
 mod entry;
+mod epitaph;
 mod faults;
 mod firmware;
 mod fpu_areas;
@@ -35,4 +38,5 @@ mod selftest;
 mod smp;
 mod start;
 mod stop;
+mod trace;
 mod watchdog;

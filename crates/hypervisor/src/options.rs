@@ -43,7 +43,8 @@ fn report_unsupported(options: &Options) {
     let lines = [
         (
             options.vga.other_mode,
-            "vga=: the screen stays in the boot loader's mode; in GRUB, gfxpayload sets it",
+            "vga=ask, gfx-, mode- and text-80x30, 34 and 60 are not supported: the screen stays in the boot loader's mode; \
+             in GRUB, gfxpayload sets it",
         ),
         (other, "console=pv, dbgp, ehci and xhci are not supported"),
         (shared, "console=com1H, com1L, com2H and com2L are not supported: the line is not shared"),

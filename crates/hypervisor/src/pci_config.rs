@@ -38,6 +38,21 @@ const CAPABILITIES: u16 = 0x34;
 /// Capabilities that fit the space: a longer list is a loop.
 const MAX_CAPABILITIES: usize = 48;
 
+/// All PCI devices, for handlers.
+#[derive(Debug)]
+pub(crate) struct Devices;
+
+impl domain::PciDevices for Devices {
+    fn exists(&self, segment: u16, bus: u8, devfn: u8) -> bool {
+        Device::new(segment, bus, devfn).exists()
+    }
+
+    fn capability(&self, segment: u16, bus: u8, devfn: u8, id: u8) -> Option<(u16, u32)> {
+        let device = Device::new(segment, bus, devfn);
+        device.capability(id).map(|at| (at, device.read(at)))
+    }
+}
+
 /// A PCI device's configuration space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Device {
@@ -51,9 +66,14 @@ impl Device {
         Self { segment, bus, devfn }
     }
 
+    /// Whether there is one.
+    fn exists(self) -> bool {
+        self.read(VENDOR) as u16 != u16::MAX
+    }
+
     /// Where its capability `id` begins.
     pub(crate) fn capability(self, id: u8) -> Option<u16> {
-        if self.read(VENDOR) as u16 == u16::MAX || self.read(STATUS) & HAS_CAPABILITIES == 0 {
+        if !self.exists() || self.read(STATUS) & HAS_CAPABILITIES == 0 {
             return None;
         }
         let mut at = (self.read(CAPABILITIES) & 0xfc) as u16;

@@ -1,6 +1,6 @@
 //! The microreboot: from a failure of the hypervisor back to its guests.
 //!
-//! 1. The failing CPU notes why in the vault ([`Epitaph`]), checks the other image copy and runs it: all
+//! 1. The failing CPU notes why ([`Epitaph`]), checks the other image copy and runs it: all
 //!    variables, the heap and this stack are gone.
 //! 2. The new life puts the composition together over the vault, as first boot did.
 //! 3. What the CPU was doing is undone or finished; interrupts in service are ended.
@@ -9,16 +9,15 @@
 
 use crate::composition;
 use crate::console::{self, log};
+use crate::epitaph::{Epitaph, Shown, epitaph};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{cells, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
+use crate::{chaos, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
-use ids::CpuId;
 use machine::{clock, control, percpu, stack};
 use system::{MOST_FAILURES, Repaired, own_vector};
-use vault::{GuestOwned, record};
 
 /// Why the hypervisor failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,51 +31,12 @@ pub(crate) enum Cause {
     Hang = 3,
 }
 
-record! {
-    /// Why and where the hypervisor failed last: written by the failing life, read by the next.
-    ///
-    /// Lock: the leader of the recovery. Rebuild: nothing.
-    pub(crate) struct Epitaph {
-        /// A [`Cause`]; 0 for none.
-        cause: GuestOwned<u32>,
-        /// Vector of an exception.
-        vector: GuestOwned<u32>,
-        /// Failures since boot.
-        generation: GuestOwned<u32>,
-        /// Failures that came one right after the other, in no guest's entry.
-        in_a_row: GuestOwned<u32>,
-        /// Failures of the recovery under way.
-        in_recovery: GuestOwned<u32>,
-        spare: GuestOwned<u32>,
-        /// Where: instruction pointer, flags, stack pointer.
-        rip: GuestOwned<u64>,
-        rflags: GuestOwned<u64>,
-        rsp: GuestOwned<u64>,
-        /// TSC at the failure.
-        at: GuestOwned<u64>,
-        /// The panic's message.
-        message: [GuestOwned<u8>; 192],
-        /// Return addresses, innermost first.
-        trace: [GuestOwned<u64>; 24],
-    }
-}
-
 /// Failures so close to each other are taken for one that repeats itself, ms.
 const QUICK_MS: u64 = 20;
 /// How long a recovery may take beyond the watchdog's timeout, ms: others are stopped, their outboxes finished.
 const RECOVERY_MS: u64 = 10_000;
 /// Repetitions after which the machine is given up.
 const GIVE_UP: u32 = 8;
-
-/// Where the epitaph lies: in CPU 0's per-CPU data, which no image copy holds.
-const EPITAPH: u64 = cells::EPITAPH;
-
-fn epitaph() -> &'static Epitaph {
-    let at = percpu::block(CpuId(0)) + EPITAPH;
-    let epitaph: *const Epitaph = core::ptr::with_exposed_provenance(at as usize);
-    // SAFETY: mapped for good, zeroed by boot, atomics only, used as nothing else.
-    unsafe { &*epitaph }
-}
 
 /// Failures survived so far.
 pub(crate) fn generation() -> u32 {
@@ -97,13 +57,7 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
-    note_message(message);
-    let registers = frame.map_or([0; 3], |f| [f.rip, f.rflags, f.rsp]);
-    for (word, value) in [&epitaph.rip, &epitaph.rflags, &epitaph.rsp].into_iter().zip(registers) {
-        word.set(value);
-    }
-    epitaph.cause.set(cause as u32);
-    epitaph.vector.set(frame.map_or(0, |f| f.vector));
+    epitaph.note(cause, frame, message);
     let now = clock::tsc();
     let since = now.wrapping_sub(epitaph.at.get());
     let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
@@ -111,7 +65,6 @@ pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<cor
     epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
     epitaph.at.set(now);
     epitaph.in_recovery.set(if recovery { epitaph.in_recovery.get() + 1 } else { 0 });
-    note_trace(epitaph, frame);
     epitaph.generation.set(epitaph.generation.get() + 1);
     if !stop::is_guarded() {
         give_up("failed before a guest ran");
@@ -141,48 +94,6 @@ pub(crate) fn on_nmi(frame: &HostFrame) {
     let begun = epitaph().at.get();
     if begun != 0 && watchdog::timeout() != 0 && clock::tsc().saturating_sub(begun) > patience {
         fatal(Cause::Hang, Some(frame), None);
-    }
-}
-
-/// Keeps a panic's message for the next life.
-fn note_message(message: Option<core::fmt::Arguments<'_>>) {
-    struct Out(usize);
-    impl core::fmt::Write for Out {
-        fn write_str(&mut self, text: &str) -> core::fmt::Result {
-            for byte in text.bytes() {
-                if let Some(slot) = epitaph().message.get(self.0) {
-                    slot.set(byte);
-                }
-                self.0 += 1;
-            }
-            Ok(())
-        }
-    }
-    for slot in &epitaph().message {
-        slot.set(0);
-    }
-    if let Some(message) = message {
-        // The writer never fails.
-        let _ = core::fmt::Write::write_fmt(&mut Out(0), message);
-    }
-}
-
-/// Follows the frame pointers of this stack.
-fn note_trace(epitaph: &Epitaph, frame: Option<&HostFrame>) {
-    for slot in &epitaph.trace {
-        slot.set(0);
-    }
-    let mut at = frame.map_or_else(stack::frame_pointer, |f| f.general[4]);
-    let top = percpu::block(this_cpu()) + percpu::STACK_TOP;
-    for slot in &epitaph.trace {
-        if !at.is_multiple_of(8) || at < top - percpu::STACK_SIZE || at + 16 > top {
-            return;
-        }
-        let words: *const [u64; 2] = core::ptr::with_exposed_provenance(at as usize);
-        // SAFETY: two aligned words within this CPU's mapped stack.
-        let [next, back] = unsafe { words.read_volatile() };
-        slot.set(back);
-        at = next;
     }
 }
 
@@ -218,6 +129,8 @@ extern "C" fn second_life() -> ! {
     // SAFETY: boot mapped it; the page tables are the same.
     unsafe { sealed::mark_mapped() };
     let record = sealed();
+    chaos::spoil_memory(record);
+    chaos::spoil_stacks();
     // SAFETY: the heap's memory is nobody's any more: all that was on it is derived.
     unsafe { heap::add_permanent(record.heap) };
     // SAFETY: the ring's memory is the log's alone.
@@ -229,23 +142,19 @@ extern "C" fn second_life() -> ! {
     let system = composition::compose();
     composition::load_entry_points();
     inject::point();
-    let epitaph = epitaph();
-    let mut repaired = Repaired::Nothing;
+    let mut repairs = Repairs::default();
     system.settle_homes(stop::is_online);
     for cpu in stop::stopped() {
         if let Some(vcpu) = cpu.loaded {
             system.keep(cpu.cpu, vcpu);
         }
     }
-    system.undo(stop::stopped(), |cpu, what| {
-        if cpu == this_cpu() || what != Repaired::Nothing {
-            repaired = what;
-        }
-    });
+    system.undo(stop::stopped(), |_, what| repairs.add(what));
     inject::point();
     for chained in [true, false] {
         for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {
-            repaired = Repaired::Finished(system.state.logs[cpu.cpu.0 as usize].head().effects());
+            let head = system.state.logs[cpu.cpu.0 as usize].head();
+            repairs.add(Repaired::Finished(head.effects() - head.applied()));
             stop::finish_on(&cpu);
             inject::point();
         }
@@ -253,11 +162,14 @@ extern "C" fn second_life() -> ! {
     system.restore_routes();
     devices::route_console(record.facts, own_vector::CONSOLE);
     watchdog::start();
-    let instructions = clock::tsc().wrapping_sub(epitaph.at.get());
+    repairs.note();
     inject::point();
-    report(repaired, instructions);
+    let epitaph = epitaph();
+    epitaph.ticks.set(epitaph.age());
     inject::point();
     stop::release_others();
+    // The others run already.
+    report();
     console::set_deferred(false);
     go_on()
 }
@@ -265,6 +177,7 @@ extern "C" fn second_life() -> ! {
 /// A CPU that was stopped, in the new life.
 pub(crate) extern "C" fn another_cpus_life() -> ! {
     stack::unblock_nmi();
+    chaos::spoil_stacks();
     take_over();
     go_on()
 }
@@ -299,18 +212,50 @@ fn go_on() -> ! {
     run::run_guests()
 }
 
-/// One line for each recovery.
-fn report(repaired: Repaired, ticks: u64) {
-    let what = match repaired {
-        Repaired::Nothing => "nothing was in progress",
-        Repaired::Undone(_) => "rolled back",
-        Repaired::Finished(_) => "rolled forward",
-    };
+/// What a recovery does for all CPUs together.
+#[derive(Debug, Default)]
+struct Repairs {
+    /// Entries that were in progress.
+    entries: usize,
+    /// Writes undone.
+    undone: usize,
+    /// Outboxes finished, and the effects in them.
+    outboxes: usize,
+    effects: usize,
+}
+
+impl Repairs {
+    fn add(&mut self, what: Repaired) {
+        match what {
+            Repaired::Nothing => return,
+            Repaired::Undone(writes) => self.undone += writes,
+            Repaired::Finished(effects) => {
+                self.outboxes += 1;
+                self.effects += effects;
+            }
+        }
+        self.entries += 1;
+    }
+
+    /// Puts it into the epitaph.
+    fn note(&self) {
+        let done = [self.entries, self.undone, self.outboxes, self.effects];
+        for (word, value) in epitaph().repairs.iter().zip(done) {
+            word.set(value as u64);
+        }
+    }
+}
+
+/// One line for each recovery, then the epitaph.
+fn report() {
+    let epitaph = epitaph();
     let khz = sealed().facts.timing.tsc_khz.max(1);
+    let ticks = epitaph.ticks.get();
     log!(
-        "Recovered from failure {} on CPU {}: {what} {repaired:?}, {ticks} TSC ticks, {} us, {} NMIs so far",
+        "Recovered from failure {} on CPU {}: {}, {ticks} TSC ticks, {} us, {} NMIs so far",
         generation(),
         this_cpu().0,
+        Shown(Epitaph::outcome),
         ticks * 1000 / khz,
         stop::nmis()
     );
@@ -319,28 +264,9 @@ fn report(repaired: Repaired, ticks: u64) {
 
 /// Shows the epitaph.
 fn show(unlocked: bool) {
-    let epitaph = epitaph();
     let print = |args: core::fmt::Arguments<'_>| {
         if unlocked { console::print_unlocked(format_args!("{args}\n")) } else { log!("{args}") }
     };
-    let mut message = [0; 192];
-    for (byte, slot) in message.iter_mut().zip(&epitaph.message) {
-        *byte = slot.get();
-    }
-    let end = message.iter().position(|b| *b == 0).unwrap_or(message.len());
-    match epitaph.cause.get() {
-        1 => print(format_args!("panic: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
-        3 if end > 0 => print(format_args!("hang: {}", core::str::from_utf8(&message[..end]).unwrap_or("?"))),
-        3 => print(format_args!("hang at {:016x}, rsp {:016x}", epitaph.rip.get(), epitaph.rsp.get())),
-        _ => print(format_args!(
-            "exception {} at {:016x}, rsp {:016x}, rflags {:x}",
-            epitaph.vector.get(),
-            epitaph.rip.get(),
-            epitaph.rsp.get(),
-            epitaph.rflags.get()
-        )),
-    }
-    for slot in epitaph.trace.iter().take_while(|slot| slot.get() != 0) {
-        print(format_args!("  {:016x}", slot.get()));
-    }
+    print(format_args!("{}", Shown(Epitaph::cause)));
+    epitaph().details(print);
 }

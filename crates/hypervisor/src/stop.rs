@@ -20,6 +20,7 @@ use machine::{clock, control, percpu, stack};
 use system::Stopped;
 use vault::step;
 
+pub(crate) mod deferred;
 mod taken;
 
 #[cfg(feature = "inject")]
@@ -28,6 +29,9 @@ pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
 /// Where a CPU's record lies in its block.
 const RECORD: u64 = cells::STOP_RECORD;
+/// The address of the word that is the leader's number plus one while a failure is being handled.
+pub(crate) const LEADER_WORD: u64 =
+    percpu::block(CpuId(0)) + RECORD + core::mem::offset_of!(StopRecord, leader) as u64;
 /// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
 /// The NMI is sent again after so long, ns.
@@ -61,6 +65,8 @@ pub(crate) struct StopRecord {
     nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
     finishing: AtomicU32,
+    /// The vector of a failure that waits for the end of entry or exit code; 0: none does.
+    deferred: AtomicU32,
 }
 
 /// What `turn` says when a CPU failed in its turn.
@@ -100,6 +106,12 @@ pub(crate) fn is_online(cpu: CpuId) -> bool {
 /// Whether guests run: a failure is then survived.
 pub(crate) fn is_guarded() -> bool {
     record(this_cpu()).online.load(Ordering::Acquire) != 0
+}
+
+/// Whether a failure is being handled.
+#[cfg(feature = "chaos")]
+pub(crate) fn is_led() -> bool {
+    shared().leader.load(Ordering::Relaxed) != 0
 }
 
 /// What a failure hit.
@@ -199,7 +211,7 @@ pub(crate) fn stopped() -> impl Iterator<Item = Stopped> + Clone {
 fn stopped_at(cpu: CpuId) -> Stopped {
     let loaded = record(cpu).loaded.load(Ordering::Relaxed);
     let lost = record(cpu).taken.load(Ordering::Relaxed) == Taken::Lost as u32;
-    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost, unfinished_head: None }
+    Stopped { cpu, loaded: (loaded != 0).then(|| VcpuSlot(loaded - 1)), lost }
 }
 
 /// Lets a CPU finish its outbox, on that CPU, and waits for it.
@@ -312,9 +324,15 @@ fn note(frame: Option<&HostFrame>) {
     }
 }
 
+/// This CPU holds no vCPU's registers any more, whatever it noted when it was stopped before.
+pub(crate) fn forget_held() {
+    record(this_cpu()).loaded.store(0, Ordering::Relaxed);
+}
+
 /// Waits for the new life without touching a variable of the image, which changes meanwhile.
 fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
+    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
     // Release: what was noted is in memory.
     record(this_cpu()).waits.store(round + 1, Ordering::Release);
     wait_for_end_of(round)

@@ -207,6 +207,12 @@ impl ImageCopies {
         Ok(repaired)
     }
 
+    /// Where the variables of `copy` begin and end.
+    pub const fn variables(&self, copy: Copy) -> (Maddr, Maddr) {
+        let base = self.base(copy).0;
+        (Maddr(base + self.sections.data), Maddr(base + self.sections.end))
+    }
+
     /// Gives the variables of `copy` the values they had at the start.
     ///
     /// # Safety

@@ -13,6 +13,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod apic;
+pub mod bios;
 pub mod clock;
 pub mod control;
 pub mod direct;

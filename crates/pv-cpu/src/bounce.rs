@@ -29,6 +29,8 @@ pub struct StackFault;
 
 /// Vector of an NMI.
 const NMI: u8 = 2;
+/// Flag of a trap table's entry: its handler runs with events masked (`TI_SET_IF`).
+pub const TRAP_MASKS: u8 = 4;
 /// Words of the largest frame.
 const MAX_WORDS: usize = 12;
 const EFLAGS_IF: u64 = 1 << 9;
@@ -93,6 +95,7 @@ pub fn bounce(
         rsp: top,
         ss: FLAT_RING3_SS64.into(),
         general: None,
+        ends_nmi: false,
         is_nmi: to.is_nmi,
         mask: (to.mask && !masked).then_some((Maddr(info.0 + UPCALL_MASK), true)),
     };
@@ -108,7 +111,7 @@ pub fn trap_bounce(context: &Context, vector: u8, error: u32) -> Option<Bounce> 
     let with_error = matches!(vector, 8 | 10..=14 | 17 | 21);
     (address != 0).then(|| Bounce {
         address,
-        mask: trap.flags.get() & 4 != 0,
+        mask: trap.flags.get() & TRAP_MASKS != 0,
         is_nmi: vector == NMI,
         error: with_error.then_some(error),
         segments: None,

@@ -190,4 +190,11 @@ impl Region {
     pub fn context(&self, slot: VcpuSlot) -> &'static Context {
         &self.contexts[slot.0 as usize]
     }
+
+    /// The slot of one of these contexts.
+    #[inline(always)]
+    pub fn slot_of(&self, context: &Context) -> VcpuSlot {
+        let offset = core::ptr::from_ref(context).addr() - self.contexts.as_ptr().addr();
+        VcpuSlot((offset / size_of::<Context>()) as u32)
+    }
 }

@@ -42,6 +42,7 @@ pub fn iret(context: &Context, info: Maddr, frame: &[u64; IRET_FRAME_WORDS]) -> 
         rsp,
         ss: ss & 0xffff | 3,
         general: Some([rax, rcx, r11]),
+        ends_nmi: true,
         is_nmi: false,
         mask: Some((Maddr(info.0 + 1), rflags & EFLAGS_IF == 0)),
     };

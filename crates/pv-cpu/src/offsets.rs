@@ -1,6 +1,6 @@
 //! Where the entry code finds fields of a [`Context`], in bytes from its start.
 
-use crate::context::{Callback, Context};
+use crate::context::{Callback, Context, Trap};
 use crate::registers::{Reg, Registers};
 use crate::transfer::Transfer;
 use core::mem::offset_of;
@@ -32,6 +32,18 @@ pub const fn callback(kind: u16) -> usize {
     offset_of!(Context, callbacks) + kind as usize * size_of::<Callback>() + offset_of!(Callback, address)
 }
 const_assert_eq!(offset_of!(Callback, address), 0);
+
+/// The entry of a vector in the trap table: its handler's address.
+pub const fn trap(vector: usize) -> usize {
+    offset_of!(Context, traps) + vector * size_of::<Trap>() + offset_of!(Trap, address)
+}
+/// Within an entry of the trap table: its flags.
+pub const TRAP_FLAGS: usize = offset_of!(Trap, flags);
+const_assert_eq!(offset_of!(Trap, address), 0);
+
+/// Error code and, behind it, the vector.
+pub const ERROR_CODE: usize = offset_of!(Context, registers) + offset_of!(Registers, error_code);
+const_assert_eq!(offset_of!(Registers, vector), offset_of!(Registers, error_code) + 4);
 
 /// A register of the frame.
 pub const fn register(register: Reg) -> usize {

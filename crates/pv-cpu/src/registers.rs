@@ -4,6 +4,8 @@ use vault::{GuestOwned, record};
 
 /// Numbers of entries: the processor's vectors and those beyond.
 pub mod vector {
+    /// The processor's general protection fault.
+    pub const PROTECTION: u32 = 13;
     /// The processor's page fault; its address is in the processor.
     pub const PAGE_FAULT: u32 = 14;
     /// `syscall` instruction: a hypercall or a system call.

@@ -14,6 +14,9 @@ use crate::registers::{Reg, vector};
 use ids::Maddr;
 use vault::{GuestOwned, record};
 
+/// Resume flag: every completed instruction clears it.
+const EFLAGS_RF: u64 = 1 << 16;
+
 record! {
     /// The registers that a vCPU is to go on with.
     ///
@@ -32,9 +35,10 @@ record! {
         mask_at: GuestOwned<u64>,
         mask: GuestOwned<u8>,
         mode: GuestOwned<u8>,
-        is_return: GuestOwned<bool>,
+        has_general: GuestOwned<bool>,
         is_nmi: GuestOwned<bool>,
-        spare: [GuestOwned<u8>; 4],
+        ends_nmi: GuestOwned<bool>,
+        spare: [GuestOwned<u8>; 3],
     }
 }
 
@@ -47,8 +51,10 @@ pub(crate) struct Turn {
     pub(crate) rflags: u64,
     pub(crate) rsp: u64,
     pub(crate) ss: u64,
-    /// rax, rcx and r11 of an `iret`.
+    /// rax, rcx and r11, if they change.
     pub(crate) general: Option<[u64; 3]>,
+    /// It leaves the handler of an NMI, if one runs.
+    pub(crate) ends_nmi: bool,
     /// It enters the handler of an NMI, which lasts until the next `iret`.
     pub(crate) is_nmi: bool,
     /// Where the upcall mask is and what it becomes.
@@ -65,7 +71,8 @@ pub(crate) fn prepare(context: &Context, turn: &Turn) {
     to.rsp.set(turn.rsp);
     to.ss.set(turn.ss);
     to.mode.set(turn.mode as u8);
-    to.is_return.set(turn.general.is_some());
+    to.has_general.set(turn.general.is_some());
+    to.ends_nmi.set(turn.ends_nmi);
     to.is_nmi.set(turn.is_nmi);
     if let Some([rax, rcx, r11]) = turn.general {
         to.rax.set(rax);
@@ -79,6 +86,24 @@ pub(crate) fn prepare(context: &Context, turn: &Turn) {
         }
         None => to.mask_at.set(0),
     }
+}
+
+/// Prepares that the vCPU goes on behind the instruction at RIP, of `length` bytes, whose only result is in RAX.
+pub fn step_over(context: &Context, length: u64, rax: u64) {
+    let r = &context.registers;
+    let turn = Turn {
+        mode: context.mode(),
+        rip: r.get(Reg::Rip).wrapping_add(length),
+        cs: r.get(Reg::Cs),
+        rflags: r.get(Reg::Rflags) & !EFLAGS_RF,
+        rsp: r.get(Reg::Rsp),
+        ss: r.get(Reg::Ss),
+        general: Some([rax, r.get(Reg::Rcx), r.get(Reg::R11)]),
+        ends_nmi: false,
+        is_nmi: false,
+        mask: None,
+    };
+    prepare(context, &turn);
 }
 
 /// Makes what was prepared that with which the vCPU goes on.
@@ -98,10 +123,12 @@ pub fn complete(context: &Context, store_mask: impl FnOnce(Maddr, u8)) {
     r.set(Reg::Rsp, from.rsp.get());
     r.set(Reg::Ss, from.ss.get());
     context.set_mode(if from.mode.get() == Mode::Kernel as u8 { Mode::Kernel } else { Mode::User });
-    if from.is_return.get() {
+    if from.has_general.get() {
         r.set(Reg::Rax, from.rax.get());
         r.set(Reg::Rcx, from.rcx.get());
         r.set(Reg::R11, from.r11.get());
+    }
+    if from.ends_nmi.get() {
         context.in_nmi.set(false);
     }
     if from.is_nmi.get() {

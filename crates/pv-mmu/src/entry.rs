@@ -102,7 +102,7 @@ impl From<MmuError> for Refusal {
 
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Takes the reference an L1 entry holds, or says why the guest may not have the entry.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_leaf(&self, tx: &mut Tx<'_>, pte: Pte, subject: Subject) -> Result<(), Refusal> {
         if !pte.is_present() {
             return Ok(());
@@ -116,9 +116,17 @@ impl<M: GuestMemory> Mmu<'_, M> {
         match taken {
             Ok(Got::Taken) => Ok(()),
             Ok(_) => Err(Refusal::Dormant(mfn)),
-            Err(FrameError::NotOwned) => self.io_leaf(pte, subject),
-            Err(FrameError::InUse(_)) if self.is_reclaimable(mfn) => Err(Refusal::Dormant(mfn)),
-            Err(FrameError::InUse(_)) => Err(MmuError::Busy.into()),
+            Err(e) => self.refused_leaf(pte, e, subject),
+        }
+    }
+
+    /// Whether an entry whose frame gives no reference may be, and if not, why.
+    #[cold]
+    fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject) -> Result<(), Refusal> {
+        match why {
+            FrameError::NotOwned => self.io_leaf(pte, subject),
+            FrameError::InUse(_) if self.is_reclaimable(pte.mfn()) => Err(Refusal::Dormant(pte.mfn())),
+            FrameError::InUse(_) => Err(MmuError::Busy.into()),
         }
     }
 

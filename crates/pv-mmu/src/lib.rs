@@ -16,6 +16,7 @@ mod entry;
 mod pin;
 mod pte;
 mod root;
+mod scan;
 mod unwork;
 mod update;
 mod walk;
@@ -23,7 +24,7 @@ mod work;
 
 pub use entry::{IoRanges, IoRule};
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
-pub use update::{AdBits, Rewrite, apply_pte, restore_pte};
+pub use update::{AdBits, apply_pte, restore_pte};
 pub use walk::{Mapping, walk};
 pub use work::Outer;
 
@@ -87,7 +88,7 @@ impl Default for TableLocks {
 /// What page-table work needs: the frame table, memory, and the rules for device memory.
 pub struct Mmu<'a, M> {
     /// The frame table.
-    pub frames: Frames,
+    pub frames: &'a Frames,
     /// Machine memory.
     pub memory: &'a M,
     /// Table locks.

@@ -1,5 +1,6 @@
 //! The reverse of validation: a table gives its entries' references back, a few a transaction.
 
+use crate::scan::previous_present;
 use crate::work::{ENTRIES, FLUSH_ALL, entry_address, is_hypervisor_slot};
 use crate::{Mmu, MmuError, Pte};
 use frames::{Frame, Frames, Kind, Owner, Stage};
@@ -166,14 +167,18 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let (mut index, mut given) = (frame.cursor.get(), 0);
         let mut below = None;
         while index > 0 && given < BATCH && below.is_none() {
-            index -= 1;
+            let Some(present) = previous_present(self.memory, mfn, index) else {
+                index = 0;
+                break;
+            };
+            index = present;
             let pte = Pte(self.memory.load64(entry_address(mfn, index)));
             if level == 1 {
                 if let Some(effect) = self.put_leaf(pte) {
                     tx.publish(effect);
                     given += 1;
                 }
-            } else if pte.is_present() && !is_hypervisor_slot(level, index) {
+            } else if !is_hypervisor_slot(level, index) {
                 if self.begin_below(tx, pte.mfn(), level - 1) {
                     below = Some(pte.mfn());
                 } else {

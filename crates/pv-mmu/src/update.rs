@@ -23,15 +23,13 @@ pub enum AdBits {
 /// What the processor sets in entries.
 const MARKS: u64 = Pte::A | Pte::D;
 
-/// What an emulated instruction makes of an entry: `None` leaves it (a failed compare-exchange).
-pub type Rewrite<'a> = &'a mut dyn FnMut(u64) -> Option<u64>;
-
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Writes one entry of the table that holds machine address `at`, whatever its level; `done` runs in
     /// the transaction that does it (progress, result).
     ///
     /// # Errors
     /// [`MmuError`].
+    #[inline(always)]
     pub fn update<A: Apply>(
         &self,
         j: &mut Journal<A>,
@@ -39,7 +37,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         new: Pte,
         ad: AdBits,
         subject: Subject,
-        done: &mut dyn FnMut(&mut Tx<'static>),
+        mut done: impl FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         let table = at.mfn();
         let usage = self.frames.frame(table).ok_or(MmuError::Invalid)?.usage();
@@ -47,33 +45,33 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         match usage.kind().level() {
-            Some(1) if usage.is_validated() => {
-                self.update_leaf(j, at, ad, subject, &mut |_| Some(new.0), &mut |tx, _| done(tx))
+            Some(1) if usage.is_validated() => self.update_leaf(j, at, ad, subject, |_| Some(new.0), done),
+            Some(level) if usage.is_validated() => {
+                self.update_table(j, at, level, new, ad, subject, &mut done)
             }
-            Some(level) if usage.is_validated() => self.update_table(j, at, level, new, ad, subject, done),
             _ if usage.is_in_work() && usage.is_pinned() => Err(MmuError::Invalid),
             _ if usage.is_in_work() => {
                 self.reclaim(j, table)?;
                 Err(MmuError::Preempted)
             }
-            _ => self.write_plain(j, at, new, subject, done),
+            _ => self.write_plain(j, at, new, subject, &mut done),
         }
     }
 
-    /// Changes one L1 entry by `rewrite` of its present value, under the table's lock; `done` gets the
-    /// value before.
+    /// Changes one L1 entry by `rewrite` of its present value, under the table's lock; `None` leaves it (a failed
+    /// compare-exchange). `done` runs behind it.
     ///
     /// # Errors
     /// [`MmuError`]; [`MmuError::Invalid`] also when the frame is no live L1 table of the subject.
-    #[inline]
+    #[inline(always)]
     pub fn update_leaf<A: Apply>(
         &self,
         j: &mut Journal<A>,
         at: Maddr,
         ad: AdBits,
         subject: Subject,
-        rewrite: Rewrite<'_>,
-        done: &mut dyn FnMut(&mut Tx<'static>, u64),
+        mut rewrite: impl FnMut(u64) -> Option<u64>,
+        mut done: impl FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         let table = at.mfn();
         loop {
@@ -86,7 +84,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if let Some(new) = rewrite(old.0) {
                     self.replace_leaf(tx, at, old, adjusted_l1(Pte(new)), ad, subject)?;
                 }
-                done(tx, old.0);
+                done(tx);
                 Ok(())
             });
             match result {
@@ -98,7 +96,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn replace_leaf(
         &self,
         tx: &mut Tx<'static>,
@@ -246,6 +244,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     }
 }
 
+#[inline(always)]
 fn publish_pte(tx: &mut Tx<'static>, at: Maddr, new: Pte, ad: AdBits) {
     tx.publish(Effect { kind: kind::PTE, x: u32::from(ad == AdBits::Preserve), a: at.0, b: new.0 });
 }

@@ -2,6 +2,7 @@
 
 use crate::entry::Refusal;
 use crate::root::M2P_SLOT;
+use crate::scan::next_present;
 use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
@@ -47,6 +48,30 @@ pub(crate) fn is_hypervisor_slot(level: u32, index: u16) -> bool {
 }
 
 impl<M: GuestMemory> Mmu<'_, M> {
+    /// As [`get_table`](Self::get_table), for a table that is valid already, with nothing to lock before it. False:
+    /// nothing was done, for it is not.
+    #[inline(always)]
+    pub fn take_table<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        then: impl FnOnce(&mut Tx<'static>),
+    ) -> bool {
+        let taken = j.transaction(|tx| {
+            tx.lock(self.locks.of(mfn, level));
+            match self.frames.get_typed(tx, mfn, subject.tables, Kind::table(level)) {
+                Ok(Got::Taken) => {
+                    then(tx);
+                    Ok(())
+                }
+                _ => Err(()),
+            }
+        });
+        taken.is_ok()
+    }
+
     /// Gets a typed reference to `mfn` as a table of `level`, validating it if need be, and runs `then` in
     /// the transaction that takes (or completes) it, under the lock of `outer`, the table above that
     /// `then` changes. If `then` refuses, the reference is not taken.
@@ -105,22 +130,40 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.unwork(j, mfn, level, &mut |_| {})?;
                     return Err(e);
                 }
-                Ok(Begun::Work) => match self.work(j, mfn, level, subject, outer, then) {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {}
-                    Err(MmuError::Preempted) => return Err(MmuError::Preempted),
-                    Err(e) => {
-                        // What the stage cannot say is not said: a repetition answers the same.
-                        let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
-                        if self.refuse(j, mfn, level, e) {
-                            self.unwork(j, mfn, level, &mut |_| {})?;
-                        }
-                        return Err(e);
+                Ok(Begun::Work) => {
+                    if self.work_to_end(j, mfn, level, subject, outer, then)? {
+                        return Ok(());
                     }
-                },
+                }
                 Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
                 Err(Refusal::Changed) => {}
                 Err(Refusal::Final(e)) => return Err(e),
+            }
+        }
+    }
+
+    /// Validates a table in work and completes it with `then`; one that turns out invalid is unvalidated again.
+    /// `Ok(false)`: somebody else completed or gave up the frame meanwhile.
+    #[inline(never)]
+    fn work_to_end<A: Apply>(
+        &self,
+        j: &mut Journal<A>,
+        mfn: Mfn,
+        level: u32,
+        subject: Subject,
+        outer: Outer,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<bool, MmuError> {
+        match self.work(j, mfn, level, subject, outer, then) {
+            Ok(complete) => Ok(complete),
+            Err(MmuError::Preempted) => Err(MmuError::Preempted),
+            Err(e) => {
+                // What the stage cannot say is not said: a repetition answers the same.
+                let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
+                if self.refuse(j, mfn, level, e) {
+                    self.unwork(j, mfn, level, &mut |_| {})?;
+                }
+                Err(e)
             }
         }
     }
@@ -280,28 +323,30 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<Step, MmuError> {
         let start = frame.cursor.get();
         let (mut index, mut taken) = (start, 0);
-        while index < ENTRIES && taken < BATCH {
+        loop {
+            index = next_present(self.memory, mfn, index);
+            if index == ENTRIES || taken == BATCH {
+                break;
+            }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            if pte.is_present() {
-                match self.get_leaf(tx, pte, subject) {
-                    Ok(()) => {}
-                    // What came before stays; the table in the way is dealt with between transactions.
-                    Err(Refusal::Dormant(m)) if index == start => {
-                        let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
-                        return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
-                    }
-                    Err(Refusal::Dormant(_)) => break,
-                    Err(Refusal::Final(_)) if index != start => break,
-                    Err(Refusal::Changed) => break,
-                    Err(Refusal::Final(e)) => return Err(e),
+            match self.get_leaf(tx, pte, subject) {
+                Ok(()) => {}
+                // What came before stays; the table in the way is dealt with between transactions.
+                Err(Refusal::Dormant(m)) if index == start => {
+                    let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
+                    return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
                 }
-                let adjusted = adjusted_l1(pte);
-                if adjusted != pte {
-                    self.memory.store64(at, adjusted.0);
-                }
-                taken += 1;
+                Err(Refusal::Dormant(_)) => break,
+                Err(Refusal::Final(_)) if index != start => break,
+                Err(Refusal::Changed) => break,
+                Err(Refusal::Final(e)) => return Err(e),
             }
+            let adjusted = adjusted_l1(pte);
+            if adjusted != pte {
+                self.memory.store64(at, adjusted.0);
+            }
+            taken += 1;
             index += 1;
         }
         tx.set(&frame.cursor, index);
@@ -320,10 +365,14 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let start = frame.cursor.get();
         let (mut index, mut taken) = (start, 0);
         let mut below = None;
-        while index < ENTRIES && taken < BATCH {
+        loop {
+            index = next_present(self.memory, mfn, index);
+            if index == ENTRIES || taken == BATCH {
+                break;
+            }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            if pte.is_present() && !is_hypervisor_slot(level, index) {
+            if !is_hypervisor_slot(level, index) {
                 if pte.0 & Pte::PSE != 0 {
                     if index == start {
                         return Err(MmuError::Invalid);

@@ -12,8 +12,7 @@ use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 /// Applies the effects of one entry of one vCPU.
 pub struct Applier<P: 'static> {
     pub(crate) system: &'static System<P>,
-    /// The vCPU whose entry it is.
-    pub(crate) vcpu: VcpuSlot,
+    /// Of the vCPU whose entry it is.
     pub(crate) context: &'static Context,
     /// A crash came between the commit and now.
     pub(crate) again: bool,
@@ -21,7 +20,7 @@ pub struct Applier<P: 'static> {
 
 impl<P> core::fmt::Debug for Applier<P> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Applier({:?}, again {})", self.vcpu, self.again)
+        write!(f, "Applier(again {})", self.again)
     }
 }
 
@@ -29,16 +28,28 @@ impl<P> core::fmt::Debug for Applier<P> {
 const CHUNK: usize = 256;
 
 impl<P: Platform> Apply for Applier<P> {
-    #[inline]
-    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
-        let platform = self.system.platform;
-        let frames = &self.system.state.frames;
+    #[inline(always)]
+    fn apply_plain(&mut self, effect: Effect) -> bool {
         match effect.kind {
             kind::REGISTER => self.context.registers.set_index(effect.x, effect.b),
             kind::PTE => {
                 let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
-                apply_pte(platform, Maddr(effect.a), effect.b, ad, self.again);
+                apply_pte(self.system.platform, Maddr(effect.a), effect.b, ad, self.again);
             }
+            kind::COPY_WORD => {
+                let (word, len) = (effect.b.to_le_bytes(), if effect.x == 4 { 4 } else { 8 });
+                let copied = self.system.platform.copy_out(Gva(effect.a), &word[..len]);
+                self.note_fault(copied.is_err());
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        let (platform, frames) = (self.system.platform, &self.system.state.frames);
+        match effect.kind {
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
             kind::GUEST_STORE => self.guest_store(effect),
@@ -133,6 +144,11 @@ impl<P: Platform> Applier<P> {
             once.read_bytes(offset, &mut buffer[..len]);
             faulted |= memory.copy_out(Gva(effect.a.wrapping_add(done)), &buffer[..len]).is_err();
         });
+        self.note_fault(faulted);
+    }
+
+    #[inline(always)]
+    fn note_fault(&self, faulted: bool) {
         if faulted {
             self.context.copy_fault.set(self.context.copy_fault.get() | fault::RESULT);
         }

@@ -65,7 +65,7 @@ impl<P: Platform> System<P> {
     /// Ends a vCPU's domain for `reason`.
     pub(crate) fn shut_down(&'static self, vcpu: VcpuSlot, reason: u32) {
         let slot = self.state.domains.vcpu(vcpu).domain.get();
-        let mut journal = self.journal(vcpu);
+        let mut journal = self.journal(self.state.contexts.context(vcpu));
         // Whatever entry this comes from, nothing of it is left to be repeated.
         journal.log().begin();
         journal.apply.context.copy_fault.set(0);

@@ -6,54 +6,75 @@ use crate::platform::Platform;
 use hypercalls::{Call, Crash, Outcome, Reply};
 use ids::VcpuSlot;
 use pv_cpu::{Context, Reg, event_callback, fault, trap_bounce, vector};
-use vault::Journal;
+use vault::{Journal, Tx};
 use xen_abi::arch::FLAT_RING3_CS32;
 use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
 
 impl<P: Platform> System<P> {
-    /// The journal of the CPU this runs on, for an entry of `vcpu`.
-    #[inline]
-    pub(crate) fn journal(&'static self, vcpu: VcpuSlot) -> Journal<Applier<P>> {
-        self.journal_of(self.platform.cpu(), vcpu, false)
+    /// The journal of the CPU this runs on, for an entry of the vCPU whose context it is.
+    #[inline(always)]
+    pub(crate) fn journal(&'static self, context: &'static Context) -> Journal<Applier<P>> {
+        self.journal_of(self.platform.cpu(), context, false)
     }
 
-    /// The journal of this CPU without a bound on its transactions: for building Dom0.
-    pub fn journal_for_boot(&'static self) -> Journal<Applier<P>> {
-        let vcpu = VcpuSlot(0);
-        let context = self.state.contexts.context(vcpu);
+    /// The journal of this CPU for work beside any entry, without a bound on its transactions.
+    pub fn journal_beside(&'static self) -> Journal<Applier<P>> {
         let log = &self.state.logs[self.platform.cpu().0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again: false }, u32::MAX)
+        // No effect of such work is about the context of whoever the CPU holds.
+        let context = self.state.contexts.context(VcpuSlot(0));
+        Journal::beside(log, Applier { system: self, context, again: false }, u32::MAX)
+    }
+
+    /// Carries out `change` in a transaction beside any entry; the log is closed before and afterwards.
+    pub(crate) fn beside<O>(&'static self, change: impl FnOnce(&mut Tx<'static>) -> O) -> O {
+        let mut journal = self.journal_beside();
+        journal.log().begin();
+        let done = journal.change(change);
+        journal.log().end();
+        done
     }
 
     /// The journal of a CPU; `again` while recovery finishes what was committed before a crash.
+    #[inline(always)]
     pub(crate) fn journal_of(
         &'static self,
         cpu: ids::CpuId,
-        vcpu: VcpuSlot,
+        context: &'static Context,
         again: bool,
     ) -> Journal<Applier<P>> {
-        let context = self.state.contexts.context(vcpu);
         let log = &self.state.logs[cpu.0 as usize];
-        Journal::new(log, Applier { system: self, vcpu, context, again }, self.platform.budget())
+        Journal::new(log, Applier { system: self, context, again }, self.platform.budget())
+    }
+
+    /// Handles the entry that the registers in `context`, which this CPU holds, describe. The answer is whose
+    /// registers to go on with.
+    #[inline]
+    pub fn serve(&'static self, context: &'static Context) -> &'static Context {
+        self.enter(self.state.contexts.slot_of(context), context);
+        if self.goes_on(context) { context } else { self.state.contexts.context(self.leave()) }
     }
 
     /// Handles the entry that a vCPU's registers describe. Afterwards the log is closed and the registers
     /// are those the guest goes on with (events apart).
     #[inline]
-    pub fn enter(&'static self, vcpu: VcpuSlot) {
-        let context = self.state.contexts.context(vcpu);
+    pub fn enter(&'static self, vcpu: VcpuSlot, context: &'static Context) {
         match self.enter_swiftly(vcpu, context) {
-            Some(Ok(())) => {}
-            Some(Err(why)) => self.crash_domain(vcpu, why),
+            Some(done) => self.end_if_crashed(vcpu, done),
             None => self.enter_logged(vcpu, context),
         }
     }
 
     /// Handles an entry that may change durable words.
     fn enter_logged(&'static self, vcpu: VcpuSlot, context: &'static Context) {
-        let mut journal = self.journal(vcpu);
+        let mut journal = self.journal(context);
         self.begin(&journal);
-        self.dispatch(&mut journal, vcpu);
+        if context.registers.vector.get() == vector::SYSCALL {
+            // What is not swift of them is a hypercall.
+            let done = self.hypercall(&mut journal, vcpu, context);
+            self.end_if_crashed(vcpu, done);
+        } else {
+            self.dispatch(&mut journal, vcpu);
+        }
         // In this order: a closed log with a vector in the frame is an entry that was not begun.
         context.registers.vector.set(vector::NONE);
         journal.log().end();
@@ -97,6 +118,11 @@ impl<P: Platform> System<P> {
             }
             _ => Ok(()),
         };
+        self.end_if_crashed(vcpu, done);
+    }
+
+    #[inline(always)]
+    fn end_if_crashed(&'static self, vcpu: VcpuSlot, done: Result<(), Crash>) {
         if let Err(why) = done {
             self.crash_domain(vcpu, why);
         }
@@ -130,12 +156,14 @@ impl<P: Platform> System<P> {
         }
     }
 
+    #[inline(never)]
     fn hypercall(
         &'static self,
         j: &mut Journal<Applier<P>>,
         vcpu: VcpuSlot,
         context: &'static Context,
     ) -> Result<(), Crash> {
+        self.platform.dispatching();
         let mut call = Call {
             state: self.state,
             memory: self.platform,
@@ -144,8 +172,7 @@ impl<P: Platform> System<P> {
             vcpu,
             context,
             args: context.registers.arguments(),
-            info: self.state.events(self.platform).vcpu_info(vcpu).unwrap_or(ids::Maddr(0)),
-            now: self.platform.now(),
+            clock: self.platform,
             reply: Reply::Register,
         };
         let number = u64::from(context.registers.error_code.get());

@@ -3,6 +3,7 @@
 use crate::System;
 use crate::applier::Applier;
 use crate::platform::Platform;
+use core::cell::Cell;
 use emulate::{RegisterUpdate, Registers, ptwr};
 use frames::Owner;
 use hypercalls::Crash;
@@ -18,6 +19,11 @@ mod error {
     pub(super) const USER: u32 = 4;
     pub(super) const RESERVED: u32 = 8;
 }
+
+/// A page fault's error code: it came from user mode.
+pub const USER_ERROR: u32 = error::USER;
+/// `arch.cr2` within `vcpu_info`.
+pub const INFO_CR2: u64 = 16;
 
 /// Exception vectors.
 mod exception {
@@ -42,7 +48,11 @@ impl<P: Platform> System<P> {
     ) -> Result<(), Crash> {
         let code = context.registers.error_code.get();
         match vector {
-            exception::PROTECTION => self.protection_fault(j, vcpu, context, code),
+            exception::PROTECTION => match self.enter_swiftly(vcpu, context) {
+                // As at its first run, if this is another.
+                Some(done) => done,
+                None => self.protection_fault(j, vcpu, context, code),
+            },
             exception::INVALID_OPCODE => {
                 if self.forced_emulation(j, context) {
                     return Ok(());
@@ -112,8 +122,8 @@ impl<P: Platform> System<P> {
         code: u32,
     ) -> Result<(), Crash> {
         if let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) {
-            // arch.cr2 of vcpu_info: the word is the guest's from the moment of the fault.
-            self.platform.store64(Maddr(info.0 + 16), address.0);
+            // The word is the guest's from the moment of the fault.
+            self.platform.store64(Maddr(info.0 + INFO_CR2), address.0);
         }
         self.reflect(vcpu, context, exception::PAGE_FAULT, code)
     }
@@ -132,22 +142,24 @@ impl<P: Platform> System<P> {
         if !mapping.pte.is_present() || mapping.writable || !mmu.is_live_l1(mapping.pte.mfn(), subject) {
             return false;
         }
-        let registers = self.registers(context);
         let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
         let length = self.fetch(context, &mut bytes);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(operation) = ptwr::decode(&bytes[..length], &registers, address) else { return false };
         let at = Maddr(mapping.pte.mfn().maddr().0 + (address.0 & 0xff8));
-        let result = mmu.update_leaf(
-            j,
-            at,
-            if operation.is_store() { AdBits::Replace } else { AdBits::Exact },
-            subject,
-            &mut |old| operation.evaluate(old, &registers).write.map(|w| w.new),
-            &mut |tx, old| {
-                publish(tx, &operation.evaluate(old, &registers).registers);
-                tx.last();
-            },
-        );
+        let ad = if operation.is_store() { AdBits::Replace } else { AdBits::Exact };
+        let after = Cell::new(None);
+        let rewrite = |old| {
+            let outcome = operation.evaluate(old, &registers);
+            after.set(Some(outcome.registers));
+            outcome.write.map(|write| write.new)
+        };
+        let result = mmu.update_leaf(j, at, ad, subject, rewrite, |tx| {
+            if let Some(after) = after.get() {
+                publish(tx, context, &after);
+            }
+            tx.last();
+        });
         match result {
             Ok(()) | Err(pv_mmu::MmuError::Preempted) => true,
             Err(_) => false,
@@ -204,22 +216,28 @@ impl<P: Platform> System<P> {
         if self.platform.copy_in(Gva(rip), &mut bytes[..in_page]).is_ok() { in_page } else { 0 }
     }
 
-    /// The registers as the emulator wants them.
-    pub(crate) fn registers(&self, context: &Context) -> Registers {
+    /// The registers as the emulator wants them for an instruction.
+    #[inline(always)]
+    pub(crate) fn registers(&self, context: &Context, instruction: &[u8]) -> Registers {
+        let based = emulate::names_segment(instruction);
+        let base = |which| if based { self.platform.base(which) } else { 0 };
         Registers {
             gpr: context.registers.general(),
             rip: context.registers.get(Reg::Rip),
             rflags: context.registers.get(Reg::Rflags),
-            fs_base: self.platform.base(crate::Base::Fs),
-            gs_base: self.platform.base(crate::Base::Gs),
+            fs_base: base(crate::Base::Fs),
+            gs_base: base(crate::Base::Gs),
         }
     }
 }
 
 /// Publishes what an emulated instruction did to the registers.
-pub(crate) fn publish(tx: &mut Tx<'_>, update: &RegisterUpdate) {
+#[inline(always)]
+pub(crate) fn publish(tx: &mut Tx<'_>, context: &Context, update: &RegisterUpdate) {
     set_register(tx, Reg::Rip, update.rip);
-    set_register(tx, Reg::Rflags, update.rflags);
+    if update.rflags != context.registers.get(Reg::Rflags) {
+        set_register(tx, Reg::Rflags, update.rflags);
+    }
     for write in update.gprs.iter().flatten() {
         set_register(tx, Reg::HARDWARE[write.gpr.number()], write.value);
     }

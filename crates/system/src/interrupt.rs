@@ -3,9 +3,8 @@
 use crate::System;
 use crate::applier::Applier;
 use crate::platform::Platform;
-use ids::VcpuSlot;
 use irqs::Action;
-use vault::{Journal, Phase};
+use vault::{Journal, Log, Phase};
 
 /// Vectors the hypervisor uses itself; devices have 0x30 to 0xdf.
 pub mod own_vector {
@@ -43,10 +42,6 @@ impl<P: Platform> System<P> {
         let mut typed = [0; 32];
         let count = self.platform.console_receive(&mut typed);
         let mut journal = self.interrupt_journal();
-        let log = journal.log();
-        if log.head().phase() == Phase::Idle {
-            log.begin();
-        }
         journal.change(|tx| {
             if count > 0 && self.state.console_input.put(tx, &typed[..count]) > 0 {
                 let events = self.state.events(self.platform);
@@ -54,26 +49,15 @@ impl<P: Platform> System<P> {
                     tx.publish(event);
                 }
             }
-            if self.holds_any() {
-                tx.last();
-            }
+            tx.last();
         });
-        log.end();
+        journal.log().end();
     }
 
     fn device_interrupt(&'static self, vector: u8) {
         let mut journal = self.interrupt_journal();
-        let log = journal.log();
-        if log.head().phase() == Phase::Idle {
-            log.begin();
-        }
-        self.raise(&mut journal, vector, self.holds_any());
-        log.end();
-    }
-
-    /// Whether this CPU holds a vCPU, whose entry may end.
-    fn holds_any(&self) -> bool {
-        self.schedule.loaded(self.platform.cpu()).is_some()
+        self.raise(&mut journal, vector, true);
+        journal.log().end();
     }
 
     /// Takes interrupts that were in service on this CPU when it was stopped as received: posts their events
@@ -81,20 +65,16 @@ impl<P: Platform> System<P> {
     /// [`repair`](Self::repair) of all and [`restore_routes`](Self::restore_routes); an entry in progress keeps
     /// its progress.
     pub fn recover_interrupts(&'static self, in_service: impl Iterator<Item = u8>) {
-        let mut journal = self.interrupt_journal();
-        let log = journal.log();
-        let alone = log.head().phase() == Phase::Idle;
         for vector in in_service {
-            if alone {
-                log.begin();
-            }
+            let alone = self.own_log().head().phase() == Phase::Idle;
+            let mut journal = self.interrupt_journal();
             if vector < own_vector::TIMER {
                 self.raise(&mut journal, vector, false);
             } else if vector == own_vector::TIMER {
                 self.schedule.fired(self.platform.cpu());
             }
             if alone {
-                log.end();
+                journal.log().end();
             }
             self.platform.end_of_interrupt();
         }
@@ -119,9 +99,20 @@ impl<P: Platform> System<P> {
         }
     }
 
+    /// The journal, open, of the entry that an interrupt is or came in; it is beside any if the log was closed.
     fn interrupt_journal(&'static self) -> Journal<Applier<P>> {
         let loaded = self.schedule.loaded(self.platform.cpu());
-        self.journal(loaded.unwrap_or(VcpuSlot(0)))
+        match (loaded, self.own_log().head().phase()) {
+            (Some(vcpu), Phase::Undo | Phase::Outbox) => self.journal(self.state.contexts.context(vcpu)),
+            _ => {
+                self.own_log().begin();
+                self.journal_beside()
+            }
+        }
+    }
+
+    fn own_log(&self) -> &'static Log {
+        &self.state.logs[self.platform.cpu().0 as usize]
     }
 
     /// The event of a device's interrupt, in one transaction; `last`: it ends the entry. A level-triggered pin

@@ -3,10 +3,13 @@
 use crate::System;
 use crate::platform::Platform;
 use crate::schedule::look;
-use ids::{CpuId, VcpuSlot};
+use ids::{CpuId, Maddr, VcpuSlot};
 use pv_cpu::{Bounce, Context, Mode, event_callback, trap_bounce, vector};
 use vault::{Effect, kind};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
+
+/// `evtchn_upcall_pending` within `vcpu_info`.
+const INFO_PENDING: u64 = 0;
 
 /// Vector of an NMI.
 const NMI: u8 = 2;
@@ -29,6 +32,14 @@ impl<P: Platform> System<P> {
                 return vcpu;
             }
         }
+    }
+
+    /// Whether a vCPU simply goes on after its entry: [`leave`](Self::leave) would find nothing to do.
+    #[inline(always)]
+    pub(crate) fn goes_on(&self, context: &Context) -> bool {
+        // The address is up to date: who changes it has this CPU look around.
+        let pending = || self.platform.load8(Maddr(context.info.get() + INFO_PENDING)) != 0;
+        self.schedule.look(self.platform.cpu()) == 0 && !pending()
     }
 
     /// False: it has waited, and looks again.
@@ -77,7 +88,7 @@ impl<P: Platform> System<P> {
             return true;
         }
         let to = trap_bounce(context, NMI, 0);
-        let mut journal = self.journal(vcpu);
+        let mut journal = self.journal(context);
         journal.log().begin();
         let done = journal.transaction(|tx| {
             tx.lock(self.state.domain_locks.of(record.domain.get()));

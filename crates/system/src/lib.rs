@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod applier;
 mod charge;
+mod config_space;
 mod crash;
 mod entry;
 mod faults;
@@ -38,6 +39,8 @@ mod transfer;
 
 pub use applier::Applier;
 pub use charge::MOST_FAILURES;
+pub use faults::{INFO_CR2, USER_ERROR};
+pub use hypercalls::Clock;
 pub use interrupt::own_vector;
 pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};

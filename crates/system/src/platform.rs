@@ -1,6 +1,7 @@
 //! What the composition needs of a machine.
 
 use guest_memory::GuestMemory;
+use hypercalls::Clock;
 use ids::{CpuId, Gva, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use vault::GuestOwned;
@@ -42,13 +43,13 @@ pub enum Power {
 }
 
 /// A machine. Methods act on the CPU that calls them.
-pub trait Platform: GuestMemory + 'static {
+pub trait Platform: GuestMemory + Clock + 'static {
     /// Transactions of long work in one entry before the guest gets a breath.
     fn budget(&self) -> u32 {
         2048
     }
-    /// System time: ns since boot, never going back, not even over a microreboot.
-    fn now(&self) -> u64;
+    /// A hypercall is dispatched, for the first time or again.
+    fn dispatching(&self) {}
     /// Loads a page-table root.
     fn load_root(&self, root: Mfn);
     /// Exchanges the two GS bases and notes in `active` whose is active then, `mode`: one step for recovery.
@@ -125,6 +126,8 @@ pub trait Platform: GuestMemory + 'static {
     /// Programs an interrupt's route from its durable record; a message that was freed (it has no route, but a
     /// device still) is switched off there.
     fn program_route(&self, irq: u32);
+    /// This CPU holds no vCPU's registers any more: no page tables and no descriptor tables of a guest's.
+    fn let_go(&self);
     /// Changes the machine's power state; returns only if that failed.
     fn power(&self, what: Power);
 }

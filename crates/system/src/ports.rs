@@ -96,7 +96,9 @@ impl<P: Platform> System<P> {
     }
 
     fn write_port(&self, access: Access, port: u16, width: u32, value: u32) {
-        if access == Access::Direct {
+        if access == Access::Direct
+            && let Some(value) = self.filter_port(port, width, value)
+        {
             self.platform.port_out(port, width, value);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::System;
 use crate::applier::Applier;
-use crate::faults::publish;
+use crate::faults::{INFO_CR2, publish};
 use crate::platform::Platform;
 use cpu_policy::{Dynamic, Via, control};
 use emulate::privop::{self, Instruction};
@@ -38,7 +38,7 @@ impl<P: Platform> System<P> {
     ) -> bool {
         let mut bytes = [0; 15];
         let length = self.fetch(context, &mut bytes);
-        let registers = self.registers(context);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode(&bytes[..length], &registers) else { return false };
         let done = match instruction.op {
             PrivOp::In { .. } | PrivOp::Out { .. } | PrivOp::Ins(_) | PrivOp::Outs(_) => {
@@ -57,7 +57,7 @@ impl<P: Platform> System<P> {
         };
         let Some(update) = done else { return false };
         j.change(|tx| {
-            publish(tx, &update);
+            publish(tx, context, &update);
             tx.last();
         });
         true
@@ -125,12 +125,12 @@ impl<P: Platform> System<P> {
     ) -> bool {
         let mut bytes = [0; 15];
         let length = self.fetch(context, &mut bytes);
-        let registers = self.registers(context);
+        let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode_forced(&bytes[..length], &registers) else { return false };
         let done = instruction.done(&registers);
         let update = self.cpuid(context, &registers, done, Via::ForcedEmulation);
         j.change(|tx| {
-            publish(tx, &update);
+            publish(tx, context, &update);
             tx.last();
         });
         true
@@ -162,7 +162,7 @@ impl<P: Platform> System<P> {
             0 => Some(CR0_SHOWN | ts),
             2 => {
                 let info = self.state.events(self.platform).vcpu_info(vcpu)?;
-                Some(self.platform.load64(ids::Maddr(info.0 + 16)))
+                Some(self.platform.load64(ids::Maddr(info.0 + INFO_CR2)))
             }
             3 => Some(context.root_kernel.get().maddr().0),
             4 => Some(CR4_SHOWN | context.cr4.get()),
@@ -191,7 +191,7 @@ impl<P: Platform> System<P> {
             }
             2 => {
                 let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return Done::Fault };
-                self.platform.store64(ids::Maddr(info.0 + 16), value);
+                self.platform.store64(ids::Maddr(info.0 + INFO_CR2), value);
                 Done::Registers(*done)
             }
             4 => {
@@ -271,9 +271,10 @@ fn commit<P: Platform>(
     done: &RegisterUpdate,
     change: impl FnOnce(&mut Tx<'static>),
 ) -> Done {
+    let context = j.apply.context;
     j.change(|tx| {
         change(tx);
-        publish(tx, done);
+        publish(tx, context, done);
         tx.last();
     });
     Done::Committed

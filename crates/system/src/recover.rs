@@ -1,11 +1,12 @@
 //! Recovery's part of the composition: what a CPU was doing is undone or finished.
 
 use crate::System;
+use crate::applier::Applier;
 use crate::charge::MOST_FAILURES;
 use crate::platform::Platform;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
-use vault::{Log, Phase};
+use vault::{Journal, Log, Phase};
 
 /// What a stopped CPU says.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +17,6 @@ pub struct Stopped {
     pub loaded: Option<VcpuSlot>,
     /// It was taken over with its registers lost: where it was in its log's next step is not known.
     pub lost: bool,
-    /// The log head to store because the CPU was stopped between a shared word and its log.
-    pub unfinished_head: Option<u64>,
 }
 
 /// What recovery did for a CPU.
@@ -58,17 +57,12 @@ impl<P: Platform> System<P> {
         stopped: impl Iterator<Item = Stopped> + Clone,
         mut each: impl FnMut(CpuId, Repaired),
     ) {
-        for cpu in stopped.clone() {
-            if let Some(head) = cpu.unfinished_head {
-                self.log(&cpu).complete(head);
-            }
-        }
         for cpu in stopped {
             let head = self.log(&cpu).head();
             match head.phase() {
                 Phase::Idle => each(cpu.cpu, Repaired::Nothing),
                 Phase::Undo => {
-                    let mut journal = self.journal_of(cpu.cpu, cpu.loaded.unwrap_or(VcpuSlot(0)), true);
+                    let mut journal = self.journal_again(&cpu);
                     self.log(&cpu).roll_back(&mut journal.apply);
                     each(cpu.cpu, Repaired::Undone(head.undo()));
                 }
@@ -92,7 +86,7 @@ impl<P: Platform> System<P> {
     /// Finishes a CPU's outbox; runs on that CPU, whose page tables and segment bases are those of its vCPU.
     pub fn finish(&'static self, stopped: &Stopped) -> Repaired {
         let head = self.log(stopped).head();
-        let mut journal = self.journal_of(stopped.cpu, stopped.loaded.unwrap_or(VcpuSlot(0)), true);
+        let mut journal = self.journal_again(stopped);
         if stopped.lost || journal.apply.context.failures.get() >= MOST_FAILURES {
             // Of one that is lost the next effect may or may not be applied: rather never than twice.
             self.log(stopped).abandon(&mut journal.apply);
@@ -100,6 +94,12 @@ impl<P: Platform> System<P> {
         }
         self.log(stopped).drain(&mut journal.apply);
         Repaired::Finished(head.effects() - head.applied())
+    }
+
+    /// The journal that a stopped CPU had.
+    fn journal_again(&'static self, stopped: &Stopped) -> Journal<Applier<P>> {
+        let context = self.state.contexts.context(stopped.loaded.unwrap_or(VcpuSlot(0)));
+        self.journal_of(stopped.cpu, context, true)
     }
 
     fn log(&self, stopped: &Stopped) -> &'static Log {
@@ -111,8 +111,8 @@ impl<P: Platform> System<P> {
     /// Called on the CPU itself, after every CPU is repaired. An entry that has failed too often is not run
     /// again: its domain ends.
     pub fn resume(&'static self, vcpu: VcpuSlot) {
-        let mut journal = self.journal(vcpu);
-        let context = journal.apply.context;
+        let context = self.state.contexts.context(vcpu);
+        let mut journal = self.journal(context);
         let registers = &context.registers;
         if context.failures.get() >= MOST_FAILURES {
             return self.end_failing(vcpu);

@@ -135,6 +135,22 @@ impl Schedule {
         self.place(vcpu).home.store(cpu.0, Ordering::Release);
     }
 
+    /// The registers of `vcpu`, completely in memory, are in `cpu` no more; its home is `to` from now on.
+    pub(crate) fn let_go(&self, cpu: CpuId, vcpu: VcpuSlot, to: CpuId) {
+        self.cpu(cpu).loaded.store(NOBODY, Ordering::Release);
+        self.move_home(vcpu, to);
+    }
+
+    /// A vCPU that nobody holds and that waits for no turn gets another home.
+    pub(crate) fn move_home(&self, vcpu: VcpuSlot, to: CpuId) {
+        self.place(vcpu).home.store(to.0, Ordering::Release);
+    }
+
+    /// Whether a CPU runs guests.
+    pub(crate) fn is_online(&self, cpu: CpuId) -> bool {
+        self.cpus.get(cpu.0 as usize).is_some_and(|cpu| cpu.online.load(Ordering::Acquire))
+    }
+
     /// A vCPU's home.
     pub fn home(&self, vcpu: VcpuSlot) -> CpuId {
         self.vcpus.get(vcpu.0 as usize).map_or(CpuId(0), |p| CpuId(p.home.load(Ordering::Acquire)))

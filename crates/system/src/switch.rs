@@ -80,6 +80,7 @@ impl<P: Platform> System<P> {
             self.show_runstate(cpu);
             return true;
         }
+        self.send_away(cpu, now);
         self.look_at_woken(cpu, now);
         let current = self.schedule.loaded(cpu).filter(|vcpu| self.can_run(*vcpu));
         let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
@@ -112,7 +113,35 @@ impl<P: Platform> System<P> {
     }
 
     fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
-        self.state.domains.domain(self.state.domains.vcpu(vcpu).domain.get()).pinned.get()
+        let record = self.state.domains.vcpu(vcpu);
+        record.pin.get() != 0 || self.state.domains.domain(record.domain.get()).pinned.get()
+    }
+
+    /// The CPU that a pinned vCPU has to run on, if that runs guests: the one asked for, or else that of its number.
+    fn belongs(&self, vcpu: VcpuSlot) -> Option<CpuId> {
+        if !self.is_pinned(vcpu) {
+            return None;
+        }
+        let own = CpuId(vcpu.0 % self.schedule.cpus());
+        let cpu = self.state.domains.vcpu(vcpu).pin.get().checked_sub(1).map_or(own, CpuId);
+        Some(cpu).filter(|cpu| self.schedule.is_online(*cpu))
+    }
+
+    /// If the vCPU that this CPU holds has to run on another one, it goes there.
+    fn send_away(&'static self, cpu: CpuId, now: u64) {
+        let Some(vcpu) = self.schedule.loaded(cpu) else { return };
+        let Some(to) = self.belongs(vcpu).filter(|to| *to != cpu) else { return };
+        self.stop_running(vcpu, now);
+        self.show_runstate(cpu);
+        let context = self.state.contexts.context(vcpu);
+        if context.fpu_saved.get() == 0 {
+            self.platform.save(vcpu, context);
+            context.fpu_saved.set(1);
+        }
+        self.platform.let_go();
+        self.schedule.let_go(cpu, vcpu, to);
+        self.state.timers().set_home(vcpu, to);
+        self.wake(vcpu);
     }
 
     /// Whether a vCPU wants a CPU and may have one.
@@ -132,6 +161,12 @@ impl<P: Platform> System<P> {
                 continue;
             }
             let held = self.schedule.loaded(cpu) == Some(vcpu);
+            if let Some(to) = self.belongs(vcpu).filter(|to| *to != cpu && !held) {
+                self.schedule.move_home(vcpu, to);
+                self.state.timers().set_home(vcpu, to);
+                self.wake(vcpu);
+                continue;
+            }
             let state = self.state.domains.vcpu(vcpu).state();
             if matches!(state, VcpuState::Blocked | VcpuState::Polling) {
                 let runs = held && self.schedule.is_alone(cpu);
@@ -151,9 +186,7 @@ impl<P: Platform> System<P> {
             return;
         }
         let (record, timers) = (self.state.domains.vcpu(vcpu), self.state.timers());
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        journal.change(|tx| {
+        self.beside(|tx| {
             tx.lock(self.state.domain_locks.of(record.domain.get()));
             // Another vCPU may have taken it down.
             if record.state() == state {
@@ -162,7 +195,6 @@ impl<P: Platform> System<P> {
                 known(timers.set_runstate(tx, vcpu, to, now));
             }
         });
-        journal.log().end();
     }
 
     /// Whether a `SCHEDOP_poll` has what it waits for: a polled port pending. Its time is `expire_timers`'s.

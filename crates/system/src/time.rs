@@ -39,16 +39,14 @@ impl<P: Platform> System<P> {
         }
     }
 
-    /// Does what is due on this CPU, each deadline in one transaction with what comes of it. It ends no entry: the
-    /// vCPU may be in the middle of one on another CPU.
+    /// Does what is due on this CPU, each deadline in one transaction with what comes of it. The vCPU may be in the
+    /// middle of an entry on another CPU.
     pub(crate) fn expire_timers(&'static self, cpu: CpuId, now: u64) {
         let timers = self.state.timers();
         while let Some(vcpu) = timers.due(cpu, now) {
             let record = self.state.domains.vcpu(vcpu);
             let domain = record.domain.get();
-            let mut journal = self.journal(vcpu);
-            journal.log().begin();
-            let ended = journal.change(|tx| {
+            let ended = self.beside(|tx| {
                 tx.lock(self.state.domain_locks.of(domain));
                 let Ok(fired) = timers.fire(tx, vcpu, now) else { return false };
                 if fired.timer
@@ -67,7 +65,6 @@ impl<P: Platform> System<P> {
                 }
                 bites
             });
-            journal.log().end();
             if ended {
                 self.end_machine();
             }
@@ -96,12 +93,7 @@ impl<P: Platform> System<P> {
         if timers.runstate(vcpu).is_ok_and(|present| present.state == state as u32) {
             return;
         }
-        let mut journal = self.journal(vcpu);
-        journal.log().begin();
-        journal.change(|tx| {
-            known(timers.set_runstate(tx, vcpu, state, now));
-        });
-        journal.log().end();
+        self.beside(|tx| known(timers.set_runstate(tx, vcpu, state, now)));
     }
 
     /// Shows the vCPU that this CPU holds its runstate, if it wants it and does not see it yet. The area has an

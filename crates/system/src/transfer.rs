@@ -1,4 +1,4 @@
-//! Entries that only change where the vCPU goes on: bounces to its kernel, and its `iret`.
+//! Entries that only change where the vCPU goes on: bounces to its kernel, its `iret`, and a kernel's `rdmsr`.
 //!
 //! They are most of all entries. They touch no durable word but the vCPU's own context, hence need no log: see
 //! [`pv_cpu::Transfer`] for what a crash leaves and finds.
@@ -13,6 +13,9 @@ use zerocopy::IntoBytes;
 
 /// Number of a hypercall, as the stub keeps it.
 const IRET: u32 = hypercall::IRET as u32;
+
+/// `rdmsr` without prefixes.
+const RDMSR: [u8; 2] = [0x0f, 0x32];
 
 impl<P: Platform> System<P> {
     /// Handles an entry that is sure to be a transfer, without opening the log. `None`: it is none.
@@ -30,8 +33,32 @@ impl<P: Platform> System<P> {
                 self.keep_fault_address(context);
                 self.plain_page_fault(vcpu, context)
             }
+            vector::PROTECTION if registers.error_code.get() == 0 => self.rdmsr(vcpu, context),
             _ => None,
         }
+    }
+
+    /// A kernel's `rdmsr`, which it uses at each context switch to learn the user's GS base: it changes nothing but
+    /// registers. `None`: the instruction is another, or faults.
+    #[inline(never)]
+    pub(crate) fn rdmsr(
+        &'static self,
+        vcpu: VcpuSlot,
+        context: &'static Context,
+    ) -> Option<Result<(), Crash>> {
+        let registers = &context.registers;
+        let mut bytes = [0; RDMSR.len()];
+        let read = self.platform.copy_in(Gva(registers.get(Reg::Rip)), &mut bytes);
+        if context.mode() != Mode::Kernel || read.is_err() || bytes != RDMSR {
+            return None;
+        }
+        let value = self.read_msr(vcpu, context, registers.get(Reg::Rcx) as u32)?;
+        // Dispatched again before the commit, it writes the same: RDX is no operand.
+        registers.set(Reg::Rdx, value >> 32);
+        pv_cpu::step_over(context, RDMSR.len() as u64, value & 0xffff_ffff);
+        pv_cpu::commit(context);
+        self.finish_transfer(context);
+        Some(Ok(()))
     }
 
     /// The `iret` hypercall: the frame is on the guest's kernel stack.

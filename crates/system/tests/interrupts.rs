@@ -9,6 +9,7 @@ use domain::{Limits, State, Static};
 use domains::Life;
 use events::NewDomain;
 use guest_memory::{FakeMemory, Fault, GuestMemory};
+
 use ids::{CpuId, DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
 use irqs::{Polarity, Source, Trigger};
 use pv_cpu::{Context, vector};
@@ -17,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex};
-use system::{Base, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
+use system::{Base, Clock, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
 use timers::TimeScale;
 use vault::{Apply, Effect, Ground, Journal, Once, step};
 
@@ -78,6 +79,12 @@ impl GuestMemory for Machine {
     }
 }
 
+impl Clock for Machine {
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
 impl Platform for Machine {
     fn program_route(&self, irq: u32) {
         step::point();
@@ -101,10 +108,8 @@ impl Platform for Machine {
     fn cpu(&self) -> CpuId {
         CpuId(0)
     }
-    fn now(&self) -> u64 {
-        0
-    }
     fn load_root(&self, _: Mfn) {}
+    fn let_go(&self) {}
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
         active.set(mode);
     }
@@ -268,7 +273,7 @@ impl World {
 
     fn recover(&mut self) {
         self.system = compose(self.vault, self.machine);
-        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false, unfinished_head: None };
+        let stopped = Stopped { cpu: CpuId(0), loaded: Some(VCPU), lost: false };
         self.system.repair([stopped].into_iter(), |_, _| {});
         self.system.restore_routes();
         let in_service = self.machine.hardware().in_service;
@@ -324,7 +329,7 @@ fn a_crash_in_a_guests_interrupt_loses_nothing() {
             let mut w = World::new();
             let vector = w.vector();
             w.arrives_in_guest(vector);
-            let crashed = crashes(*at, || w.system.enter(VCPU));
+            let crashed = crashes(*at, || w.system.enter(VCPU, w.system.state.contexts.context(VCPU)));
             if crashed {
                 w.recover();
             }
@@ -362,7 +367,7 @@ fn a_second_crash_in_recovery_loses_nothing() {
                 let mut w = World::new();
                 let vector = w.vector();
                 w.arrives_in_guest(vector);
-                if !crashes(first, || w.system.enter(VCPU)) {
+                if !crashes(first, || w.system.enter(VCPU, w.system.state.contexts.context(VCPU))) {
                     return true;
                 }
                 let crashed = crashes(*second, || w.recover());

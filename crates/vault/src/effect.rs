@@ -2,7 +2,7 @@
 
 use crate::cell::{Cell, Durable, Plain, Word};
 use crate::head::Head;
-use crate::lock::LockWord;
+use crate::lock::{Held, LockWord};
 use crate::log::Log;
 use crate::step;
 use core::sync::atomic::Ordering;
@@ -28,6 +28,14 @@ impl Effect {
 
 /// Applies effects: implemented once, by the composition of the system.
 pub trait Apply {
+    /// Applies an effect that needs no hold on the log, as most do; may run again after a crash. `false`: nothing was
+    /// done, it is for [`apply`](Self::apply).
+    #[inline(always)]
+    fn apply_plain(&mut self, effect: Effect) -> bool {
+        let _ = effect;
+        false
+    }
+
     /// Applies one effect. May run again after a crash with the same arguments, unless it ended in
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
@@ -110,37 +118,6 @@ pub(crate) fn store<T: Plain>(word: &Durable<T>, value: T) -> Effect {
         x: <T::Cell as Cell>::WIDTH as u32,
         a: core::ptr::from_ref(word) as u64,
         b: value.into_bits(),
-    }
-}
-
-/// The locks a transaction holds.
-#[derive(Default)]
-pub(crate) struct Held<'l> {
-    locks: [Option<&'l LockWord>; MAX_HELD],
-    count: usize,
-}
-
-const MAX_HELD: usize = 16;
-
-impl<'l> Held<'l> {
-    #[inline(always)]
-    pub(crate) fn take(&mut self, lock: &'l LockWord) {
-        if self.locks[..self.count].iter().flatten().any(|l| core::ptr::eq(*l, lock)) {
-            return;
-        }
-        lock.acquire();
-        self.locks[self.count] = Some(lock);
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    pub(crate) fn release_all(&mut self) {
-        while self.count > 0 {
-            self.count -= 1;
-            if let Some(lock) = self.locks[self.count].take() {
-                lock.release();
-            }
-        }
     }
 }
 

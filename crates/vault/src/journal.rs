@@ -10,6 +10,7 @@ pub struct Journal<A> {
     log: &'static Log,
     /// Applies the effects.
     pub apply: A,
+    in_entry: bool,
     budget: u32,
 }
 
@@ -18,9 +19,15 @@ pub struct Journal<A> {
 pub struct Preempted;
 
 impl<A: Apply> Journal<A> {
-    /// A journal that allows `budget` transactions before [`spend`](Self::spend) says stop.
+    /// The journal of an entry; allows `budget` transactions before [`spend`](Self::spend) says stop.
     pub const fn new(log: &'static Log, apply: A, budget: u32) -> Self {
-        Self { log, apply, budget }
+        Self { log, apply, in_entry: true, budget }
+    }
+
+    /// A journal for work beside any entry (what is due, whom to switch to): its transactions end none, so that none
+    /// is taken for done that a vCPU has still to come back to.
+    pub const fn beside(log: &'static Log, apply: A, budget: u32) -> Self {
+        Self { log, apply, in_entry: false, budget }
     }
 
     /// The log.
@@ -34,7 +41,7 @@ impl<A: Apply> Journal<A> {
     /// Whatever `f` returns; then nothing has changed.
     #[inline(always)]
     pub fn transaction<O, E>(&mut self, f: impl FnOnce(&mut Tx<'static>) -> Result<O, E>) -> Result<O, E> {
-        self.log.transaction(&mut self.apply, f)
+        self.log.run(&mut self.apply, self.in_entry, f)
     }
 
     /// Runs one transaction that cannot fail.

@@ -21,6 +21,7 @@
 //! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
 //! | WALL_CLOCK | | | | same value |
 //! | TRANSFER | | | | same registers |
+//! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -36,6 +37,8 @@ pub const PTE: u32 = 4;
 pub const M2P: u32 = 5;
 /// Bytes kept in the outbox go to a guest address; a fault then is the guest's.
 pub const COPY_OUT: u32 = 6;
+/// A word goes to a guest address; a fault then is the guest's.
+pub const COPY_WORD: u32 = 19;
 /// A register of the entry's guest frame gets a value.
 pub const REGISTER: u32 = 7;
 /// An event channel port becomes pending.

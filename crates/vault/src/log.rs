@@ -1,7 +1,8 @@
 //! A CPU's log: undo entries before the commit, outbox after it.
 
-use crate::effect::{Apply, Effect, Held, Once, poke, take_back};
+use crate::effect::{Apply, Effect, Once, poke, take_back};
 use crate::head::{Head, Phase};
+use crate::lock::Held;
 use crate::step;
 use crate::tx::Tx;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -83,7 +84,18 @@ impl Log {
         apply: &mut impl Apply,
         f: impl FnOnce(&mut Tx<'l>) -> Result<O, E>,
     ) -> Result<O, E> {
-        let mut tx = Tx::new(self);
+        self.run(apply, true, f)
+    }
+
+    /// As [`transaction`](Self::transaction); unless `in_entry`, it ends no entry whatever `f` says.
+    #[inline(always)]
+    pub(crate) fn run<'l, O, E>(
+        &'l self,
+        apply: &mut impl Apply,
+        in_entry: bool,
+        f: impl FnOnce(&mut Tx<'l>) -> Result<O, E>,
+    ) -> Result<O, E> {
+        let mut tx = Tx::new(self, in_entry);
         let result = f(&mut tx);
         let mut held = if result.is_ok() {
             let held = tx.commit();
@@ -167,10 +179,13 @@ impl Log {
     }
 
     /// Applies the consequences of the last exactly-once effect, which come before all later effects.
+    #[inline(always)]
     fn drain_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
-        if head.chained() == 0 {
-            return head;
-        }
+        if head.chained() == 0 { head } else { self.apply_chained(apply, head, held) }
+    }
+
+    #[inline(never)]
+    fn apply_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
         for slot in &self.chained[..head.chained()] {
             self.apply_one(apply, head, head.applied(), slot, held);
         }
@@ -192,6 +207,9 @@ impl Log {
         step::point();
         if effect.kind == Effect::STORE {
             poke(effect.a, u64::from(effect.x), effect.b);
+            return head;
+        }
+        if apply.apply_plain(effect) {
             return head;
         }
         let mut once = Once { log: self, head, index, chained: 0, held };

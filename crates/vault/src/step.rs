@@ -97,6 +97,14 @@ pub fn complete(stopped: &Stopped) -> Option<u64> {
     happened.then_some(stopped.r8)
 }
 
+/// The addresses at which a CPU may have exchanged its word without having stored its log head: for those who look at
+/// a machine from outside.
+#[cfg(target_os = "none")]
+pub fn between() -> core::ops::Range<u64> {
+    let exchanged = sequence::revenant_step_exchanged as *const () as u64;
+    exchanged..sequence::revenant_step_stored as *const () as u64
+}
+
 /// Host form: an exchange with a crash point on either side; see [`crash`](self).
 #[cfg(not(target_os = "none"))]
 pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64, head: &AtomicU64, after: u64) -> bool {

@@ -1,9 +1,9 @@
 //! A transaction: the only way to write durable words.
 
 use crate::cell::{Cell, Counter, Durable, Plain, Word};
-use crate::effect::{Effect, Held, store};
+use crate::effect::{Effect, store};
 use crate::head::Head;
-use crate::lock::LockWord;
+use crate::lock::{Held, LockWord};
 use crate::log::{Log, OUTBOX_BYTES};
 use crate::step;
 
@@ -13,6 +13,7 @@ pub struct Tx<'l> {
     head: Head,
     bytes: usize,
     steps: u64,
+    in_entry: bool,
     last: bool,
     held: Held<'l>,
 }
@@ -25,10 +26,10 @@ impl core::fmt::Debug for Tx<'_> {
 
 impl<'l> Tx<'l> {
     #[inline(always)]
-    pub(crate) fn new(log: &'l Log) -> Self {
+    pub(crate) fn new(log: &'l Log, in_entry: bool) -> Self {
         let head = log.head();
         debug_assert_eq!(head.0, head.emptied().0, "a transaction starts on an open, empty log");
-        Self { log, head, bytes: 0, steps: 0, last: false, held: Held::default() }
+        Self { log, head, bytes: 0, steps: 0, in_entry, last: false, held: Held::default() }
     }
 
     /// Takes a lock until the transaction's outbox is empty (or all is undone). Taking it twice is fine.
@@ -128,10 +129,10 @@ impl<'l> Tx<'l> {
         self.head.progress()
     }
 
-    /// The entry ends with this transaction's outbox.
+    /// The entry, if this transaction is part of one, ends with its outbox.
     #[inline(always)]
     pub fn last(&mut self) {
-        self.last = true;
+        self.last = self.in_entry;
     }
 
     #[inline(always)]

@@ -3,18 +3,19 @@
 use crate::platform::{Answer, EfiInfo, Firmware, PowerManagement, Request};
 use xen_abi::Errno;
 use xen_abi::platform::{
-    FwEfiMem, FwEfiVendor, PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET, XEN_FW_DISK_INFO,
-    XEN_FW_DISK_MBR_SIGNATURE, XEN_FW_EFI_APPLE_PROPERTIES, XEN_FW_EFI_CONFIG_TABLE, XEN_FW_EFI_INFO,
-    XEN_FW_EFI_MEM_INFO, XEN_FW_EFI_PCI_ROM, XEN_FW_EFI_RT_VERSION, XEN_FW_EFI_VENDOR, XEN_FW_EFI_VERSION,
-    XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID, XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX,
-    XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_CHANGE_FREQ, XENPF_CORE_PARKING, XENPF_CPU_HOTADD,
-    XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO,
-    XENPF_GET_CPU_VERSION, XENPF_GET_CPUINFO, XENPF_INTERFACE_VERSION, XENPF_MEM_HOTADD,
-    XENPF_MICROCODE_UPDATE, XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_RESOURCE_OP,
-    XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32, XENPF_SETTIME64, XenpfChangeFreq, XenpfCoreParking,
-    XenpfCpuHotadd, XenpfCpuOl, XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate,
+    FwDiskInfo, FwEfiMem, FwEfiVendor, PlatformOp, XEN_CORE_PARKING_GET, XEN_CORE_PARKING_SET,
+    XEN_FW_DISK_INFO, XEN_FW_DISK_MBR_SIGNATURE, XEN_FW_EFI_APPLE_PROPERTIES, XEN_FW_EFI_CONFIG_TABLE,
+    XEN_FW_EFI_INFO, XEN_FW_EFI_MEM_INFO, XEN_FW_EFI_PCI_ROM, XEN_FW_EFI_RT_VERSION, XEN_FW_EFI_VENDOR,
+    XEN_FW_EFI_VERSION, XEN_FW_KBD_SHIFT_FLAGS, XEN_FW_VBEDDC_INFO, XEN_PCPU_FLAGS_INVALID,
+    XEN_PCPU_FLAGS_ONLINE, XEN_PM_CX, XEN_PM_PDC, XEN_PM_PX, XEN_PM_TX, XENPF_ADD_MEMTYPE, XENPF_CHANGE_FREQ,
+    XENPF_CORE_PARKING, XENPF_CPU_HOTADD, XENPF_CPU_OFFLINE, XENPF_CPU_ONLINE, XENPF_DEL_MEMTYPE,
+    XENPF_EFI_RUNTIME_CALL, XENPF_ENTER_ACPI_SLEEP, XENPF_FIRMWARE_INFO, XENPF_GET_CPU_VERSION,
+    XENPF_GET_CPUINFO, XENPF_GET_SYMBOL, XENPF_INTERFACE_VERSION, XENPF_MEM_HOTADD, XENPF_MICROCODE_UPDATE,
+    XENPF_PLATFORM_QUIRK, XENPF_READ_MEMTYPE, XENPF_RESOURCE_OP, XENPF_SET_PROCESSOR_PMINFO, XENPF_SETTIME32,
+    XENPF_SETTIME64, XenpfAddMemtype, XenpfChangeFreq, XenpfCoreParking, XenpfCpuHotadd, XenpfCpuOl,
+    XenpfDelMemtype, XenpfEnterAcpiSleep, XenpfFirmwareInfo, XenpfMemHotadd, XenpfMicrocodeUpdate,
     XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfResourceOp,
-    XenpfSetProcessorPminfo, XenpfSettime32, XenpfSettime64,
+    XenpfSetProcessorPminfo, XenpfSettime32, XenpfSettime64, XenpfSymdata,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -68,6 +69,18 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
         }
         XENPF_EFI_RUNTIME_CALL => Request::Efi(member(op)?),
         XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(op)?.reg },
+        XENPF_ADD_MEMTYPE => {
+            let m: XenpfAddMemtype = member(op)?;
+            Request::AddMemoryType { mfn: m.mfn, frames: m.nr_mfns, kind: m.type_ }
+        }
+        XENPF_DEL_MEMTYPE => {
+            let m: XenpfDelMemtype = member(op)?;
+            Request::RemoveMemoryType { handle: m.handle, index: m.reg }
+        }
+        XENPF_GET_SYMBOL => {
+            let m: XenpfSymdata = member(op)?;
+            Request::Symbol { index: m.symnum, name: m.name, bytes: m.namelen }
+        }
         XENPF_RESOURCE_OP => Request::Resources { count: member::<XenpfResourceOp>(op)?.nr_entries },
         XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(op)?.apic_id },
         XENPF_MEM_HOTADD => {
@@ -90,9 +103,9 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
 fn firmware(info: &XenpfFirmwareInfo) -> Firmware {
     let index = info.index;
     match info.type_ {
-        XEN_FW_DISK_INFO => Firmware::Disk { index },
+        XEN_FW_DISK_INFO => Firmware::Disk { index, parameters: info.u[1] },
         XEN_FW_DISK_MBR_SIGNATURE => Firmware::DiskSignature { index },
-        XEN_FW_VBEDDC_INFO => Firmware::Monitor { index },
+        XEN_FW_VBEDDC_INFO => Firmware::Monitor { index, block: info.u[1] },
         XEN_FW_EFI_INFO => Firmware::Efi(efi_info(info)),
         XEN_FW_KBD_SHIFT_FLAGS => Firmware::Keyboard { index },
         _ => Firmware::Other,
@@ -155,6 +168,11 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             (m.mfn, m.nr_mfns, m.type_) = (mfn, frames, kind);
             put(op, &m);
         }
+        Answer::NoSymbol => {
+            let Ok(mut m) = member::<XenpfSymdata>(op) else { return };
+            (m.namelen, m.type_, m.address) = (1, 0, 0);
+            put(op, &m);
+        }
         Answer::Efi(call) => put(op, &call),
         Answer::EfiVersion { version } => {
             put_firmware(op, |u| u[0] = u[0] & !0xffff_ffff | u64::from(version))
@@ -171,6 +189,27 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             u[2] = attributes;
             u[3] = u[3] & !0xffff_ffff | u64::from(kind);
         }),
+        Answer::Disk { device, version, interface_support, max_cylinder, max_head, sectors } => {
+            put_firmware(op, |u| {
+                let disk = FwDiskInfo {
+                    device,
+                    version,
+                    interface_support,
+                    legacy_max_cylinder: max_cylinder,
+                    legacy_max_head: max_head,
+                    legacy_sectors_per_track: sectors,
+                    edd_params: u[1],
+                };
+                u.as_mut_bytes()[..size_of_val(&disk)].copy_from_slice(disk.as_bytes());
+            });
+        }
+        Answer::DiskSignature { device, signature } => {
+            put_firmware(op, |u| u[0] = u[0] & 0xffff_ff00 | u64::from(device) | u64::from(signature) << 32);
+        }
+        Answer::Monitor { capabilities, transfer_time } => {
+            let found = u64::from(u16::from_le_bytes([capabilities, transfer_time]));
+            put_firmware(op, |u| u[0] = u[0] & !0xffff | found);
+        }
         Answer::Keyboard { flags } => {
             put_firmware(op, |u| u[0] = u[0] & !0xff | u64::from(flags));
         }

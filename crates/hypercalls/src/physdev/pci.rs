@@ -11,6 +11,8 @@ use xen_abi::physdev::{
     PhysdevPciMmcfgReserved, PhysdevRestoreMsi, XEN_PCI_DEV_PXM, XEN_PCI_MMCFG_RESERVED,
 };
 
+/// MSI-X (PCI local bus specification 3.0, appendix H).
+const MSIX: u8 = 0x11;
 /// Routes published by one transaction.
 const BATCH: usize = 64;
 
@@ -79,7 +81,8 @@ pub(super) fn restore_msi<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     call.privileged()?;
     let PhysdevRestoreMsi { bus, devfn } = call.memory.read(at).map_err(fault)?;
-    restore(call, PhysdevPciDevice { seg: 0, bus, devfn })
+    let device = existing(call, PhysdevPciDevice { seg: 0, bus, devfn })?;
+    restore(call, device)
 }
 
 /// `PHYSDEVOP_restore_msi_ext`.
@@ -118,7 +121,7 @@ fn restore<M: GuestMemory + 'static, A: Apply>(
 
 /// `PHYSDEVOP_prepare_msix`: the device is about to get another owner, so its table must be unused.
 pub(super) fn prepare_msix<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> CallResult {
-    let device = device(call, at)?;
+    let device = device_with_table(call, at)?;
     let state = call.state;
     let in_use = (0..state.irqs.len())
         .filter_map(|irq| messages(state, irq))
@@ -128,8 +131,23 @@ pub(super) fn prepare_msix<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M
 
 /// `PHYSDEVOP_release_msix`: it is back.
 pub(super) fn release_msix<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> CallResult {
-    device(call, at)?;
+    device_with_table(call, at)?;
     Ok(Outcome::Value(0))
+}
+
+/// The device, which has an MSI-X table.
+fn device_with_table<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    at: Gva,
+) -> Result<PhysdevPciDevice, Errno> {
+    let device = device(call, at)?;
+    let PhysdevPciDevice { seg, bus, devfn } = device;
+    // (Xen 4.17 itself crashes without one.)
+    if call.state.pci.is_none_or(|pci| pci.capability(seg, bus, devfn, MSIX).is_some()) {
+        Ok(device)
+    } else {
+        Err(Errno::ENODEV)
+    }
 }
 
 /// `PHYSDEVOP_dbgp_op`: no USB debug port is in use here, so Dom0 may reset its controller.
@@ -146,8 +164,17 @@ fn device<M: GuestMemory + 'static, A: Apply>(
     call.privileged()?;
     let device: PhysdevPciDevice = call.memory.read(at).map_err(fault)?;
     let spaces = &call.state.facts.acpi.config_spaces;
-    let exists = device.seg == 0 || spaces.iter().any(|space| space.segment == device.seg);
-    if exists { Ok(device) } else { Err(Errno::ENODEV) }
+    let reachable = device.seg == 0 || spaces.iter().any(|space| space.segment == device.seg);
+    if reachable { existing(call, device) } else { Err(Errno::ENODEV) }
+}
+
+/// Refuses devices that the machine does not have.
+fn existing<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    device: PhysdevPciDevice,
+) -> Result<PhysdevPciDevice, Errno> {
+    let PhysdevPciDevice { seg, bus, devfn } = device;
+    if call.state.pci.is_none_or(|pci| pci.exists(seg, bus, devfn)) { Ok(device) } else { Err(Errno::ENODEV) }
 }
 
 /// The message an irq is.

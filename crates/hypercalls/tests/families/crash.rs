@@ -20,7 +20,11 @@ fn everywhere(op: u64, args: &[u64], prepare: impl Fn(&mut World), check: impl F
         }
         // Close to the start and to each commit every step matters; in the middle of long runs of the
         // same they are alike.
-        crash += if crash < 400 { 1 } else { 3 };
+        crash += match crash {
+            ..400 => 1,
+            400..1200 => 3,
+            _ => 11,
+        };
     }
     assert!(crash > 20, "only {crash} steps");
 }
@@ -41,6 +45,41 @@ fn exchange_of_a_slab() {
         exchange(world, (64, 0), (1, 6), 32);
     };
     everywhere(OP, &[11, ARGUMENT], prepare, check);
+}
+
+#[test]
+fn exchange_of_a_large_extent() {
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        let first: u64 = world.get(LIST2);
+        let [owned, _] = world.audit(&[]);
+        assert_eq!(owned.len() as u64, OWNED);
+        assert!(first.is_multiple_of(128) && (first..first + 128).all(|m| owned.contains(&m)));
+        assert!((0..128).all(|i| world.seen.borrow().m2p[(first + i) as usize] == 0x3000 + i));
+    };
+    let prepare = |world: &mut World| {
+        put_list(world, LIST, &world.audit(&[])[0][..128]);
+        put_list(world, LIST2, &[0x3000]);
+        exchange(world, (128, 0), (1, 7), 32);
+    };
+    everywhere(OP, &[11, ARGUMENT], prepare, check);
+}
+
+#[test]
+fn populating_a_large_extent() {
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 1);
+        let first: u64 = world.get(LIST);
+        let [owned, _] = world.audit(&[]);
+        assert_eq!(owned.len() as u64, OWNED + 128);
+        assert!((first..first + 128).all(|m| owned.contains(&m)));
+        assert!((0..128).all(|i| world.seen.borrow().m2p[(first + i) as usize] == 0x3000 + i));
+    };
+    let prepare = |world: &mut World| {
+        put_list(world, LIST, &[0x3000]);
+        world.put(ARGUMENT, &reservation(LIST, 1, 7));
+    };
+    everywhere(OP, &[6, ARGUMENT], prepare, check);
 }
 
 #[test]

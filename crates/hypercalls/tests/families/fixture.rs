@@ -7,7 +7,7 @@ use domain::{Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use hypercalls::{Call, Outcome, Reply, dispatch};
-use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};
@@ -18,11 +18,11 @@ use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind, step};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine; the first are device memory, then the test's own "guest" buffers, then RAM.
-pub(crate) const FRAMES: u64 = 320;
+pub(crate) const FRAMES: u64 = 640;
 const BUFFERS: u64 = 16;
 pub(crate) const RAM: u64 = 64;
 /// Frames that Dom0 owns at first.
-pub(crate) const OWNED: u64 = 96;
+pub(crate) const OWNED: u64 = 160;
 pub(crate) const DOM0: DomainSlot = DomainSlot(0);
 /// An ordinary domain.
 pub(crate) const OTHER: DomainSlot = DomainSlot(1);
@@ -81,6 +81,10 @@ impl Apply for Effects {
             kind::PUT_TYPED => self.state.frames.apply_put_typed(once, Mfn(effect.a)),
             kind::M2P => seen.m2p[effect.a as usize] = effect.b,
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
+            kind::COPY_WORD => {
+                let word = effect.b.to_le_bytes();
+                self.fault |= self.memory.copy_out(Gva(effect.a), &word[..effect.x as usize]).is_err();
+            }
             kind::COPY_OUT => {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
@@ -244,8 +248,7 @@ impl World {
                 vcpu: self.vcpu(),
                 context,
                 args,
-                info: Maddr(0),
-                now: 0,
+                clock: &Stopped,
                 reply: Reply::Register,
             };
             let outcome = dispatch(&mut call, op);
@@ -275,6 +278,12 @@ impl World {
     /// As [`call`](Self::call), with a crash at durable step `crash`, then recovery. Says also whether that
     /// step was reached.
     pub(crate) fn call_crashing(&mut self, op: u64, args: &[u64], crash: u64) -> (i64, bool) {
+        self.call_crashing_then(op, args, crash, |_| {})
+    }
+
+    /// The same, and another vCPU does `meanwhile` before it goes on.
+    #[rustfmt::skip]
+    pub(crate) fn call_crashing_then(&mut self, op: u64, args: &[u64], crash: u64, meanwhile: impl FnOnce(&World)) -> (i64, bool) {
         self.enter(op, args);
         let mut left = crash;
         step::arm(move || {
@@ -288,6 +297,7 @@ impl World {
         if let Ok(value) = done {
             return (value, false);
         }
+        meanwhile(self);
         // A restart: the same memory, new locks.
         self.state = carve(self.ground, self.facts);
         let log = &self.state.logs[0];
@@ -389,4 +399,13 @@ pub(crate) fn quiet_crashes() {
             }
         }));
     });
+}
+
+/// A clock that stands still.
+struct Stopped;
+
+impl hypercalls::Clock for Stopped {
+    fn now(&self) -> u64 {
+        0
+    }
 }

@@ -231,7 +231,10 @@ fn exchange_is_wholly_done_or_refused() {
     };
     exchange(&world, (64, 0), (1, 6), 18);
     refused(&world, 12);
+    // A list with a frame twice, or of others, is refused before anything is taken.
     exchange(&world, (128, 0), (1, 7), 0);
+    refused(&world, 22);
+    exchange(&world, (1 << 13, 0), (1, 13), 0);
     refused(&world, 12);
     exchange(&world, (63, 0), (1, 6), 0);
     refused(&world, 22);
@@ -248,6 +251,79 @@ fn exchange_is_wholly_done_or_refused() {
     world.caller = OTHER;
     refused(&world, 22);
     assert_eq!(world.state.frames.list(DOM0).first(), Some(Mfn(before[0][0])));
+}
+
+#[test]
+fn large_extents_come_go_and_are_exchanged() {
+    let mut world = World::new();
+    for frame in RAM..FRAMES {
+        world.memory.store64(Maddr(frame << 12), 0x5ec7e7);
+    }
+    let m2p = |world: &World, mfn: u64| world.seen.borrow().m2p[mfn as usize];
+    put_list(&world, LIST, &[0x2000]);
+    world.put(ARGUMENT, &reservation(LIST, 1, 7));
+    assert_eq!(world.call(OP, &[6, ARGUMENT]), 1);
+    let first: u64 = world.get(LIST);
+    assert!(first.is_multiple_of(128));
+    for at in 0..128 {
+        assert_eq!(
+            (m2p(&world, first + at), world.memory.load64(Maddr((first + at) << 12))),
+            (0x2000 + at, 0)
+        );
+    }
+    assert_eq!(world.audit(&[])[0].len() as u64, OWNED + 128);
+    // Back, to single frames with a number each, and to a large one again.
+    put_list(&world, LIST2, &(0..128).map(|at| 0x7000 + 3 * at).collect::<Vec<_>>());
+    exchange(&world, (1, 7), (128, 0), 0);
+    assert_eq!(world.call(OP, &[11, ARGUMENT]), 0);
+    let single = get_list(&world, LIST2, 128);
+    assert!((0..128).all(|at| m2p(&world, single[at]) == 0x7000 + 3 * at as u64));
+    assert!(single.iter().all(|mfn| !(first..first + 128).contains(mfn)));
+    put_list(&world, LIST, &single);
+    // One that is mapped: nothing happens.
+    world.map(single[100], true);
+    put_list(&world, LIST2, &[0x9000]);
+    exchange(&world, (128, 0), (1, 7), 0);
+    assert_eq!((world.call(OP, &[11, ARGUMENT]), world.get::<u64>(LIST2)), (-22, 0x9000));
+    world.map(single[100], false);
+    exchange(&world, (128, 0), (1, 7), 0);
+    assert_eq!(world.call(OP, &[11, ARGUMENT]), 0);
+    let [owned, _] = world.audit(&[]);
+    let first: u64 = world.get(LIST2);
+    assert!((first..first + 128).all(|mfn| owned.contains(&mfn)) && owned.len() as u64 == OWNED + 128);
+    // Neither more than memory has, nor more than the domain may have.
+    put_list(&world, LIST, &[0x2000]);
+    world.put(ARGUMENT, &reservation(LIST, 1, 10));
+    assert_eq!(world.call(OP, &[6, ARGUMENT]), 0);
+    world.caller = OTHER;
+    world.put(ARGUMENT, &reservation(LIST, 1, 7));
+    assert_eq!(world.call(OP, &[6, ARGUMENT]), 0);
+    assert_eq!(world.audit(&[])[0].len() as u64, OWNED + 128);
+}
+
+/// A failure cuts the call, and the guest asks for something else when it is run again.
+#[test]
+fn what_is_left_of_a_large_extent_goes_back() {
+    crate::fixture::quiet_crashes();
+    let mut world = World::new();
+    let mut kept = 0;
+    for crash in (1..).step_by(7) {
+        world.reset();
+        put_list(&world, LIST, &[0x2000]);
+        world.put(ARGUMENT, &reservation(LIST, 1, 7));
+        let (_, crashed) = world.call_crashing_then(OP, &[6, ARGUMENT], crash, |world| {
+            world.put(ARGUMENT, &reservation(LIST, 1, 0));
+        });
+        let pages = world.audit(&[])[0].len() as u64 - OWNED;
+        if !crashed {
+            assert_eq!(pages, 128);
+            break;
+        }
+        // A frame, and those that were handed out before the failure.
+        assert!([1, 65, 129, 128].contains(&pages), "{pages}");
+        kept += u64::from(pages > 1);
+    }
+    assert!(kept > 0);
 }
 
 #[test]

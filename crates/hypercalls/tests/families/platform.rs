@@ -37,7 +37,7 @@ fn the_wall_clock_is_that_of_system_time_0() {
 fn tells_of_firmware_and_processors() {
     let mut world = World::new();
     for (kind, index, result) in
-        [(5, 0, 0), (5, 1, -3), (1, 0, -3), (2, 0, -3), (3, 0, -3), (4, 0, -38), (9, 0, -22)]
+        [(5, 0, 0), (5, 1, -3), (1, 6, -3), (2, 16, -3), (3, 1, -3), (4, 0, -38), (9, 0, -22)]
     {
         assert_eq!(op(&world, 50, &[kind | index << 32]).0, result, "{kind}");
     }
@@ -58,11 +58,58 @@ fn tells_of_firmware_and_processors() {
     assert_eq!(op(&world, 54, &[3 << 32 | 0xffff_ffff, LIST]).0, 0);
     assert_eq!(world.get::<u32>(LIST + 8), 0xbff);
     assert_eq!(op(&world, 54, &[3 << 32, NOWHERE]).0, -14);
-    assert_eq!(op(&world, 63, &[0]).0, -38);
-    assert!(world.seen.borrow().console.ends_with("(XEN) d0: unsupported platform_op 63\n"));
+    let (result, words) = op(&world, 63, &[9, LIST]);
+    assert_eq!((result, words[0], world.get::<u8>(LIST)), (0, 1, 0), "no names");
+    assert_eq!((op(&world, 63, &[1 << 32]).0, op(&world, 63, &[9, NOWHERE]).0), (-34, -14));
+    assert_eq!(op(&world, 65, &[0]).0, -38);
+    assert!(world.seen.borrow().console.ends_with("(XEN) d0: unsupported platform_op 65\n"));
     world.put(ARGUMENT, &PlatformOp { cmd: 62, interface_version: 0x0300_0002, u: [0; 16] });
     world.caller = OTHER;
     assert_eq!(world.call(OP, &[ARGUMENT]), -13);
+}
+
+/// Two GiB from 2 GiB on have a type: `memory_types` of the fixture.
+#[test]
+fn memory_types_stay() {
+    let world = World::new();
+    for (mfn, frames, kind, result) in [
+        (0x8_0000, 0x10, 6, -22),
+        (0x8_0000, 0x10, 0, -95),
+        (0x10_0000, 0x10, 6, -95),
+        (0x10_0000, 0x11, 6, -22),
+        (0x10_0001, 0x10, 6, -22),
+        (0x10_0000, 0, 6, -22),
+        (0x10_0000, 0x10, 2, -22),
+        (0x10_0000, 0x10, 7, -22),
+        (u64::MAX, 1, 6, -22),
+        (1 << 24, 1, 6, -22),
+    ] {
+        assert_eq!(op(&world, 31, &[mfn, frames, kind]).0, result, "{mfn:#x} {frames:#x} {kind}");
+    }
+    let remove = |handle: u64, index: u64| op(&world, 32, &[handle | index << 32]).0;
+    assert_eq!([remove(0, 0), remove(1, 0), remove(0, 1), remove(0, 9)], [-95, -22, -22, -22]);
+}
+
+#[test]
+fn tells_what_the_bios_said() {
+    let world = World::new();
+    let info = |kind: u64, index: u64, u: [u64; 2]| op(&world, 50, &[kind | index << 32, u[0], u[1]]);
+    world.put(LIST, &[0xffff_u16; 40]);
+    let (result, words) = info(1, 0, [0, LIST]);
+    assert_eq!((result, words[1], words[2]), (0, 0x3f0f_0102_0007_3080, LIST));
+    // Its length is an allegation; so is the guest's.
+    let parameters: [u16; 40] = world.get(LIST);
+    assert_eq!((parameters[0], parameters[36], parameters[37]), (74, 0, 0xffff));
+    world.put(LIST, &[4_u16, 7, 7]);
+    assert_eq!((info(1, 0, [0, LIST]).0, world.get::<[u16; 3]>(LIST)), (0, [4, 9, 7]));
+    assert_eq!((info(1, 1, [0, LIST]).0, info(1, 0, [0, NOWHERE]).0), (-3, -14));
+    let (result, words) = info(2, 0, [u64::MAX, 5]);
+    assert_eq!((result, words[1], words[2]), (0, 0xfeed_c0de_ffff_ff81, 5));
+    assert_eq!(info(2, 1, [0; 2]).0, -3);
+    let (result, words) = info(3, 0, [u64::MAX, LIST]);
+    assert_eq!((result, words[1], world.get::<[u8; 128]>(LIST)), (0, !0xffff | 0x103, [0xee; 128]));
+    assert_eq!((info(3, 1, [0, LIST]).0, info(3, 0, [0, NOWHERE]).0), (-3, -14));
+    assert_eq!(info(5, 0, [0; 2]).1[1], 0x21);
 }
 
 #[test]
@@ -117,7 +164,7 @@ fn images_for_kexec_are_refused_and_ranges_told() {
         world.put(ARGUMENT, &KexecExec { type_: kind });
         assert_eq!([0, 2, 5, 6].map(|command| kexec(&world, command)), results, "type {kind}");
     }
-    for (range, nr, result) in [(0, 0, 0), (1, 0, 0), (2, 0, -22), (2, 9, -34), (6, 0, -22), (9, 0, -22)] {
+    for (range, nr, result) in [(0, 0, 0), (1, 0, 0), (2, 0, -22), (2, 9, -34), (6, 0, 0), (9, 0, -22)] {
         world.put(ARGUMENT, &KexecRange { range, nr, size: 7, start: 7 });
         assert_eq!(kexec(&world, 3), result, "range {range}");
         if range == 1 {

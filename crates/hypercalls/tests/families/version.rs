@@ -64,9 +64,13 @@ fn the_unknown_is_refused_and_logged_once() {
     assert_eq!(world.call(900, &[0]), -38);
     assert_eq!(world.call(27, &[0]), -38);
     assert_eq!(world.call(40, &[4]), -95);
+    world.put(ARGUMENT, &{
+        let mut words = [0_u64; 18];
+        words[0] = 0x15_0000_0006;
+        words
+    });
     assert_eq!(world.call(36, &[ARGUMENT]), -1);
     world.caller = crate::fixture::DOM0;
-    world.put(ARGUMENT, &3u32);
     assert_eq!(world.call(36, &[ARGUMENT]), -38);
     let seen = world.seen.borrow();
     let lines: Vec<_> = seen.console.lines().collect();
@@ -75,7 +79,7 @@ fn the_unknown_is_refused_and_logged_once() {
         [
             "(XEN) d5: unsupported xen_version 11",
             "(XEN) d5: unsupported hypercall 63",
-            "(XEN) d0: unsupported domctl 3"
+            "(XEN) d0: unsupported domctl 6"
         ]
     );
 }

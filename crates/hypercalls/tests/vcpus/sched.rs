@@ -118,9 +118,14 @@ fn pinning() {
     let mut w = World::new();
     let pin = |pcpu| SchedPinOverride { pcpu };
     assert_eq!(op(&mut w, 3, SCHEDOP_PIN_OVERRIDE, &pin(0)).0, error(Errno::EPERM));
+    let mut set = |pcpu| op(&mut w, 0, SCHEDOP_PIN_OVERRIDE, &pin(pcpu));
     for pcpu in [-1, 5] {
-        assert_eq!(op(&mut w, 0, SCHEDOP_PIN_OVERRIDE, &pin(pcpu)).0, error(Errno::EINVAL));
+        assert_eq!(set(pcpu).0, error(Errno::EINVAL));
     }
+    assert_eq!(set(0), (0, Outcome::Yield), "it is sent there before it goes on");
+    assert_eq!([set(0).0, set(99).0], [error(Errno::EBUSY), error(Errno::EINVAL)]);
+    assert_eq!([set(i32::MIN).0, set(-1).0], [0, error(Errno::EINVAL)]);
+    assert_eq!(w.state.domains.vcpu(VcpuSlot(0)).pin.get(), 0);
 }
 
 #[test]

@@ -44,6 +44,10 @@ impl Apply for Machine {
             kind::PTE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::GUEST_STORE if effect.x == 1 => self.memory.store8(Maddr(effect.a), effect.b as u8),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
+            kind::COPY_WORD => {
+                let word = effect.b.to_le_bytes();
+                self.fault |= self.memory.copy_out(Gva(effect.a), &word[..effect.x as usize]).is_err();
+            }
             kind::COPY_OUT => {
                 let mut bytes = vec![0; effect.b as usize];
                 once.read_bytes(effect.x as usize, &mut bytes);
@@ -254,8 +258,7 @@ impl World {
             vcpu,
             context,
             args: all,
-            info: self.state.events(self.memory).vcpu_info(vcpu).unwrap_or(Maddr(0)),
-            now: self.now,
+            clock: &Stopped(self.now),
             reply: Reply::Register,
         };
         let outcome = dispatch(&mut call, number);
@@ -302,4 +305,13 @@ impl World {
 /// The result of an error.
 pub(crate) const fn error(errno: Errno) -> i64 {
     errno.to_result()
+}
+
+/// A clock that stands still.
+struct Stopped(u64);
+
+impl hypercalls::Clock for Stopped {
+    fn now(&self) -> u64 {
+        self.0
+    }
 }

@@ -1,7 +1,7 @@
 //! Touching guest addresses, with faults as answers: a few instructions whose faults `host` knows.
 #![expect(unsafe_code, reason = "guest accesses in assembly")]
 
-use super::{gs, swift};
+use super::{gs, swift, swift_fault};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,7 +106,7 @@ pub(crate) fn fixup(rip: u64) -> Option<u64> {
         (&raw const revenant_gs, &raw const revenant_active_gs_null),
     ];
     let found = table.into_iter().find(|(at, _)| at.addr() as u64 == rip).map(|(_, to)| to.addr() as u64);
-    found.or_else(|| gs::fixup(rip)).or_else(|| swift::fixup(rip))
+    found.or_else(|| gs::fixup(rip)).or_else(|| swift::fixup(rip)).or_else(|| swift_fault::fixup(rip))
 }
 
 /// Copies `len` bytes; one side is guest memory. False after a fault.

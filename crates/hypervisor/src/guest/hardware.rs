@@ -4,14 +4,15 @@
 use super::{access, gs, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, watchdog};
+use crate::{devices, fpu_areas, stop, trace, watchdog};
 use core::arch::asm;
+
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::apic::LocalApic;
 use machine::paging::{PageTables, TableMemory};
 use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
-use system::{Base, Flush, Platform, Power, own_vector};
+use system::{Base, Clock, Flush, Platform, Power, own_vector};
 use timers::TimeScale;
 use vault::GuestOwned;
 
@@ -119,11 +120,16 @@ impl Hardware {
     }
 }
 
+impl Clock for Hardware {
+    fn now(&self) -> u64 {
+        self.scale.to_ns(clock::tsc())
+    }
+}
+
 impl Platform for Hardware {
     #[inline(always)]
-    fn now(&self) -> u64 {
+    fn dispatching(&self) {
         crate::inject::dispatched();
-        self.scale.to_ns(clock::tsc())
     }
     #[inline(always)]
     fn load_root(&self, root: Mfn) {
@@ -153,6 +159,8 @@ impl Platform for Hardware {
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {
+        // Once for each transaction that has been committed and applied.
+        trace::ring(this_cpu()).commit();
         shootdown::wait(cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
@@ -340,6 +348,13 @@ impl Platform for Hardware {
     }
     fn program_route(&self, irq: u32) {
         crate::routes::program(irq);
+    }
+    fn let_go(&self) {
+        stop::forget_held();
+        // SAFETY: the hypervisor's own root; no guest runs here before another one's is loaded.
+        unsafe { control::set_root(sealed().root) };
+        self.set_gdt(&[]);
+        self.set_ldt(&[], 0);
     }
     fn power(&self, what: Power) {
         crate::power::change(what);

@@ -5,7 +5,8 @@ use super::hardware::this_cpu;
 use super::run::system;
 use super::{access, shootdown, stubs};
 use crate::recovery::{self, Cause};
-use crate::{efi, stop, watchdog};
+use crate::stop::{self, deferred};
+use crate::{efi, watchdog};
 use machine::percpu;
 use pv_cpu::Context;
 
@@ -87,6 +88,10 @@ pub(crate) fn put_guest_frame(context: &Context, frame: &HostFrame) {
 pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Context {
     let from_guest = frame.cs & 3 != 0;
     match frame.vector {
+        DEBUG if deferred::is_pending() => {
+            deferred::step(frame);
+            core::ptr::null()
+        }
         DEBUG if from_guest => {
             let Some(context) = attached() else { return core::ptr::null() };
             put_guest_frame(context, frame);
@@ -100,6 +105,9 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
             stop::on_nmi(frame);
             core::ptr::null()
         }
-        _ => recovery::fatal(Cause::Exception, Some(frame), None),
+        _ => {
+            deferred::fail(frame);
+            core::ptr::null()
+        }
     }
 }

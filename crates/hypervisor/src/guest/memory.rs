@@ -3,9 +3,9 @@
 
 use super::access;
 use super::hardware::Hardware;
-use crate::inject;
+use crate::{chaos, inject};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use guest_memory::{Fault, GuestMemory};
+use guest_memory::{Fault, GuestMemory, LINE_WORDS};
 use ids::{Gva, Maddr};
 use machine::direct;
 
@@ -45,13 +45,21 @@ impl GuestMemory for Hardware {
         word(at).load(Ordering::Acquire)
     }
     #[inline(always)]
+    fn load_line(&self, at: Maddr) -> [u64; LINE_WORDS] {
+        // SAFETY: as for `word`; the line lies in one frame.
+        let line: &[AtomicU64; LINE_WORDS] = unsafe { &*direct::pointer(at) };
+        line.each_ref().map(|word| word.load(Ordering::Acquire))
+    }
+    #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
         inject::point();
+        chaos::point();
         word(at).store(value, Ordering::Release);
     }
     #[inline(always)]
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
         inject::point();
+        chaos::point();
         word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
     #[inline(always)]
@@ -73,6 +81,7 @@ impl GuestMemory for Hardware {
     #[inline(always)]
     fn store8(&self, at: Maddr, value: u8) {
         inject::point();
+        chaos::point();
         byte(at).store(value, Ordering::Release);
     }
     fn clear_frame(&self, at: Maddr) {
@@ -86,6 +95,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(from.0, out.len()) {
             return Err(Fault);
         }
@@ -96,6 +106,7 @@ impl GuestMemory for Hardware {
     #[inline]
     fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
         inject::point();
+        chaos::point();
         if !is_guest_range(to.0, bytes.len()) {
             return Err(Fault);
         }

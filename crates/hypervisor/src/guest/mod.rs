@@ -16,3 +16,4 @@ pub(crate) mod run;
 pub(crate) mod shootdown;
 pub(crate) mod stubs;
 pub(crate) mod swift;
+mod swift_fault;

@@ -1,11 +1,11 @@
 //! Running guests.
 #![expect(unsafe_code, reason = "entered from assembly, leaves to it")]
 
-use super::hardware::Hardware;
+use super::hardware::{Hardware, this_cpu};
 use super::{shootdown, stubs};
-use crate::stop;
+use crate::{chaos, inject, stop, trace};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use pv_cpu::Context;
+use pv_cpu::{Context, Reg};
 use system::System;
 
 /// The composition. Derived: set by every start.
@@ -33,14 +33,12 @@ pub(crate) fn system() -> &'static System<Hardware> {
 
 /// An entry of the guest whose registers are in `context`; the answer is whose registers to leave with.
 pub(crate) extern "C" fn guest_entry(context: &'static Context) -> *const Context {
-    let cpu = super::hardware::this_cpu();
-    let system = system();
-    if let Some(vcpu) = system.schedule.loaded(cpu) {
-        debug_assert!(core::ptr::eq(context, system.state.contexts.context(vcpu)));
-        crate::inject::entry(context);
-        system.enter(vcpu);
-    }
-    system.state.contexts.context(system.leave())
+    let registers = &context.registers;
+    let code = registers.error_code.get();
+    trace::ring(this_cpu()).entry(registers.vector.get() as u16, code, registers.get(Reg::Rip));
+    inject::entry(context);
+    chaos::point();
+    system().serve(context)
 }
 
 /// Gives this CPU to guests.

@@ -12,7 +12,7 @@
 //! A context begins with the stack to go on with; its frame follows (`pv_cpu::Context`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
-use super::swift;
+use super::{swift, swift_fault};
 use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
@@ -58,7 +58,7 @@ pub(crate) const SYSCALL_STRIDE: u64 = 64;
 pub(crate) fn holds_registers(rip: u64) -> bool {
     let [start, end] =
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
-    (start..end).contains(&rip) || swift::contains(rip)
+    (start..end).contains(&rip) || swift::contains(rip) || swift_fault::contains(rip)
 }
 
 global_asm!(
@@ -113,6 +113,10 @@ revenant_vectors:
     mov dword ptr [rsp + 4], vector
     .if vector == 1 || vector == 2 || vector == 8 || vector == 18
     jmp revenant_own_stack
+    .elseif vector == 14
+    test byte ptr [rsp + 16], 3
+    jz revenant_from_host
+    jmp revenant_swift_fault
     .else
     test byte ptr [rsp + 16], 3
     jz revenant_from_host

@@ -28,21 +28,25 @@ unsafe extern "C" {
     static revenant_bounce_start: u8;
     static revenant_bounce_end: u8;
     static revenant_bounce_fault: u8;
+    static revenant_swift_leave: u8;
     static revenant_return_start: u8;
     static revenant_return_end: u8;
     static revenant_return_fault: u8;
 }
 
-/// Cell of the per-CPU data with the address of the word that says whether the CPU has to look around.
-const LOOK_CELL: u64 = cells::LOOK;
+/// From the end of a CPU's stack to the address of the word that says whether the CPU has to look around.
+pub(super) const LOOK: i64 = cell(cells::LOOK);
+
+/// Bits 43 and up of the first address behind the hypervisor's range: a kernel's stack is there.
+pub(super) const GUEST_KERNEL: u64 = xen_abi::arch::HYPERVISOR_VIRT_END >> 43;
 
 /// From the frame's end to a field of the context.
-const fn field(offset: usize) -> i64 {
+pub(super) const fn field(offset: usize) -> i64 {
     offset as i64 - Context::FRAME_END as i64
 }
 
 /// From the frame's end to a register.
-const fn register(register: Reg) -> i64 {
+pub(super) const fn register(register: Reg) -> i64 {
     field(offsets::register(register))
 }
 
@@ -59,7 +63,7 @@ global_asm!(
     .balign 64
     .global revenant_swift, revenant_swift_start, revenant_swift_end
     .global revenant_bounce_start, revenant_bounce_end, revenant_bounce_fault
-    .global revenant_return_start, revenant_return_end, revenant_return_fault
+    .global revenant_swift_leave, revenant_return_start, revenant_return_end, revenant_return_fault
 revenant_swift_start:
 revenant_swift:
     push qword ptr [rsp + {scratch}]
@@ -113,6 +117,7 @@ revenant_bounce_end:
     and r11d, {handler_flags}
     mov rcx, [rax + {callback}]
     mov rax, [rax + {rax}]
+revenant_swift_leave:
     sysretq
 
     # A hypercall: the return of a system call, or for others.
@@ -187,7 +192,7 @@ revenant_swift_end:
     .popsection
 "#,
     scratch = const cell(stubs::SCRATCH_CELL),
-    look = const cell(LOOK_CELL),
+    look = const LOOK,
     smap = sym access::SMAP,
     direct = const layout::DIRECT_MAP,
     rax = const register(Reg::Rax),
@@ -205,8 +210,7 @@ revenant_swift_end:
     kernel_sp = const field(offsets::KERNEL_SP),
     root_kernel = const field(offsets::ROOT_KERNEL),
     root_user = const field(offsets::ROOT_USER),
-    // Bits 43 and up of the first address behind the hypervisor's range.
-    guest_kernel = const 0x1f_fff1,
+    guest_kernel = const GUEST_KERNEL,
     handler_flags = const pv_cpu::HANDLER_FLAGS,
     return_flags = const pv_cpu::RETURN_FLAGS,
     iret = const xen_abi::hypercall::IRET,
@@ -215,9 +219,14 @@ revenant_swift_end:
 /// Tells the code here where this CPU's word is that says whether it has to look around: by every start.
 pub(crate) fn watch(look: &'static AtomicU32) {
     let at: *mut u64 =
-        core::ptr::with_exposed_provenance_mut((percpu::block(this_cpu()) + LOOK_CELL) as usize);
+        core::ptr::with_exposed_provenance_mut((percpu::block(this_cpu()) + cells::LOOK) as usize);
     // SAFETY: this CPU's own data page.
     unsafe { at.write_volatile(look.as_ptr().expose_provenance() as u64) };
+}
+
+/// Whether `rip` is the `sysretq` to a guest's kernel, after which no trap flag of before has an effect.
+pub(crate) fn is_leaving(rip: u64) -> bool {
+    rip == (&raw const revenant_swift_leave).addr() as u64
 }
 
 /// Whether `rip` is in the code here.
@@ -225,7 +234,8 @@ pub(super) fn contains(rip: u64) -> bool {
     within(rip, &raw const revenant_swift_start, &raw const revenant_swift_end)
 }
 
-fn within(rip: u64, start: *const u8, end: *const u8) -> bool {
+/// Whether `rip` is from `start` on and before `end`.
+pub(super) fn within(rip: u64, start: *const u8, end: *const u8) -> bool {
     (start.addr() as u64..end.addr() as u64).contains(&rip)
 }
 

@@ -24,16 +24,14 @@ fn table() -> (World, u64) {
 fn exchange(world: &World, at: u64, marked: &Cell<bool>) -> u64 {
     let (mmu, mut j) = world.parts(0, 30);
     let reported = Cell::new(0);
-    let mut rewrite = |_| {
+    let mut rewrite = |old| {
+        reported.set(old);
         if !marked.replace(true) {
             world.memory.or64(Maddr(at), Pte::A | Pte::D);
         }
         Some(0)
     };
-    let mut done = |tx: &mut vault::Tx<'static>, old| {
-        reported.set(old);
-        tx.advance(1);
-    };
+    let mut done = |tx: &mut vault::Tx<'static>| tx.advance(1);
     let subject = crate::world::subject(0);
     mmu.update_leaf(&mut j, Maddr(at), AdBits::Exact, subject, &mut rewrite, &mut done)
         .expect("the entry may be exchanged");

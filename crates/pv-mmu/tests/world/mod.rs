@@ -131,7 +131,7 @@ impl World {
     /// The logic and a journal of `cpu`.
     pub(crate) fn parts(&self, cpu: usize, budget: u32) -> (Mmu<'_, FakeMemory>, Journal<Effects<'_>>) {
         let mmu = Mmu {
-            frames: self.frames,
+            frames: &self.frames,
             memory: &self.memory,
             locks: self.locks,
             io: &self.io,

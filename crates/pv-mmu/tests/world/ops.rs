@@ -242,11 +242,14 @@ impl World {
                 let mut subject = subject(domain);
                 subject.leaves = owner(leaves);
                 let ad = if keep { AdBits::Preserve } else { AdBits::Replace };
-                mmu.update(&mut j, Maddr(at), Pte(new), ad, subject, &mut |tx| tx.advance(1)).into()
+                mmu.update(&mut j, Maddr(at), Pte(new), ad, subject, |tx: &mut vault::Tx<'static>| {
+                    tx.advance(1)
+                })
+                .into()
             }
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;
-                let mut done = |tx: &mut vault::Tx<'static>, _| tx.advance(1);
+                let mut done = |tx: &mut vault::Tx<'static>| tx.advance(1);
                 mmu.update_leaf(&mut j, Maddr(at), AdBits::Exact, subject(domain), &mut rewrite, &mut done)
                     .into()
             }

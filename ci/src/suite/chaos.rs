@@ -1,0 +1,52 @@
+//! The QEMU tests on an image that fails all the time, over derived memory full of nonsense.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Test, all, matches, run_one};
+use crate::check::Tally;
+use crate::command::progress;
+use crate::image;
+use crate::options::Below;
+use crate::scratch;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// The image's feature.
+const FEATURE: &str = "chaos";
+/// How much longer a test may take.
+const SLOWER: u32 = 4;
+
+/// Whether a test can run on that image: one of the plain image's that gets as far as Dom0's programs.
+fn is_for_chaos(test: &Test) -> bool {
+    test.below == Below::Revenant && test.features.is_empty() && test.init
+}
+
+/// Runs the tests whose name contains one of the words, or all; a microreboot must have come in each.
+pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String]) -> Result<bool> {
+    scratch::make(workspace)?;
+    let image = image::build(workspace, toolchain, &[FEATURE.to_string()])?;
+    let chosen: Vec<&Test> = all().filter(|test| is_for_chaos(test) && matches(test.name, filter)).collect();
+    progress(&format!("{} QEMU tests on an image that fails all the time", chosen.len()));
+    let (mut tally, mut failures) = (Tally::default(), 0);
+    for test in chosen {
+        let mut options = test.options();
+        options.image = Some(image.clone());
+        options.survives = true;
+        options.timeout = Duration::from_secs(test.limit) * SLOWER;
+        options.name = format!("chaos-{}", test.log());
+        let mut one = run_one(workspace, toolchain, test, &options);
+        let log = fs::read(workspace.build(&format!("logs/{}.log", options.name))).unwrap_or_default();
+        let times = String::from_utf8_lossy(&log).matches("Recovered from failure ").count();
+        println!("    {times} microreboots");
+        if times == 0 {
+            one = Tally::one(false);
+        }
+        failures += times;
+        tally.add(one);
+    }
+    println!("{} passed, {} failed, {failures} microreboots", tally.passed, tally.failed);
+    Ok(tally.failed == 0 && tally.passed > 0)
+}

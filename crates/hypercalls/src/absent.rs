@@ -1,0 +1,180 @@
+//! Families of which there is little or nothing yet: their arguments are checked in Xen's order, so that a caller who
+//! is wrong learns the same errno; what Xen would carry out is refused, with one line in the log.
+
+use crate::call::{Call, CallResult, Outcome, fault};
+use guest_memory::GuestMemory;
+use ids::{DomId, Gva};
+use vault::Apply;
+use xen_abi::Errno;
+use xen_abi::hypercall as number;
+use xen_abi::xen::DOMID_FIRST_RESERVED;
+
+/// `XEN_SYSCTL_INTERFACE_VERSION` and `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.17.
+const CONTROL_VERSION: u32 = 0x15;
+/// 64-bit words of the arguments of `sysctl` and `domctl`.
+const SYSCTL_WORDS: usize = 17;
+const DOMCTL_WORDS: usize = 18;
+/// The highest commands of each.
+const LAST_SYSCTL: u32 = 29;
+const LAST_DOMCTL: u32 = 86;
+const DOMCTL_CREATE: u32 = 1;
+const DOMCTL_INFO: u32 = 5;
+/// `XEN_DOMCTL_shadow_op`, whose continuation has a hypercall of its own.
+const DOMCTL_SHADOW: u32 = 10;
+/// Those that a domain may not do to itself: destroy, pause, unpause.
+const TO_OTHERS: core::ops::RangeInclusive<u32> = 2..=4;
+
+/// Buffers of a `dm_op`, and bytes of what describes one.
+const DM_BUFFERS: u32 = 2;
+/// Bytes of a path in the hypervisor's file system, its end included.
+const MAX_PATH: u64 = 1024;
+
+/// A hypercall that is not there, or whose family is not: the errno that callers of Xen know for it.
+pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> CallResult {
+    match op {
+        // The performance counters are not virtualised (`vpmu=off`, Xen's default).
+        number::XENPMU_OP => Err(Errno::EOPNOTSUPP),
+        // No security module, no Argo and no transcendent memory: what Xen answers without them.
+        number::XSM_OP | number::ARGO_OP | number::TMEM_OP => Err(Errno::ENOSYS),
+        number::SYSCTL => sysctl(call),
+        number::DOMCTL => domctl(call),
+        number::ARCH_1 => paging_continuation(call),
+        number::XENOPROF_OP => profile(call),
+        number::DM_OP => device_model(call),
+        number::HYPFS_OP => file_system(call),
+        _ if number::name(op).is_some() => call.unsupported(op, call.args[0], Errno::ENOSYS),
+        _ => call.unsupported(63, 0, Errno::ENOSYS),
+    }
+}
+
+/// The command and the argument's words; both kinds of control begin alike.
+fn control<M: GuestMemory + 'static, A: Apply, const N: usize>(
+    call: &Call<'_, M, A>,
+) -> Result<(u32, [u64; N]), Errno> {
+    let words: [u64; N] = call.memory.read(Gva(call.args[0])).map_err(fault)?;
+    if words[0] >> 32 != u64::from(CONTROL_VERSION) {
+        return Err(Errno::EACCES);
+    }
+    Ok((words[0] as u32, words))
+}
+
+fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let (command, _) = control::<M, A, SYSCTL_WORDS>(call)?;
+    call.privileged()?;
+    match command {
+        1..=LAST_SYSCTL => call.unsupported(number::SYSCTL, command.into(), Errno::ENOSYS),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let (command, words) = control::<M, A, DOMCTL_WORDS>(call)?;
+    let id = DomId(words[1] as u16);
+    let found = call.state.domains.by_id(id);
+    if found.is_none() && !matches!(command, DOMCTL_CREATE | DOMCTL_INFO) {
+        return Err(Errno::ESRCH);
+    }
+    call.privileged()?;
+    match command {
+        DOMCTL_INFO if found.is_none() && id.0 >= DOMID_FIRST_RESERVED => Err(Errno::EINVAL),
+        // Those after this one are meant too, and there is none.
+        DOMCTL_INFO if found.is_none() => Err(Errno::ESRCH),
+        _ if TO_OTHERS.contains(&command) && found == Some(call.domain) => Err(Errno::EINVAL),
+        1..=LAST_DOMCTL => call.unsupported(number::DOMCTL, command.into(), Errno::ENOSYS),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// What a `domctl` on shadow page tables goes on by: no domain has any.
+fn paging_continuation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let words: [u64; DOMCTL_WORDS] = call.memory.read(Gva(call.args[0])).map_err(fault)?;
+    if words[0] != u64::from(CONTROL_VERSION) << 32 | u64::from(DOMCTL_SHADOW) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    call.state.domains.by_id(DomId(words[1] as u16)).ok_or(Errno::ESRCH)?;
+    Err(Errno::EINVAL)
+}
+
+/// `xenoprof_op`: nobody is the primary profiler, and no processor is known that could be profiled.
+fn profile<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    const INIT: u32 = 0;
+    const GET_BUFFER: u32 = 14;
+    const LAST: u32 = 17;
+    let command = call.args[0] as u32;
+    match command {
+        INIT => {
+            call.memory.read::<[u64; 5]>(Gva(call.args[1])).map_err(fault)?;
+            Err(Errno::ENODEV)
+        }
+        GET_BUFFER => {
+            call.memory.read::<[u64; 4]>(Gva(call.args[1])).map_err(fault)?;
+            call.unsupported(number::XENOPROF_OP, GET_BUFFER.into(), Errno::EOPNOTSUPP)
+        }
+        1..=LAST => Err(Errno::EPERM),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// `dm_op`: for device models of HVM domains, which there are none of.
+fn device_model<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let [domain, buffers, list, ..] = call.args;
+    let (domain, buffers) = (domain as u16, buffers as u32);
+    if buffers > DM_BUFFERS {
+        return Err(Errno::E2BIG);
+    }
+    for buffer in 0..u64::from(buffers) {
+        call.memory.read::<[u64; 2]>(Gva(list.wrapping_add(16 * buffer))).map_err(fault)?;
+    }
+    if buffers == 0 {
+        return Err(Errno::ENODATA);
+    }
+    let found = call.state.domains.by_id(DomId(domain)).ok_or(Errno::ESRCH)?;
+    if found == call.domain {
+        return Err(Errno::EPERM);
+    }
+    call.privileged()?;
+    Err(Errno::EINVAL)
+}
+
+/// `hypfs_op`: a root and nothing below it.
+fn file_system<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    const GET_VERSION: u32 = 0;
+    const READ: u32 = 1;
+    const WRITE: u32 = 2;
+    const VERSION: i64 = 1;
+    call.privileged()?;
+    let [command, path, path_bytes, buffer, bytes] = call.args;
+    if command as u32 == GET_VERSION {
+        let all_zero = [path, path_bytes, buffer, bytes] == [0; 4];
+        return if all_zero { Ok(Outcome::Value(VERSION)) } else { Err(Errno::EINVAL) };
+    }
+    if !is_root(call, path, path_bytes)? {
+        return Err(Errno::ENOENT);
+    }
+    match command as u32 {
+        // What it begins with has 16 bytes.
+        READ if bytes < 16 => Err(Errno::EINVAL),
+        READ => call.unsupported(number::HYPFS_OP, READ.into(), Errno::EOPNOTSUPP),
+        WRITE => Err(Errno::EACCES),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Whether a well-formed path is the root's.
+fn is_root<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    at: u64,
+    bytes: u64,
+) -> Result<bool, Errno> {
+    if bytes == 0 || bytes > MAX_PATH {
+        return Err(Errno::EINVAL);
+    }
+    let mut path = [0; MAX_PATH as usize];
+    let path = &mut path[..bytes as usize];
+    call.memory.copy_in(Gva(at), path).map_err(fault)?;
+    let end = path.iter().position(|byte| *byte == 0);
+    if end != Some(path.len() - 1) || path[0] != b'/' {
+        return Err(Errno::EINVAL);
+    }
+    Ok(path.len() == 2)
+}

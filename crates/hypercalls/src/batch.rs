@@ -1,0 +1,161 @@
+//! Lists of requests in guest memory, carried out one after the other: `mmu_update`, `mmuext_op`.
+//!
+//! Both have the arguments list, count, address of a done count, and a domain. Each request is counted in the
+//! transaction that carries it out; the last one replies in it too.
+
+use crate::call::{Call, CallResult, Outcome, fault};
+use crate::reply::{MAX_INNER, Reply, copy_half};
+use guest_memory::GuestMemory;
+use ids::Gva;
+use pv_cpu::Reg;
+use vault::{Apply, Tx};
+use xen_abi::Errno;
+
+/// Set in the count of a list that is run again for its rest (`MMU_UPDATE_PREEMPTED`): the done count goes on from
+/// what the guest's variable holds.
+const PREEMPTED: u64 = 1 << 31;
+
+/// A list of requests.
+struct Batch {
+    list: u64,
+    count: u64,
+    stride: u64,
+    /// Guest address of the done count; 0: nobody asks.
+    done_at: u64,
+    /// Requests done by earlier runs.
+    before: u32,
+}
+
+/// One request of a list.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Its guest address.
+    pub(crate) at: u64,
+    is_last: bool,
+    reply: Reply,
+    done_at: u64,
+    /// The done count with it.
+    done: u32,
+}
+
+/// What is said about a request that was carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It is counted.
+    Counted,
+    /// The list has ended with it, and that is the guest's to see.
+    Replied,
+}
+
+impl Request {
+    /// Counts the request as done, in the last transaction that is about it. If the list ends with it, this is the
+    /// reply. The answer is for the one who runs the list.
+    #[inline]
+    pub(crate) fn finish(&self, tx: &mut Tx<'_>) {
+        if self.is_last {
+            publish_end(tx, self.reply, self.done_at, self.done, 0);
+        } else {
+            tx.advance(1);
+        }
+    }
+
+    /// What [`finish`](Self::finish) has said.
+    #[inline]
+    pub(crate) fn finished(&self) -> Said {
+        if self.is_last { Said::Replied } else { Said::Counted }
+    }
+
+    /// Counts the request as done, while work that follows from it is still to come.
+    pub(crate) fn count(&self, tx: &mut Tx<'_>) {
+        tx.advance(1);
+    }
+}
+
+/// Runs the list that the arguments of `call` name, of requests of `stride` bytes; `one` carries out one of them.
+/// `EAGAIN` from it: the rest is for another run.
+#[inline]
+pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    stride: u64,
+    mut one: impl FnMut(&mut Call<'_, M, A>, &Request) -> Result<Said, Errno>,
+) -> CallResult {
+    let batch = Batch::named(call, stride)?;
+    loop {
+        let index = call.done();
+        if index >= batch.count {
+            return Ok(batch.end(call, index, 0));
+        }
+        if index == MAX_INNER {
+            return Ok(batch.resume(call, index));
+        }
+        let request = batch.request(index, call.reply).ok_or(Errno::EFAULT);
+        match request.and_then(|request| one(call, &request)) {
+            Ok(Said::Counted) => {}
+            Ok(Said::Replied) => return Ok(Outcome::Replied),
+            Err(Errno::EAGAIN) => return Ok(batch.resume(call, index)),
+            Err(errno) => return Ok(batch.end(call, index, errno.to_result())),
+        }
+    }
+}
+
+impl Batch {
+    fn named<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, stride: u64) -> Result<Self, Errno> {
+        let [list, count, done_at, ..] = call.args;
+        let before = if count & PREEMPTED != 0 && done_at != 0 {
+            call.memory.read::<u32>(Gva(done_at)).map_err(fault)?
+        } else {
+            0
+        };
+        Ok(Self { list, count: count & 0xffff_ffff & !PREEMPTED, stride, done_at, before })
+    }
+
+    fn request(&self, index: u64, reply: Reply) -> Option<Request> {
+        Some(Request {
+            at: self.list.checked_add(index * self.stride)?,
+            is_last: index + 1 == self.count,
+            reply,
+            done_at: self.done_at,
+            done: self.done(index + 1),
+        })
+    }
+
+    fn done(&self, index: u64) -> u32 {
+        self.before.wrapping_add(index as u32)
+    }
+
+    fn end<M: GuestMemory + 'static, A: Apply>(
+        &self,
+        call: &mut Call<'_, M, A>,
+        index: u64,
+        result: i64,
+    ) -> Outcome {
+        let (reply, done_at, done) = (call.reply, self.done_at, self.done(index));
+        call.j.change(|tx| publish_end(tx, reply, done_at, done, result));
+        Outcome::Replied
+    }
+
+    /// Makes the guest run the list again from request `index` on.
+    fn resume<M: GuestMemory + 'static, A: Apply>(&self, call: &mut Call<'_, M, A>, index: u64) -> Outcome {
+        // With the commit: the guest's variable carries the count from one run to the next, and a repetition of
+        // this run reads it again. Tried before, for the repetition has no place for an error.
+        let (done_at, done) = (self.done_at, self.done(index));
+        let tried = |at| call.memory.read::<u32>(at).and_then(|old| call.memory.write(at, &old));
+        if done_at != 0 && tried(Gva(done_at)).is_err() {
+            return Outcome::Value(Errno::EFAULT.to_result());
+        }
+        let rest = (self.count - index) | PREEMPTED;
+        call.again_with(&[(Reg::Rdi, self.list + index * self.stride), (Reg::Rsi, rest)], |tx| {
+            if done_at != 0 {
+                copy_half(tx, done_at, done);
+            }
+        })
+    }
+}
+
+#[inline]
+fn publish_end(tx: &mut Tx<'_>, reply: Reply, done_at: u64, done: u32, result: i64) {
+    if done_at != 0 {
+        copy_half(tx, done_at, done);
+    }
+    reply.publish(tx, result);
+}
