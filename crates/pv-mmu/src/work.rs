@@ -298,8 +298,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         if level == 4 {
             for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
                 // The M2P appears with a kernel's use.
-                let value = if slot == M2P_SLOT { 0 } else { *value };
-                self.memory.store64(entry_address(mfn, slot), value);
+                self.memory.store64(entry_address(mfn, slot), if slot == M2P_SLOT { 0 } else { *value });
             }
         }
         self.frames.finish_work(tx, frame, false);
