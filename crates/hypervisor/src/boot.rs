@@ -20,7 +20,10 @@ use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::guest::guarded;
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
-use crate::{bios, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
+use crate::{
+    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen,
+    start,
+};
 
 const LARGE_PAGE: u64 = 2 << 20;
 
@@ -99,9 +102,17 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     memory.below = u64::MAX;
     let log = memory.log_ring(&options, cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
-    let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
-    let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
-    let heap = memory.take(start::HEAP_BYTES, LARGE_PAGE);
+    let vault = memory.mapped(
+        tables,
+        layout::VAULT,
+        composition::vault_bytes(&composition::limits(&ram, cpus)),
+        Access::Write,
+        0,
+    );
+    // In whole large pages, for tools map it so.
+    let m2p_bytes = (frames * 8).next_multiple_of(LARGE_PAGE);
+    let m2p = memory.mapped(tables, layout::M2P, m2p_bytes, Access::GuestRead, 0xff);
+    let heap = memory.take(start::HEAP_BYTES, ids::FRAME_SIZE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     facts.note = memory.note();
@@ -304,12 +315,16 @@ impl BootFrames<'_> {
         )
     }
 
-    /// Takes `len` bytes in whole large pages, fills them with `fill` and maps them at `va`.
+    /// Takes `len` bytes in whole pages, large ones as far as they go, fills them with `fill` and maps them at `va`.
     fn mapped(&mut self, tables: PageTables, va: u64, len: u64, access: Access, fill: u8) -> Range {
-        let range = self.take(len.next_multiple_of(LARGE_PAGE), LARGE_PAGE);
+        let range = self.take(len.next_multiple_of(ids::FRAME_SIZE), LARGE_PAGE);
         // SAFETY: just taken, and in the direct map of the final tables.
         unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
-        tables.map(self, va, Maddr(range.start), range.len(), access, PageSize::Large).expect("mapping");
+        let large = range.len() / LARGE_PAGE * LARGE_PAGE;
+        for (from, to, size) in [(0, large, PageSize::Large), (large, range.len(), PageSize::Small)] {
+            let (va, at) = (va + from, Maddr(range.start + from));
+            tables.map(self, va, at, to - from, access, size).expect("mapping");
+        }
         range
     }
 

@@ -66,6 +66,27 @@ fn exchange_of_a_large_extent() {
 }
 
 #[test]
+fn exchange_of_a_large_extent_for_single_frames() {
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        let [owned, _] = world.audit(&[]);
+        assert_eq!(owned.len() as u64, OWNED + 128);
+        for (index, mfn) in (0..).zip(get_list(world, LIST2, 128)) {
+            assert!(owned.contains(&mfn), "{index}: {mfn:#x}");
+            assert_eq!(world.seen.borrow().m2p[mfn as usize], 0x3000 + 3 * index);
+        }
+    };
+    let prepare = |world: &mut World| {
+        put_list(world, LIST, &[0x2000]);
+        world.put(ARGUMENT, &reservation(LIST, 1, 7));
+        assert_eq!(world.call(OP, &[6, ARGUMENT]), 1);
+        put_list(world, LIST2, &(0..128).map(|at| 0x3000 + 3 * at).collect::<Vec<_>>());
+        exchange(world, (1, 7), (128, 0), 0);
+    };
+    everywhere(OP, &[11, ARGUMENT], prepare, check);
+}
+
+#[test]
 fn populating_a_large_extent() {
     let check = |world: &World, value: i64| {
         assert_eq!(value, 1);
