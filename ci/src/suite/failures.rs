@@ -16,7 +16,7 @@ const SURVIVES: Test = Test {
 };
 
 /// So it does with the watchdog and a short timeout.
-const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=1", ..SURVIVES };
+const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=2", ..SURVIVES };
 
 pub(super) const TESTS: [Test; 13] = [
     Test {
@@ -72,7 +72,7 @@ pub(super) const TESTS: [Test; 13] = [
         name: "the watchdog ends hangs on 2 CPUs with x2APIC",
         model: "Skylake-Server,+x2apic",
         guest_tests: &["survive-hangs"],
-        xen: "watchdog watchdog_timeout=1 dom0_vcpus_pin",
+        xen: "watchdog watchdog_timeout=2 dom0_vcpus_pin",
         qemu: "-device intel-iommu",
         ..WATCHED
     },

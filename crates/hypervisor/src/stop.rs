@@ -336,12 +336,11 @@ pub(crate) fn at(frame: &HostFrame) {
 /// shared word and the log's head, GS bases and the word that tells them apart. The registers that tell are gone
 /// afterwards.
 fn note(frame: Option<&HostFrame>) {
-    let Some(system) = run::installed() else { return };
+    let (Some(system), own) = (run::installed(), record(this_cpu())) else { return };
     // A life that failed before it took over leaves what the one before it noted.
     if let Some(vcpu) = system.schedule.loaded(this_cpu()) {
-        record(this_cpu()).loaded.store(vcpu.0 + 1, Ordering::Relaxed);
+        own.loaded.store(vcpu.0 + 1, Ordering::Relaxed);
     }
-    let own = record(this_cpu());
     own.noted.store(1, Ordering::Relaxed);
     own.nmi.store(0, Ordering::Relaxed);
     frame.inspect(|frame| gs::complete(frame));
