@@ -45,6 +45,7 @@ pub(super) const TESTS: [Test; 13] = [
         guest_tests: &["survive-panics"],
         machine_checks: 6,
         nmis: 40,
+        append: "lab.set=PANICS=24",
         ..SURVIVES
     },
     Test {
