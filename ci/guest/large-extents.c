@@ -96,6 +96,7 @@ int main(int argc, char **argv)
     long before = pages();
     if (argc > 1) {
         there_and_back();
+        check("as many pages as before", before, pages());
         return wrong != 0;
     }
     for (unsigned round = 0; round < 4; round++) {

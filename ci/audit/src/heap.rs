@@ -1,11 +1,12 @@
 //! Recomputes the free lists and the page lists from the records' public getters.
 
-use frames::{Frames, MAX_ORDER, Owner};
+use frames::{Frames, LOOSE, MAX_ORDER, Owner};
 use ids::{DomainSlot, Mfn};
+use std::collections::HashSet;
 
 const ZONES: usize = 33;
 
-/// Which free frames the lists hold: every one once, blocks aligned and inside one zone, counter right.
+/// Which free frames the lists hold: every one once, blocks aligned and inside one zone, buddies joined, counter right.
 ///
 /// # Errors
 /// The first violation.
@@ -13,23 +14,30 @@ pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
     let len = frames.len() as usize;
     let mut free = vec![false; len];
     let mut count = 0;
+    let mut blocks = HashSet::new();
     for zone in 0..ZONES {
-        for order in 0..=MAX_ORDER as usize {
-            let mut at = frames.heap().first(zone, order);
+        for list in 0..=LOOSE {
+            let order = if list == LOOSE { 0 } else { list };
+            let mut at = frames.heap().first(zone, list as usize);
             let mut before = None;
             while let Some(Mfn(mfn)) = at {
                 let frame = frames.frame(Mfn(mfn)).ok_or_else(|| format!("free list names {mfn:#x}"))?;
                 if !mfn.is_multiple_of(1 << order) {
                     return Err(format!("block {mfn:#x} of order {order} is not aligned"));
                 }
-                if frame.block_order() != order as u32 {
-                    return Err(format!("block {mfn:#x} on list {order} says order {}", frame.block_order()));
+                if frame.block_order() != list {
+                    return Err(format!("block {mfn:#x} on list {list} says order {}", frame.block_order()));
                 }
                 if frame.preceding() != before {
                     return Err(format!(
                         "free block {mfn:#x}: before it {:?}, not {before:?}",
                         frame.preceding()
                     ));
+                }
+                if list < MAX_ORDER && !blocks.insert((list, mfn))
+                    || blocks.contains(&(list, mfn ^ 1 << order))
+                {
+                    return Err(format!("block {mfn:#x} of order {order} and its buddy are apart"));
                 }
                 for member in mfn..mfn + (1 << order) {
                     let bits = (64 - member.leading_zeros()) as usize;

@@ -7,6 +7,9 @@ use crate::usage::{Owner, Table};
 
 /// Orders of free blocks (`frames/src/buddy.rs`).
 const ORDERS: usize = 19;
+/// The list after them: single frames that were not joined with their buddies yet.
+const LOOSE: usize = ORDERS;
+const LISTS: usize = ORDERS + 1;
 /// The order of a frame that heads no free block.
 const NO_BLOCK: u64 = 0xff;
 
@@ -49,13 +52,13 @@ fn free_lists(
     let heap = machine.records("frames::Heap")?;
     let (counter, orders, heads) =
         (heap.column("free", 8)?, heap.column("orders", 4)?, heap.column("heads", 4)?);
-    if heads.len != orders.len * ORDERS {
+    if heads.len != orders.len * LISTS {
         return Err("the heap's lists have another shape".into());
     }
     let mut count = 0;
     for zone in 0..orders.len {
-        for order in 0..ORDERS {
-            let first = heads.at(0, zone * ORDERS + order);
+        for order in 0..LISTS {
+            let first = heads.at(0, zone * LISTS + order);
             if (first != 0) != (orders.at(0, zone) >> order & 1 != 0) {
                 report.wrong(format!("zone {zone}: the bit of order {order} is wrong"));
             }
@@ -71,21 +74,26 @@ fn free_lists(
 /// Follows one list; returns its frames.
 fn free_list(
     table: &Table,
-    (zone, order): (usize, usize),
+    (zone, list): (usize, usize),
     first: u64,
     free: &mut [bool],
     report: &mut Report,
 ) -> u64 {
+    let order = if list == LOOSE { 0 } else { list };
     let (mut at, mut before, mut count) = (first, 0, 0);
     while at != 0 {
-        let place = format!("free block {at:#x} of order {order}");
+        let place = format!("free block {at:#x} on list {list}");
         let Some(head) = table.get(at) else {
             report.wrong(format!("{place} is beyond the frame table"));
             return count;
         };
         let aligned = at.trailing_zeros() as usize >= order;
-        if head.order != order as u64 || head.prev != before || !aligned {
+        if head.order != list as u64 || head.prev != before || !aligned {
             report.wrong(format!("{place} behind {before:#x}: {head:?}"));
+        }
+        let buddy = table.get(at ^ 1 << order).filter(|_| order + 1 < ORDERS);
+        if buddy.is_some_and(|b| b.owner == Owner::Free && b.order == list as u64 && list != LOOSE) {
+            report.wrong(format!("{place} is not joined with its buddy"));
         }
         for mfn in at..at + (1 << order) {
             let fits = (64 - mfn.leading_zeros()) as usize == zone;

@@ -1,8 +1,14 @@
 //! Free memory: a buddy system by zones, its lists threaded through the frame records.
 //!
 //! A zone holds the blocks whose first frame number has the same bit length, so that an allocation below
-//! an address width (DMA) looks at the zones that fit. Freed frames go back one by one;
-//! [`Frames::merge_one`] joins buddies, a transaction each, when a larger block is wanted.
+//! an address width (DMA) looks at the zones that fit.
+//!
+//! Frames come back one by one, as consequences of their last reference's end, and are *loose* at first: on a list of
+//! their own, where nobody looked for their buddies. Single frames are taken from there before any block is split. Who
+//! wants more and finds no block *settles* loose frames ([`Frames::settle`]), a few in a transaction: a frame joins its
+//! buddy as often as that is free, and goes to the list of its order. The buddy's record says whether it heads a free
+//! block of that order, so nothing is searched, and every free frame is settled once. Two buddies are never both
+//! settled: with no loose frame left, a request that finds no block would find none however blocks were joined.
 
 use crate::frame::links;
 use crate::usage::Usage;
@@ -12,13 +18,18 @@ use vault::{Durable, Effect, Once, Tx, kind, record};
 
 /// Largest block: 2^18 frames (1 GiB).
 pub const MAX_ORDER: u32 = 18;
-const ORDERS: usize = MAX_ORDER as usize + 1;
+/// In place of an order: the list of loose frames.
+pub const LOOSE: u32 = MAX_ORDER + 1;
+/// Lists of a zone.
+const LISTS: usize = LOOSE as usize + 1;
 /// Frame numbers have at most 32 bits (16 TiB).
 const ZONES: usize = 33;
 /// The order of a frame that heads no free block.
 const NO_BLOCK: u8 = 0xff;
 /// Largest block that one transaction hands to a domain.
 pub const MAX_ASSIGN_ORDER: u32 = 6;
+/// Loose frames that one transaction settles.
+const SETTLED: u32 = 16;
 
 /// No free block fits (the errno is `-ENOMEM`), or the domain may have no more (`-ENOMEM` as well).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +41,9 @@ record! {
     /// Lock: `Locks::heap`. Rebuild: nothing is derived.
     pub struct Heap {
         pub(crate) free: Durable<u64>,
-        /// By zone, a bit for each order whose list is not empty.
+        /// By zone, a bit for each order whose list is not empty, and for [`LOOSE`].
         orders: [Durable<u32>; ZONES],
-        heads: [[Durable<u32>; ORDERS]; ZONES],
+        heads: [[Durable<u32>; LISTS]; ZONES],
     }
 }
 
@@ -47,7 +58,7 @@ impl Heap {
         self.free.get()
     }
 
-    /// First block of a free list, for the audit.
+    /// First block of the free list of an order, or of [`LOOSE`], for the audit.
     pub fn first(&self, zone: usize, order: usize) -> Option<Mfn> {
         let raw = self.heads.get(zone)?.get(order)?.get();
         (raw != 0).then_some(Mfn(raw.into()))
@@ -59,7 +70,7 @@ fn zone_of(mfn: u32) -> usize {
 }
 
 impl Frame {
-    /// Order of the free block this frame heads.
+    /// Order of the free block this frame heads; [`LOOSE`].
     pub fn block_order(&self) -> u32 {
         self.order.get().into()
     }
@@ -97,7 +108,7 @@ impl Frames {
         let room = 63 - (end.0 - start.0).leading_zeros();
         let order = start.0.trailing_zeros().min(room).min(MAX_ORDER);
         tx.lock(&self.locks.heap);
-        self.push(tx, start.0 as u32, order);
+        self.settle_block(tx, start.0 as u32, order);
         let count = 1 << order;
         tx.set(&self.heap.free, self.heap.free.get() + count);
         count
@@ -203,13 +214,16 @@ impl Frames {
     /// Takes a free block of exactly `order`, splitting a larger one; the heap lock is held.
     pub(crate) fn take_block(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> Result<u32, NoMemory> {
         for zone in (0..=zones_below(address_bits)).rev() {
-            let fitting = self.heap.orders[zone].get() >> order;
-            if fitting == 0 {
+            let lists = self.heap.orders[zone].get();
+            let fitting = (lists & !(1 << LOOSE)) >> order;
+            let loose = order == 0 && lists & 1 << LOOSE != 0;
+            if fitting == 0 && !loose {
                 continue;
             }
-            let found = order + fitting.trailing_zeros();
-            let mfn = self.heap.heads[zone][found as usize].get();
-            self.unlink(tx, mfn, found);
+            let list = if loose { LOOSE } else { order + fitting.trailing_zeros() };
+            let mfn = self.heap.heads[zone][list as usize].get();
+            self.unlink(tx, mfn, list);
+            let found = if loose { 0 } else { list };
             for half in (order..found).rev() {
                 self.push(tx, mfn + (1 << half), half);
             }
@@ -219,7 +233,7 @@ impl Frames {
         Err(NoMemory)
     }
 
-    pub(crate) fn push(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
+    fn push(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) {
         let zone = zone_of(mfn);
         let head = &self.heap.heads[zone][order as usize];
         let old = head.get();
@@ -262,54 +276,56 @@ impl Frames {
         }
         let raw = mfn.0 as u32;
         let zone = zone_of(raw);
-        let old = self.heap.heads[zone][0].get();
+        let head = &self.heap.heads[zone][LOOSE as usize];
+        let old = head.get();
         match self.linked(old) {
             Some(second) => once.then_set(&second.links, links(second.next(), raw)),
-            None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1),
+            None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1 << LOOSE),
         }
         once.then_set(&frame.links, links(old, 0));
-        once.then_set(&frame.order, 0);
-        once.then_set(&self.heap.heads[zone][0], raw);
+        once.then_set(&frame.order, LOOSE as u8);
+        once.then_set(head, raw);
         once.then_set(&self.heap.free, self.heap.free.get() + 1);
         once.then(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
     }
 
-    /// Joins the first pair of free buddies found on `zone`'s list of `order` whose first entry has a
-    /// free buddy of the same order. Returns whether it did.
-    pub fn merge_one(&self, tx: &mut Tx<'_>, zone: usize, order: u32) -> bool {
-        if zone >= ZONES || order >= MAX_ORDER {
-            return false;
-        }
-        tx.lock(&self.locks.heap);
-        let mut at = self.heap.heads[zone][order as usize].get();
-        for _ in 0..64 {
-            let Some(frame) = self.linked(at) else { return false };
-            let buddy = at ^ 1 << order;
-            if self.is_free_block(buddy, order) && zone_of(buddy) == zone {
-                self.unlink(tx, at, order);
-                self.unlink(tx, buddy, order);
-                self.push(tx, at.min(buddy), order + 1);
-                return true;
-            }
-            at = frame.next();
-        }
-        false
-    }
-
     /// Whether a block of `order` below `2^address_bits` is free: a hint, no lock is taken.
     pub fn has_block(&self, order: u32, address_bits: u32) -> bool {
+        let unfit = if order == 0 { 0 } else { 1 << LOOSE };
         let mut zones = 0..=zones_below(address_bits);
-        zones.any(|zone| self.heap.orders[zone].get().checked_shr(order).unwrap_or(0) != 0)
+        zones.any(|zone| (self.heap.orders[zone].get() & !unfit).checked_shr(order).unwrap_or(0) != 0)
     }
 
-    /// Joins one pair of free buddies smaller than `order` below `2^address_bits`, if it finds one.
-    pub fn merge_below(&self, tx: &mut Tx<'_>, order: u32, address_bits: u32) -> bool {
-        (0..order.min(MAX_ORDER)).any(|o| {
-            let mut zones = (0..=zones_below(address_bits)).rev();
-            zones.any(|zone| self.heap.orders[zone].get() & 1 << o != 0 && self.merge_one(tx, zone, o))
-        })
+    /// Settles some loose frames below `2^address_bits`. Returns whether there was one. Takes at most 220 undo
+    /// entries: 7 for a frame, 3 for a join.
+    pub fn settle(&self, tx: &mut Tx<'_>, address_bits: u32) -> bool {
+        tx.lock(&self.locks.heap);
+        let is_loose = |zone: &usize| self.heap.orders[*zone].get() & 1 << LOOSE != 0;
+        let (mut settled, mut joins) = (0, 0);
+        while settled < SETTLED && joins < MAX_ORDER {
+            let Some(zone) = (0..=zones_below(address_bits)).rev().find(is_loose) else { break };
+            let mfn = self.heap.heads[zone][LOOSE as usize].get();
+            self.unlink(tx, mfn, LOOSE);
+            joins += self.settle_block(tx, mfn, 0);
+            settled += 1;
+        }
+        settled > 0
     }
 
+    /// Joins a block that is on no list with its buddy as often as that is free and settled, and lists it; the heap
+    /// lock is held. Returns how often.
+    pub(crate) fn settle_block(&self, tx: &mut Tx<'_>, mfn: u32, order: u32) -> u32 {
+        let (mut first, mut grown) = (mfn, order);
+        while grown < MAX_ORDER && self.is_free_block(first ^ 1 << grown, grown) {
+            self.unlink(tx, first ^ 1 << grown, grown);
+            first &= !(1 << grown);
+            grown += 1;
+        }
+        self.push(tx, first, grown);
+        grown - order
+    }
+
+    /// Whether `mfn` heads a settled block of `order`. A record that was never on a list says order 0, but has no links.
     fn is_free_block(&self, mfn: u32, order: u32) -> bool {
         let Some(frame) = self.frame(Mfn(mfn.into())) else { return false };
         let zone = zone_of(mfn);

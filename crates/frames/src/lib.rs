@@ -23,7 +23,7 @@ mod staged;
 mod stale;
 mod usage;
 
-pub use buddy::{Heap, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
+pub use buddy::{Heap, LOOSE, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
 pub use list::PageList;

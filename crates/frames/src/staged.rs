@@ -177,7 +177,7 @@ impl Frames {
         while at < end {
             // The largest block that is aligned, and that fits: the whole block is aligned to its length.
             let order = (at - first + staged.len()).trailing_zeros().min((end - at).ilog2());
-            self.push(tx, at, order);
+            self.settle_block(tx, at, order);
             at += 1 << order;
         }
         tx.set(&self.heap.free, self.heap.free.get() + left);

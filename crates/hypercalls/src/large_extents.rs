@@ -48,11 +48,11 @@ pub(crate) fn settle<M: GuestMemory + 'static, A: Apply>(
 /// Hands out one extent; counts it done.
 ///
 /// # Errors
-/// [`NoMemory`]; then nothing has changed.
+/// `ENOMEM`; then nothing has changed.
 pub(crate) fn hand_out<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     extent: &Extent,
-) -> Result<(), NoMemory> {
+) -> Result<(), Stop> {
     let &Extent { slot, order, bits, gpfn, told_at } = extent;
     let staged = settle(call, Some((slot, order, false)));
     if !staged.is_active() {
@@ -60,7 +60,7 @@ pub(crate) fn hand_out<M: GuestMemory + 'static, A: Apply>(
     }
     let first = staged.first().0;
     while staged.is_active() {
-        piece(call, staged, |tx, mfn, at, last| {
+        let done = piece(call, staged, |tx, mfn, at, last| {
             if let Some(gpfn) = gpfn {
                 number(tx, mfn, gpfn.wrapping_add(at), PIECE.into());
             }
@@ -68,7 +68,8 @@ pub(crate) fn hand_out<M: GuestMemory + 'static, A: Apply>(
                 told_at.into_iter().for_each(|at| copy_word(tx, at, first));
                 tx.advance(1);
             }
-        })?;
+        });
+        done.map_err(|NoMemory| Errno::ENOMEM)?;
     }
     Ok(())
 }
@@ -79,10 +80,10 @@ fn stage<M: GuestMemory + 'static, A: Apply>(
     staged: &'static Staged,
     what: (DomainSlot, u32, bool),
     bits: u32,
-) -> Result<(), NoMemory> {
-    make_room(call, what.1, bits);
+) -> Result<(), Stop> {
+    make_room(call, what.1, bits)?;
     let frames = call.state.frames;
-    allocating(call, |tx| frames.stage(tx, staged, what, bits))
+    allocating(call, |tx| frames.stage(tx, staged, what, bits)).map_err(|NoMemory| Errno::ENOMEM.into())
 }
 
 /// Hands out the next piece, cleared; `also` gets its first frame, its place in the block, and whether it is the last.
@@ -120,7 +121,7 @@ pub(crate) fn exchange<M: GuestMemory + 'static, A: Apply>(
     let staged = settle(call, Some(what));
     if !staged.is_active() {
         check(call, request, &given)?;
-        stage(call, staged, what, request.bits).map_err(|NoMemory| Errno::ENOMEM)?;
+        stage(call, staged, what, request.bits)?;
     }
     while staged.taken() < staged.len() {
         if let Err(errno) = take_back(call, request, &given, staged) {

@@ -12,7 +12,7 @@ use core::mem::offset_of;
 use frames::{MAX_ASSIGN_ORDER, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn};
-use vault::Apply;
+use vault::{Apply, Preempted};
 use xen_abi::Errno;
 use xen_abi::memory::MemoryExchange;
 use zerocopy::IntoBytes;
@@ -117,6 +117,12 @@ pub(crate) enum Stop {
     Refused(Errno),
 }
 
+impl From<Preempted> for Stop {
+    fn from(Preempted: Preempted) -> Self {
+        Self::Later
+    }
+}
+
 impl From<Errno> for Stop {
     fn from(errno: Errno) -> Self {
         Self::Refused(errno)
@@ -146,7 +152,7 @@ fn chunk<M: GuestMemory + 'static, A: Apply>(
             return Err(Stop::Later);
         }
     }
-    make_room(call, request.order(), request.bits);
+    make_room(call, request.order(), request.bits)?;
     let (frames, memory, owner) = (call.state.frames, call.memory, Owner::domain(request.slot));
     let mut numbers = [0u64; MOST];
     let numbers = &mut numbers[..taken.len()];

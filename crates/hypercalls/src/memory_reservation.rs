@@ -5,15 +5,17 @@
 //! before the commit, when nobody can reach them.
 
 use crate::allocation::{allocating, clear};
-use crate::call::{Call, CallResult, Outcome};
+use crate::call::{Call, CallResult, Outcome, fault};
 use crate::large_extents::{self, Extent};
+use crate::memory_exchange::Stop;
 use crate::memory_op::COMMAND_BITS;
 use crate::reply::{MAX_INNER, copy_bytes};
 use frames::{MAX_ASSIGN_ORDER, NoMemory, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn};
 use pv_cpu::Reg;
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Effect, Preempted, Tx, kind};
+use xen_abi::Errno;
 use xen_abi::memory::{
     MemoryReservation, XENMEM_POPULATE_PHYSMAP, XENMEMF_ADDRESS_BITS_MASK, XENMEMF_POPULATE_ON_DEMAND,
     XENMEMF_VNODE,
@@ -29,8 +31,6 @@ const BATCH_OUT: usize = 8;
 const BATCH_IN: usize = 1 << MAX_ASSIGN_ORDER;
 /// Largest extent whose pieces the progress of one call can count.
 const MAX_ORDER_IN: u32 = 16;
-/// Pairs of free buddies joined for one allocation, at most.
-const MAX_MERGES: u32 = 1024;
 
 /// A request that may be carried out.
 struct Request {
@@ -117,10 +117,13 @@ pub(crate) fn grow<M: GuestMemory + 'static, A: Apply>(
         if request.order > MAX_ASSIGN_ORDER {
             match hand_out_large(call, &request, index) {
                 Ok(()) => continue,
-                Err(NoMemory) => return Ok(Outcome::Value(index as i64)),
+                Err(Stop::Later) => return Ok(resume(call, index)),
+                Err(Stop::Refused(_)) => return Ok(Outcome::Value(index as i64)),
             }
         }
-        make_room(call, request.order, request.address_bits);
+        if make_room(call, request.order, request.address_bits).is_err() {
+            return Ok(resume(call, index));
+        }
         let count = batch.min(left as usize);
         match hand_out(call, &request, index, count) {
             Ok(()) => {}
@@ -135,16 +138,16 @@ fn hand_out_large<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     request: &Request,
     index: u64,
-) -> Result<(), NoMemory> {
-    let told_at = (request.list != 0).then(|| request.element(index).ok_or(NoMemory)).transpose()?;
+) -> Result<(), Stop> {
+    let told_at = (request.list != 0).then(|| request.element(index).ok_or(Errno::EFAULT)).transpose()?;
     let gpfn = match told_at {
         // Written back at once: see `hand_out`.
         Some(at) => {
-            let gpfn: u64 = call.memory.read(at).map_err(|_| NoMemory)?;
-            call.memory.write(at, &gpfn).map_err(|_| NoMemory)?;
+            let gpfn: u64 = call.memory.read(at).map_err(fault)?;
+            call.memory.write(at, &gpfn).map_err(fault)?;
             Some(gpfn).filter(|_| request.populate)
         }
-        None if request.populate => return Err(NoMemory),
+        None if request.populate => return Err(Errno::EFAULT.into()),
         None => None,
     };
     let (slot, order, bits) = (request.slot, request.order, request.address_bits);
@@ -152,18 +155,20 @@ fn hand_out_large<M: GuestMemory + 'static, A: Apply>(
     large_extents::hand_out(call, &extent)
 }
 
-/// Joins free buddies until a block of `order` is there, or no more join.
+/// Joins free frames until a block of `order` is there, or no more join.
+///
+/// # Errors
+/// [`Preempted`]: the rest is for the next entry.
 pub(crate) fn make_room<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     order: u32,
     bits: u32,
-) {
+) -> Result<(), Preempted> {
     let frames = call.state.frames;
-    for _ in 0..MAX_MERGES {
-        if frames.has_block(order, bits) || !call.j.change(|tx| frames.merge_below(tx, order, bits)) {
-            return;
-        }
+    while !frames.has_block(order, bits) && call.j.change(|tx| frames.settle(tx, bits)) {
+        call.j.spend()?;
     }
+    Ok(())
 }
 
 /// Hands out `count` extents in one transaction.

@@ -35,7 +35,7 @@ type Fields = &'static [(&'static str, u64, u64)];
 /// Records, their sizes, numbers and fields.
 const REGIONS: [(&str, u64, u64, Fields); 14] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
-    ("frames::Heap", 2656, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2508)]),
+    ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
     ("frames::PageList", 24, 1, &[("head", 0, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
     ("frames::Frame", 24, END, &[("usage", 0, 8), ("links", 8, 8), ("cursor", 16, 2), ("order", 18, 1)]),
     (
@@ -249,8 +249,11 @@ impl World {
         for (zone, range) in [(9, 0x100..0x200), (10, 0x200..0x400)] {
             let list: Vec<u64> = free.iter().copied().filter(|mfn| range.contains(mfn)).collect();
             self.link(&list);
-            self.set("frames::Heap", 0, "orders", zone, 4, 1);
-            self.set("frames::Heap", 0, "heads", zone * 19, 4, list[0]);
+            for mfn in &list {
+                self.set("frames::Frame", *mfn, "order", 0, 1, 19);
+            }
+            self.set("frames::Heap", 0, "orders", zone, 4, 1 << 19);
+            self.set("frames::Heap", 0, "heads", zone * 20 + 19, 4, list[0]);
         }
         self.set("frames::Heap", 0, "free", 0, 8, free.len() as u64);
     }

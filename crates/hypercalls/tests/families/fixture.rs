@@ -330,11 +330,12 @@ impl World {
         let mut places = vec![0; FRAMES as usize];
         let mut free = 0;
         for zone in 0..33 {
-            for order in 0..=frames::MAX_ORDER {
-                let mut at = frames.heap().first(zone, order as usize);
+            for list in 0..=frames::LOOSE {
+                let order = if list == frames::LOOSE { 0 } else { list };
+                let mut at = frames.heap().first(zone, list as usize);
                 while let Some(mfn) = at {
                     let frame = frames.frame(mfn).expect("a frame");
-                    assert_eq!(frame.block_order(), order, "{mfn:?}");
+                    assert_eq!(frame.block_order(), list, "{mfn:?}");
                     for inner in mfn.0..mfn.0 + (1 << order) {
                         places[inner as usize] += 1;
                         let usage = frames.frame(Mfn(inner)).expect("a frame").usage();

@@ -92,7 +92,7 @@ fn meetings(world: &mut World, ops: [&Op; 2], crash: Option<u64>) -> Result<u64,
 /// Allocations are told apart by who got which frame, which two at once blur; and a reference undone after
 /// all others went leaves a frame to nobody, which the audit says.
 fn is_left_out(op: &Op) -> bool {
-    matches!(op, Op::Allocate { .. } | Op::Free { .. } | Op::Merge { .. } | Op::Fill { .. })
+    matches!(op, Op::Allocate { .. } | Op::Free { .. } | Op::Settle { .. } | Op::Fill { .. })
 }
 
 fn races(seeds: std::ops::Range<u64>, rounds: u32, crash: bool) {

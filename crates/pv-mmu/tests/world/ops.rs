@@ -83,9 +83,8 @@ pub(crate) enum Op {
     DropSegments {
         mfn: u64,
     },
-    Merge {
-        zone: usize,
-        order: u32,
+    Settle {
+        bits: u32,
     },
 }
 
@@ -158,7 +157,7 @@ pub(crate) fn random_op(r: &mut Random) -> Op {
         90..93 => Op::DropBase { mfn: frame_of_role(r, 4) },
         93..95 => Op::Segments { domain, mfn: frame_of_role(r, 0) },
         95..97 => Op::DropSegments { mfn: frame_of_role(r, 0) },
-        _ => Op::Merge { zone: r.below(8) as usize, order: r.below(4) as u32 },
+        _ => Op::Settle { bits: 16 + r.below(8) as u32 },
     }
 }
 
@@ -297,10 +296,10 @@ impl World {
                 });
                 Tried::Done
             }
-            Op::Merge { zone, order } => {
+            Op::Settle { bits } => {
                 j.change(|tx| {
                     tx.advance(1);
-                    frames.merge_one(tx, zone, order)
+                    frames.settle(tx, bits)
                 });
                 Tried::Done
             }
