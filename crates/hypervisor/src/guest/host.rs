@@ -99,9 +99,11 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
             context.registers.vector.set(DEBUG);
             context
         }
-        // A breakpoint of the guest's that it reached through the hypervisor: not for us.
+        // A breakpoint of the guest's that it reached through the hypervisor: not for us. Nor is a step of its own, which
+        // goes on through the `sysenter` stub until that has its flags.
         DEBUG => {
             guarded::rewind(frame);
+            deferred::forget_step();
             core::ptr::null()
         }
         NMI => {
