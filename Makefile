@@ -9,13 +9,14 @@
 #   make chaos      the QEMU tests, failing always    FILTER=text
 #   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
 #   make fuzz       random hypercalls in Dom0         SEED=1 CALLS=100000 CPUS=2
+#   make simulate   crashes on a fake machine        SEED=1 SEEDS=10 CPUS=2 VCPUS=2 CRASH=every|random|meeting STEPS=20000
 #   make clean      forget results (downloads stay; rm -r .build forgets them too)
 
 RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU="$(CPU)" PEER="$(PEER)" \
       BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
       XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
-.PHONY: build setup artefacts run check test survive stubs chaos bench fuzz laws clean
+.PHONY: build setup artefacts run check test survive stubs chaos bench fuzz simulate laws clean
 
 build: setup
 	@ci/lab build FEATURES="$(FEATURES)"
@@ -53,6 +54,10 @@ bench: setup
 fuzz: setup
 	@ci/lab boot --guest-test fuzz APPEND="lab.fuzz=$(or $(SEED),1):$(or $(CALLS),100000)" CPUS="$(or $(CPUS),2)" \
 		KERNEL="$(KERNEL)" --expect "LAB-RESULT fuzz pass" --refuse "LAB-RESULT fuzz fail" --walk --name fuzz --timeout 86400
+
+simulate: setup
+	@. .build/toolchain && export RUSTC && "$$CARGO" run --quiet --release --package simulator -- --seed "$(or $(SEED),1)" --seeds "$(or $(SEEDS),10)" --cpus "$(or $(CPUS),2)" --vcpus "$(or $(VCPUS),2)" \
+		--crash "$(or $(CRASH),meeting)" --steps "$(or $(STEPS),20000)" --minutes "$(or $(MINUTES),10)"
 
 clean:
 	rm -rf dist target .build/image .build/iso .build/logs .build/initrd .build/guest

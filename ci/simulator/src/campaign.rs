@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Transactions that no entry needs.
 const PLENTY: u32 = 2048;
+/// Entries one after the other that end the machine, after which it is started anew.
+pub(crate) const MOST_ENDS: u32 = 16;
 
 /// Which steps crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,12 @@ pub enum Mistake {
     Effect,
     /// The consequences of an exactly-once effect are forgotten.
     Consequence,
+    /// An effect that is applied exactly once is applied again.
+    Twice,
+    /// Flushes are forgotten while entries run.
+    Flush,
+    /// Outboxes are emptied before open transactions are rolled back.
+    Order,
 }
 
 /// What a campaign does.
@@ -92,6 +100,7 @@ struct Campaign {
     asleep: Vec<bool>,
     report: Report,
     number: u64,
+    futile: u32,
 }
 
 /// Runs a campaign.
@@ -99,21 +108,24 @@ struct Campaign {
 /// # Errors
 /// The first violation, with how to get there again.
 pub fn campaign(plan: &Plan) -> Result<Report, String> {
-    let world = World::boot(plan.size).map_err(|e| format!("{e:#}"))?;
-    let guest = Guest::new(&world, plan.seed);
-    let mut asleep = vec![false; plan.size.cpus as usize];
-    for cpu in 0..plan.size.cpus {
-        asleep[cpu as usize] = world.start_cpu(cpu).is_err();
-    }
+    let (world, guest, asleep) = boot(plan.size, plan.seed)?;
     let r = Random::new(plan.seed.wrapping_mul(31));
     let mut campaign =
-        Campaign { plan: *plan, world, guest, r, asleep, report: Report::default(), number: 0 };
+        Campaign { plan: *plan, world, guest, r, asleep, report: Report::default(), number: 0, futile: 0 };
     let end = Instant::now() + plan.time;
     while campaign.report.crashes < plan.most && Instant::now() < end {
         campaign.number += 1;
         campaign.turn()?;
     }
     Ok(campaign.report)
+}
+
+/// A started machine, its guest, and which CPUs sleep.
+pub(crate) fn boot(size: Size, seed: u64) -> Result<(World, Guest, Vec<bool>), String> {
+    let world = World::boot(size).map_err(|e| format!("{e:#}"))?;
+    let guest = Guest::new(&world, seed);
+    let asleep = (0..size.cpus).map(|cpu| world.start_cpu(cpu).is_err()).collect();
+    Ok((world, guest, asleep))
 }
 
 impl Campaign {
@@ -134,7 +146,14 @@ impl Campaign {
     }
 
     fn turn(&mut self) -> Result<(), String> {
-        let entry = self.next().ok_or("nobody has anything to do")?;
+        let next = if self.futile < MOST_ENDS { self.next() } else { None };
+        let Some(entry) = next else {
+            // The guest waits for what never comes, on all its vCPUs, or whatever it does is its end.
+            self.report.ends += 1;
+            self.futile = 0;
+            (self.world, self.guest, self.asleep) = boot(self.plan.size, self.r.next())?;
+            return Ok(());
+        };
         let before = self.asleep.clone();
         self.world.machine.devices.borrow_mut().console.clear();
         let budget = if self.r.chance(20) { 1 + self.r.below(7) as u32 } else { PLENTY };
@@ -159,7 +178,12 @@ impl Campaign {
         self.world.machine.verbose.set(self.plan.verbose);
         // On the composition that has lived through all entries up to here...
         let live = self.world.system;
-        let result = self.world.enter(&entry, 0).result;
+        self.world.machine.forgetful.set(self.plan.mistake == Some(Mistake::Flush));
+        let result = self.world.enter_watched(&entry).result;
+        self.world.machine.forgetful.set(false);
+        if let Some(what) = self.world.machine.stale.borrow_mut().take() {
+            return Err(fail("translations", what));
+        }
         let (result, restarted) = self.world.settle(&entry, result);
         self.world.machine.verbose.set(false);
         let complete_at = entry.register(Reg::Rip).unwrap_or(0);
@@ -203,10 +227,12 @@ impl Campaign {
         self.world.restore(&saved, true);
         if ended {
             self.report.ends += 1;
+            self.futile += 1;
             self.asleep = before;
             self.world.withdraw(&entry);
             return Ok(());
         }
+        self.futile = 0;
         // The guest goes on with the used composition.
         self.world.system = live;
         self.world.machine.memory.apply(&lived.memory);

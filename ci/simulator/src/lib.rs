@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod baton;
 mod campaign;
 mod compare;
 mod entry;
@@ -14,14 +15,19 @@ mod guest;
 mod kernel;
 mod machine;
 mod memory;
+mod pairs;
 mod random;
 mod run;
+mod shared;
+mod shootdown;
 mod steps;
+mod tlb;
 mod world;
 
 pub use campaign::{Crashes, Figures, Mistake, Plan, Report, campaign};
 pub use entry::{Entry, Write};
 pub use guest::Guest;
 pub use machine::Machine;
+pub use pairs::{Meetings, meetings};
 pub use steps::{Cut, Ran};
 pub use world::{Size, World};

@@ -1,11 +1,13 @@
 //! The fake machine: what a processor and its devices hold, as plain values.
 
 use crate::memory::Memory;
+use crate::shared::Shared;
+use crate::shootdown::Shootdown;
 use crate::steps::{Cut, cut, step};
-
+use crate::tlb::Tlb;
 use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::Context;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use system::{Base, Clock, Flush, Platform, Power};
 
 /// A processor's own state.
@@ -58,17 +60,38 @@ pub struct Machine {
     /// Memory.
     pub memory: Memory,
     /// Processors.
-    pub cpus: RefCell<Vec<Cpu>>,
+    pub cpus: Shared<Vec<Cpu>>,
     /// Devices.
-    pub devices: RefCell<Devices>,
-    /// The CPU that runs.
-    pub current: Cell<usize>,
+    pub devices: Shared<Devices>,
+    /// What processors remember of page tables.
+    pub(crate) tlbs: Shared<Vec<Tlb>>,
+    /// Which have to forget it, which are in the hypervisor, and have asked others.
+    pub(crate) shootdown: Shared<Vec<Shootdown>>,
+    /// What a processor remembers and must not.
+    pub(crate) stale: Shared<Option<String>>,
+    /// Flushes are forgotten.
+    pub(crate) forgetful: Shared<bool>,
     /// System time, ns.
-    pub now: Cell<u64>,
+    pub now: Shared<u64>,
     /// Lines of the hypervisor's log are shown.
-    pub verbose: Cell<bool>,
+    pub verbose: Shared<bool>,
     /// Transactions an entry may make before it is run again for its rest.
-    pub budget: Cell<u32>,
+    pub budget: Shared<u32>,
+}
+
+std::thread_local! {
+    /// The CPU that this thread is.
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes this thread a CPU.
+pub(crate) fn become_cpu(cpu: u32) {
+    CURRENT.set(cpu as usize);
+}
+
+/// The CPU that this thread is.
+pub(crate) fn this_cpu() -> u32 {
+    CURRENT.get() as u32
 }
 
 const TSC_AUX: u32 = 0xc000_0103;
@@ -79,28 +102,31 @@ impl Machine {
         let cpu = Cpu { timer: u64::MAX, ..Cpu::default() };
         Self {
             memory: Memory::new(frames),
-            cpus: RefCell::new(vec![cpu; cpus]),
-            devices: RefCell::new(Devices {
+            cpus: Shared::new(vec![cpu; cpus]),
+            devices: Shared::new(Devices {
                 m2p: vec![u64::MAX; frames],
                 console: Vec::new(),
                 kicked: vec![false; cpus],
                 fpu_areas: vec![0; vcpus],
             }),
-            current: Cell::new(0),
-            now: Cell::new(1_000_000),
-            verbose: Cell::new(false),
-            budget: Cell::new(2048),
+            tlbs: Shared::new(vec![Tlb::new(frames); cpus]),
+            shootdown: Shared::new(vec![Shootdown::default(); cpus]),
+            stale: Shared::default(),
+            forgetful: Shared::default(),
+            now: Shared::new(1_000_000),
+            verbose: Shared::new(false),
+            budget: Shared::new(2048),
         }
     }
 
     /// The root table of the CPU that runs.
     pub fn root(&self) -> Mfn {
-        self.cpus.borrow()[self.current.get()].root
+        self.cpus.borrow()[CURRENT.get()].root
     }
 
     /// Looks at the CPU that runs.
     pub fn here<T>(&self, f: impl FnOnce(&mut Cpu) -> T) -> T {
-        f(&mut self.cpus.borrow_mut()[self.current.get()])
+        f(&mut self.cpus.borrow_mut()[CURRENT.get()])
     }
 
     /// A change of the CPU that runs, as a step.
@@ -130,6 +156,7 @@ impl Platform for Machine {
     }
     fn load_root(&self, root: Mfn) {
         self.change(|cpu| cpu.root = root);
+        self.tlb(Tlb::load_root);
     }
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
         // One step: the word has it, the CPU follows without another.
@@ -142,14 +169,40 @@ impl Platform for Machine {
     fn set_base(&self, which: Base, value: u64) {
         self.change(|cpu| cpu.bases[index(which)] = value);
     }
-    fn flush(&self, _: Flush) {
+    fn flush(&self, what: Flush) {
         step();
+        if !self.forgetful.get() {
+            self.tlb(|tlb| tlb.flush(what));
+        }
     }
     fn ask_flush(&self, _: u32) {
         step();
+        if self.forgetful.get() {
+            return;
+        }
+        let own = CURRENT.get();
+        for (cpu, shootdown) in self.shootdown.borrow_mut().iter_mut().enumerate() {
+            shootdown.wanted |= cpu != own;
+            shootdown.asked |= cpu == own;
+        }
     }
-    fn await_flush(&self, _: u32) {
+    fn await_flush(&self, cpus: u32) {
         step();
+        let own = CURRENT.get();
+        if !std::mem::take(&mut self.shootdown.borrow_mut()[own].asked) {
+            return;
+        }
+        for other in (0..cpus as usize).filter(|cpu| *cpu != own) {
+            while self.shootdown.borrow()[other].wanted {
+                if !self.shootdown.borrow()[other].busy {
+                    // In a guest or idle, where the kick comes at once.
+                    self.serve_flush(other);
+                    break;
+                }
+                self.serve_flush(own);
+                vault::step::pause();
+            }
+        }
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
         step();
@@ -173,7 +226,7 @@ impl Platform for Machine {
         self.here(|cpu| cpu.fault_address)
     }
     fn cpu(&self) -> CpuId {
-        CpuId(self.current.get() as u32)
+        CpuId(this_cpu())
     }
     fn kick(&self, cpu: CpuId) {
         step();

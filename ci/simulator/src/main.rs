@@ -1,14 +1,16 @@
-//! Runs campaigns: `simulator --seed N --steps N --crash every|random --minutes M`.
+//! Runs campaigns: `simulator --seed N --steps N --crash every|random|meeting --cpus N --vcpus N --minutes M`.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context as _, bail};
-use simulator::{Crashes, Mistake, Plan, Report, Size, campaign};
+use anyhow::{Context as _, anyhow, bail};
+use simulator::{Crashes, Mistake, Plan, Report, Size, campaign, meetings};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 struct Options {
     plan: Plan,
     seeds: u64,
+    /// Entries of several processors at the same time, rather than one after the other.
+    meetings: bool,
 }
 
 fn options() -> anyhow::Result<Options> {
@@ -21,7 +23,7 @@ fn options() -> anyhow::Result<Options> {
         mistake: None,
         verbose: false,
     };
-    let mut options = Options { plan, seeds: 1 };
+    let mut options = Options { plan, seeds: 1, meetings: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--verbose" {
@@ -40,7 +42,10 @@ fn options() -> anyhow::Result<Options> {
                     "undo" => Mistake::Undo,
                     "effect" => Mistake::Effect,
                     "consequence" => Mistake::Consequence,
-                    other => bail!("--mistake {other}: undo, effect or consequence"),
+                    "twice" => Mistake::Twice,
+                    "flush" => Mistake::Flush,
+                    "order" => Mistake::Order,
+                    other => bail!("--mistake {other}: undo, effect, consequence, twice, flush or order"),
                 });
             }
             "--cpus" => options.plan.size.cpus = number()? as u32,
@@ -49,7 +54,11 @@ fn options() -> anyhow::Result<Options> {
                 options.plan.crashes = match value.as_str() {
                     "every" => Crashes::Every,
                     "random" => Crashes::Random(8),
-                    other => bail!("--crash {other}: every or random"),
+                    "meeting" => {
+                        options.meetings = true;
+                        continue;
+                    }
+                    other => bail!("--crash {other}: every, random or meeting"),
                 }
             }
             other => {
@@ -92,10 +101,33 @@ fn run() -> anyhow::Result<()> {
     let options = options()?;
     for seed in options.plan.seed..options.plan.seed + options.seeds {
         let start = Instant::now();
-        match campaign(&Plan { seed, ..options.plan }) {
-            Ok(report) => show(&report, start.elapsed().as_secs_f64()),
-            Err(e) => bail!("{e}"),
+        let plan = Plan { seed, ..options.plan };
+        let again = || command(&plan, options.meetings);
+        if options.meetings {
+            let report = meetings(&plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
+            println!("seed {seed}: {report:?} in {:.1} s", start.elapsed().as_secs_f64());
+        } else {
+            let report = campaign(&plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
+            show(&report, start.elapsed().as_secs_f64());
         }
     }
     Ok(())
+}
+
+/// What runs this campaign again.
+fn command(plan: &Plan, meetings: bool) -> String {
+    let crash = match plan.crashes {
+        _ if meetings => "meeting",
+        Crashes::Every => "every",
+        Crashes::Random(_) => "random",
+    };
+    let Size { cpus, vcpus } = plan.size;
+    let mistake = plan.mistake.map_or(String::new(), |m| format!(" --mistake {m:?}").to_lowercase());
+    format!(
+        "again: cargo run -q -p simulator --release -- --seed {} --cpus {cpus} --vcpus {vcpus} --crash {crash} \
+         --steps {} --minutes {}{mistake}",
+        plan.seed,
+        plan.most,
+        plan.time.as_secs() / 60,
+    )
 }

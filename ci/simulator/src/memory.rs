@@ -1,10 +1,12 @@
 //! Machine memory: words by machine address, frames that changed since a base can be put back or compared.
 
+use crate::shared::Shared;
 use crate::steps::step;
+use crate::tlb::GLOBAL;
 use guest_memory::{Fault, GuestMemory};
 use ids::{Gva, Maddr, Mfn};
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const WORDS: usize = 512;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -21,10 +23,10 @@ pub(crate) type Changed = BTreeMap<u32, Box<[u64]>>;
 
 /// RAM from machine address 0.
 pub struct Memory {
-    words: Vec<Cell<u64>>,
-    base: RefCell<Vec<u64>>,
-    dirty: RefCell<Vec<u32>>,
-    is_dirty: Vec<Cell<bool>>,
+    words: Vec<AtomicU64>,
+    base: Shared<Vec<u64>>,
+    dirty: Shared<Vec<u32>>,
+    is_dirty: Vec<AtomicBool>,
 }
 
 impl core::fmt::Debug for Memory {
@@ -38,26 +40,26 @@ impl Memory {
     pub fn new(frames: usize) -> Self {
         let dirt = |i: usize| 0xd1d1_0000_0000_d1d0 ^ (i as u64) << 20;
         Self {
-            words: (0..frames * WORDS).map(|i| Cell::new(dirt(i))).collect(),
-            base: RefCell::new((0..frames * WORDS).map(dirt).collect()),
-            dirty: RefCell::default(),
-            is_dirty: vec![Cell::new(false); frames],
+            words: (0..frames * WORDS).map(|i| AtomicU64::new(dirt(i))).collect(),
+            base: Shared::new((0..frames * WORDS).map(dirt).collect()),
+            dirty: Shared::default(),
+            is_dirty: (0..frames).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
     /// A word. An address that is no RAM is a bug of whoever names it.
     pub fn get(&self, at: Maddr) -> u64 {
-        self.words[at.0 as usize / 8].get()
+        self.words[at.0 as usize / 8].load(Relaxed)
     }
 
     /// Writes a word, whatever happens.
     pub fn put(&self, at: Maddr, value: u64) {
         let index = at.0 as usize / 8;
         let frame = index / WORDS;
-        if !self.is_dirty[frame].replace(true) {
+        if !self.is_dirty[frame].swap(true, Relaxed) {
             self.dirty.borrow_mut().push(frame as u32);
         }
-        self.words[index].set(value);
+        self.words[index].store(value, Relaxed);
     }
 
     /// Writes `width` bytes within a word.
@@ -71,22 +73,22 @@ impl Memory {
     /// Makes what there is now the base.
     pub fn set_base(&self) {
         let mut base = self.base.borrow_mut();
-        for frame in self.dirty.take() {
+        for frame in std::mem::take(&mut *self.dirty.borrow_mut()) {
             for index in frame as usize * WORDS..(frame as usize + 1) * WORDS {
-                base[index] = self.words[index].get();
+                base[index] = self.words[index].load(Relaxed);
             }
-            self.is_dirty[frame as usize].set(false);
+            self.is_dirty[frame as usize].store(false, Relaxed);
         }
     }
 
     /// Puts the base back.
     pub fn restore(&self) {
         let base = self.base.borrow();
-        for frame in self.dirty.take() {
+        for frame in std::mem::take(&mut *self.dirty.borrow_mut()) {
             for index in frame as usize * WORDS..(frame as usize + 1) * WORDS {
-                self.words[index].set(base[index]);
+                self.words[index].store(base[index], Relaxed);
             }
-            self.is_dirty[frame as usize].set(false);
+            self.is_dirty[frame as usize].store(false, Relaxed);
         }
     }
 
@@ -94,7 +96,7 @@ impl Memory {
     pub fn changed(&self) -> Changed {
         let content = |frame: u32| {
             let first = frame as usize * WORDS;
-            self.words[first..first + WORDS].iter().map(Cell::get).collect()
+            self.words[first..first + WORDS].iter().map(|word| word.load(Relaxed)).collect()
         };
         self.dirty.borrow().iter().map(|frame| (*frame, content(*frame))).collect()
     }
@@ -114,7 +116,7 @@ impl Memory {
         let mut compare = |frame: u32| {
             let first = frame as usize * WORDS;
             for index in 0..WORDS {
-                let here = self.words[first + index].get();
+                let here = self.words[first + index].load(Relaxed);
                 let there = other.get(&frame).map_or(base[first + index], |words| words[index]);
                 if here != there {
                     found(Maddr(8 * (first + index) as u64), here, there);
@@ -122,7 +124,10 @@ impl Memory {
             }
         };
         self.dirty.borrow().iter().for_each(|frame| compare(*frame));
-        other.keys().filter(|frame| !self.is_dirty[**frame as usize].get()).for_each(|frame| compare(*frame));
+        other
+            .keys()
+            .filter(|frame| !self.is_dirty[**frame as usize].load(Relaxed))
+            .for_each(|frame| compare(*frame));
     }
 
     /// The leaf entry for a guest address under a root: as the processor finds it.
@@ -142,6 +147,38 @@ impl Memory {
             table = (entry & ADDRESS) / 4096;
         }
         None
+    }
+
+    /// Calls `f` with all that a guest reaches from a root: level (0: a page), address, frame, flags of pages.
+    pub(crate) fn walk_all(&self, root: Mfn, f: &mut impl FnMut(u32, u64, u64, u64)) {
+        self.walk_table(root.0, 4, 0, WRITE | USER, f);
+    }
+
+    fn walk_table(
+        &self,
+        table: u64,
+        level: u32,
+        va: u64,
+        rights: u64,
+        f: &mut impl FnMut(u32, u64, u64, u64),
+    ) {
+        let own = |index: usize| level == 4 && (256..272).contains(&index);
+        let Some(words) = self.words.get(table as usize * WORDS..(table as usize + 1) * WORDS) else {
+            return;
+        };
+        for (index, word) in words.iter().enumerate().filter(|(index, _)| !own(*index)) {
+            let entry = word.load(Relaxed);
+            let (next, rights) = ((entry & ADDRESS) / 4096, rights & entry);
+            if entry & PRESENT == 0 || rights & USER == 0 {
+                continue;
+            }
+            let va = va | (index as u64) << (12 + 9 * (level - 1));
+            let va = if level == 4 && index > 255 { va | 0xffff << 48 } else { va };
+            f(level - 1, va, next, rights & WRITE | entry & GLOBAL);
+            if level > 1 {
+                self.walk_table(next, level - 1, va, rights, f);
+            }
+        }
     }
 
     /// Where the byte at a guest address lies.
@@ -232,6 +269,7 @@ impl GuestMemory for crate::machine::Machine {
         }
         for (va, range) in pieces(from.0, out.len()) {
             let at = self.memory.translate(self.root(), va, false).ok_or(Fault)?;
+            self.use_translation(va);
             let word = self.memory.get(Maddr(at.0 & !7)).to_le_bytes();
             let first = (at.0 % 8) as usize;
             out[range.clone()].copy_from_slice(&word[first..first + range.len()]);
@@ -244,6 +282,7 @@ impl GuestMemory for crate::machine::Machine {
         }
         for (va, range) in pieces(to.0, bytes.len()) {
             let at = self.memory.translate(self.root(), va, true).ok_or(Fault)?;
+            self.use_translation(va);
             step();
             let mut word = [0; 8];
             word[..range.len()].copy_from_slice(&bytes[range.clone()]);

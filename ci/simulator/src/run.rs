@@ -2,10 +2,13 @@
 
 use crate::campaign::Mistake;
 use crate::entry::Entry;
-use crate::steps::{Cut, Ran, run};
+use crate::machine::{become_cpu, this_cpu};
+use crate::steps::{Cut, Ran, run, run_watched};
 use crate::world::World;
 use ids::{CpuId, Mfn, VcpuSlot};
 use pv_cpu::{Reg, vector};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use system::{Repaired, Stopped};
 use vault::Phase;
@@ -31,13 +34,27 @@ impl World {
     /// # Errors
     /// Why it was cut.
     pub fn start_cpu(&self, cpu: u32) -> Result<VcpuSlot, Cut> {
-        self.machine.current.set(cpu as usize);
+        become_cpu(cpu);
         run(0, || self.system.leave()).result
     }
 
     /// Puts an entry's registers into the context and guest memory, as guest, processor and stub do.
     pub fn present(&self, entry: &Entry) {
-        self.machine.current.set(entry.cpu as usize);
+        self.arrive(entry);
+        // Until here the guest ran, here and on other CPUs.
+        self.learn();
+    }
+
+    /// Processors in guests remember all that they can.
+    pub(crate) fn learn(&self) {
+        (0..self.size.cpus)
+            .filter(|cpu| self.vcpu_on(*cpu).is_some())
+            .for_each(|cpu| self.machine.learn(cpu));
+    }
+
+    /// An entry that comes before its guest has done anything.
+    pub(crate) fn arrive(&self, entry: &Entry) {
+        become_cpu(entry.cpu);
         if let Some(vcpu) = self.vcpu_on(entry.cpu) {
             // Between two entries the word means nothing; whether the next one resets it depends on its way.
             self.system.state.contexts.context(vcpu).copy_fault.set(0);
@@ -47,7 +64,7 @@ impl World {
 
     /// Takes back that an entry was presented: the guest goes on as if it had not been.
     pub fn withdraw(&self, entry: &Entry) {
-        self.machine.current.set(entry.cpu as usize);
+        become_cpu(entry.cpu);
         self.machine.here(|cpu| cpu.in_service.clear());
         if let Some(vcpu) = self.vcpu_on(entry.cpu) {
             self.system.state.contexts.context(vcpu).registers.vector.set(vector::NONE);
@@ -56,9 +73,41 @@ impl World {
 
     /// Runs a presented entry: the handler, then the way back to a guest. Fails at step `at` (0: never).
     pub fn enter(&self, entry: &Entry, at: u64) -> Ran<VcpuSlot> {
+        become_cpu(entry.cpu);
+        run(at, || self.handle(entry))
+    }
+
+    /// The same without a failure; also how many transactions its CPU committed meanwhile.
+    pub(crate) fn enter_counted(&self, entry: &Entry) -> (Ran<VcpuSlot>, u64) {
+        become_cpu(entry.cpu);
+        let log = &self.system.state.logs[entry.cpu as usize];
+        let commits = Rc::new(Cell::new((Phase::Idle, 0)));
+        let seen = commits.clone();
+        let count = move || {
+            let (before, count) = seen.get();
+            let now = log.head().phase();
+            seen.set((now, count + u64::from(now == Phase::Outbox && before != Phase::Outbox)));
+        };
+        let ran = run_watched(0, count, || self.handle(entry));
+        (ran, commits.get().1)
+    }
+
+    /// The same without a failure, while what processors remember of page tables is watched.
+    pub fn enter_watched(&self, entry: &Entry) -> Ran<VcpuSlot> {
+        become_cpu(entry.cpu);
+        run_watched(0, self.watcher(), || self.handle(entry))
+    }
+
+    /// Looks at what processors remember of page tables.
+    pub(crate) fn watcher(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let (machine, state) = (self.machine, self.system.state);
+        move || machine.watch(&state.frames)
+    }
+
+    /// Handles a presented entry on the CPU that this thread is.
+    pub(crate) fn handle(&self, entry: &Entry) -> VcpuSlot {
         let system = self.system;
-        self.machine.current.set(entry.cpu as usize);
-        run(at, || match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
+        match (entry.idle, system.schedule.loaded(CpuId(entry.cpu))) {
             (None, Some(vcpu)) => {
                 let contexts = &system.state.contexts;
                 contexts.slot_of(system.serve(contexts.context(vcpu)))
@@ -67,7 +116,7 @@ impl World {
                 vector.into_iter().for_each(|vector| system.interrupt(vector));
                 system.leave()
             }
-        })
+        }
     }
 
     /// Runs a hypercall that has to be run again for its rest until it has none;
@@ -85,7 +134,7 @@ impl World {
             registers.set(Reg::Rip, registers.get(Reg::Rip).wrapping_add(2));
             registers.vector.set(vector::SYSCALL);
             registers.error_code.set(entry.error);
-            result = self.enter(entry, 0).result;
+            result = self.enter_watched(entry).result;
         }
         (Err(Cut::Endless), true)
     }
@@ -106,6 +155,8 @@ impl World {
             (Mistake::Undo, Phase::Undo) if head.undo() > 0 => 1 << 3,
             (Mistake::Effect, Phase::Outbox) if head.effects() > head.applied() => 1 << 16,
             (Mistake::Consequence, Phase::Outbox) if head.chained() > 0 => 1 << 3,
+            // Of what was dropped exactly once the head knows.
+            (Mistake::Twice, Phase::Outbox) if head.applied() > 0 && head.chained() == 0 => 1 << 32,
             _ => 0,
         };
         self.ground.words()[index].fetch_sub(less, Ordering::Relaxed);
@@ -116,7 +167,7 @@ impl World {
     /// states are compared a second time.
     pub fn sweep(&self) {
         let state = self.system.state;
-        self.machine.current.set(0);
+        become_cpu(0);
         let in_work = |mfn: &Mfn| {
             let usage = state.frames.frame(*mfn).map(|frame| frame.usage());
             usage.is_some_and(|u| u.is_in_work() || u.is_validated() && u.typed() == 0)
@@ -144,6 +195,50 @@ impl World {
     /// The life after a failure: everything derived is new, all CPUs are repaired, the failed CPU goes on.
     /// Fails itself at step `at` (0: never).
     pub fn recover(&mut self, cpu: u32, at: u64) -> (Ran<VcpuSlot>, Vec<Repaired>) {
+        let stopped = self.begin_life(cpu);
+        let mut repaired = Vec::new();
+        let ran = run(at, || {
+            become_cpu(cpu);
+            self.repair(&stopped, false, &mut repaired);
+            self.resume(cpu)
+        });
+        (ran, repaired)
+    }
+
+    /// The same where all CPUs with an entry were in the middle of it: they go on one after the other. `None`: it
+    /// failed itself. `backwards`: outboxes come before open transactions, which is wrong.
+    pub(crate) fn recover_all(
+        &mut self,
+        running: &[bool],
+        cpu: u32,
+        at: u64,
+        backwards: bool,
+    ) -> Option<Vec<Option<Result<VcpuSlot, Cut>>>> {
+        let stopped = self.begin_life(cpu);
+        let ran = run(at, || {
+            become_cpu(cpu);
+            self.repair(&stopped, backwards, &mut Vec::new());
+        });
+        let mut taken = ran.steps;
+        if ran.result == Err(Cut::Crash) {
+            return None;
+        }
+        let mut ends = vec![None; running.len()];
+        let others = (0..self.size.cpus).filter(|other| *other != cpu);
+        for cpu in std::iter::once(cpu).chain(others).filter(|cpu| running[*cpu as usize]) {
+            become_cpu(cpu);
+            let ran = run(at.saturating_sub(taken), || self.resume(cpu));
+            if ran.result == Err(Cut::Crash) {
+                return None;
+            }
+            taken += ran.steps;
+            ends[cpu as usize] = Some(ran.result);
+        }
+        Some(ends)
+    }
+
+    /// Everything derived is new; what each CPU says of itself.
+    fn begin_life(&mut self, cpu: u32) -> Vec<Stopped> {
         let loaded = self.loaded();
         self.restart();
         self.keep(&loaded);
@@ -151,27 +246,43 @@ impl World {
         for (other, kicked) in (0..).zip(&mut self.machine.devices.borrow_mut().kicked) {
             *kicked |= other != cpu;
         }
-        let (system, machine) = (self.system, self.machine);
-        let mut repaired = Vec::new();
-        let stopped = stopped_with(&loaded);
-        let ran = run(at, || {
-            machine.current.set(cpu as usize);
-            system.repair(stopped.iter().copied(), |_, what| repaired.push(what));
-            system.restore_routes();
-            for (number, vcpu) in loaded.iter().enumerate() {
-                machine.current.set(number);
-                if let Some(vcpu) = vcpu {
-                    system.load_context(system.state.contexts.context(*vcpu));
-                }
-                let in_service: Vec<u8> = machine.here(|cpu| cpu.in_service.iter().rev().copied().collect());
-                system.recover_interrupts(in_service.into_iter());
+        stopped_with(&loaded)
+    }
+
+    /// The leader's part, and what each CPU does before it goes on.
+    fn repair(&self, stopped: &[Stopped], backwards: bool, repaired: &mut Vec<Repaired>) {
+        let (system, machine, leader) = (self.system, self.machine, this_cpu());
+        // Each CPU its own: what is copied to a guest or loaded means its page tables and registers.
+        let finish = |chained: bool, repaired: &mut Vec<Repaired>| {
+            for cpu in stopped.iter().filter(|cpu| system.must_finish(cpu, chained)) {
+                become_cpu(cpu.cpu.0);
+                repaired.push(system.finish(cpu));
             }
-            machine.current.set(cpu as usize);
-            if let Some(vcpu) = loaded[cpu as usize] {
-                system.resume(vcpu);
+            become_cpu(leader);
+        };
+        if backwards {
+            finish(false, repaired);
+        }
+        system.undo(stopped.iter().copied(), |_, what| repaired.push(what));
+        finish(true, repaired);
+        finish(false, repaired);
+        system.restore_routes();
+        for cpu in stopped {
+            become_cpu(cpu.cpu.0);
+            if let Some(vcpu) = cpu.loaded {
+                system.load_context(system.state.contexts.context(vcpu));
             }
-            system.leave()
-        });
-        (ran, repaired)
+            let in_service: Vec<u8> = machine.here(|cpu| cpu.in_service.iter().rev().copied().collect());
+            system.recover_interrupts(in_service.into_iter());
+        }
+        become_cpu(leader);
+    }
+
+    /// A repaired CPU goes on with what was cut.
+    fn resume(&self, cpu: u32) -> VcpuSlot {
+        if let Some(vcpu) = self.vcpu_on(cpu) {
+            self.system.resume(vcpu);
+        }
+        self.system.leave()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::kernel;
 use crate::machine::{Cpu, Devices, Machine};
+use crate::tlb::Tlb;
 use anyhow::{Context as _, anyhow};
 use boot_info::BootFacts;
 use command_line::Dom0Pages;
@@ -65,6 +66,8 @@ pub struct Saved {
     pub loaded: Vec<Option<VcpuSlot>>,
     /// System time.
     pub now: u64,
+    /// What processors remember of page tables.
+    pub(crate) tlbs: Vec<Tlb>,
 }
 
 fn policy() -> Policy {
@@ -170,6 +173,7 @@ impl World {
 
     /// What a start after a failure does first: everything derived is new.
     pub fn restart(&mut self) {
+        self.machine.forget_all();
         self.system = compose(self.size, self.ground, self.machine, self.facts);
     }
 
@@ -206,6 +210,7 @@ impl World {
             devices: self.machine.devices.borrow().clone(),
             loaded: self.loaded(),
             now: self.machine.now.get(),
+            tlbs: self.machine.tlbs.borrow().clone(),
         }
     }
 
@@ -223,6 +228,7 @@ impl World {
         self.machine.cpus.borrow_mut().clone_from(&saved.cpus);
         self.machine.devices.borrow_mut().clone_from(&saved.devices);
         self.machine.now.set(saved.now);
+        self.machine.tlbs.borrow_mut().clone_from(&saved.tlbs);
         if anew {
             self.restart();
         }

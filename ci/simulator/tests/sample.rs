@@ -1,9 +1,10 @@
 //! A bounded sample of campaigns, and mistakes that must be noticed.
 
-use simulator::{Crashes, Mistake, Plan, Size, campaign};
+use simulator::{Crashes, Mistake, Plan, Size, campaign, meetings};
 use std::time::Duration;
 
 const ONE: Size = Size { cpus: 1, vcpus: 1 };
+const TWO: Size = Size { cpus: 2, vcpus: 2 };
 
 fn plan(seed: u64, size: Size, most: u64) -> Plan {
     let time = Duration::from_secs(600);
@@ -27,7 +28,7 @@ fn two_vcpus_on_one_processor_survive_crashes_everywhere() {
 
 #[test]
 fn two_processors_survive_crashes_everywhere() {
-    passes(&plan(6, Size { cpus: 2, vcpus: 2 }, 2500));
+    passes(&plan(6, TWO, 2500));
 }
 
 #[test]
@@ -35,11 +36,43 @@ fn crashes_here_and_there_in_many_entries() {
     passes(&Plan { crashes: Crashes::Random(2), ..plan(7, ONE, 1500) });
 }
 
-/// Entries within which each mistake shows.
+#[test]
+fn processors_meet_and_one_crashes() {
+    let report = meetings(&plan(9, TWO, 1200)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(report.crashes >= 1200 && report.second > 0 && report.compared > 0, "{report:?}");
+    assert!(report.open > 100 && report.mixed > 50, "two logs are open seldom: {report:?}");
+}
+
+/// Crashes within which each mistake shows in a guest of one processor.
 #[test]
 fn mistakes_are_noticed() {
-    for (mistake, within) in [(Mistake::Undo, 500), (Mistake::Effect, 500), (Mistake::Consequence, 4000)] {
-        let noticed = campaign(&Plan { mistake: Some(mistake), ..plan(8, ONE, within) }).is_err();
-        assert!(noticed, "{mistake:?} is not noticed within {within} crashes");
+    let mistakes = [
+        (Mistake::Undo, 500),
+        (Mistake::Effect, 500),
+        (Mistake::Consequence, 4000),
+        (Mistake::Twice, 4000),
+        (Mistake::Flush, 8000),
+    ];
+    for (mistake, within) in mistakes {
+        let noticed = campaign(&Plan { mistake: Some(mistake), ..plan(8, ONE, within) });
+        let said = noticed.expect_err(&format!("{mistake:?} is not noticed within {within} crashes"));
+        assert_eq!(said.contains("translations"), mistake == Mistake::Flush, "{said}");
+    }
+}
+
+/// The same where two processors meet; there a wrong order of recovery shows too.
+#[test]
+fn mistakes_are_noticed_where_processors_meet() {
+    let mistakes = [
+        (Mistake::Undo, 500),
+        (Mistake::Effect, 500),
+        (Mistake::Consequence, 1000),
+        (Mistake::Twice, 1000),
+        (Mistake::Flush, 2000),
+        (Mistake::Order, 2000),
+    ];
+    for (mistake, within) in mistakes {
+        let noticed = meetings(&Plan { mistake: Some(mistake), ..plan(9, TWO, within) });
+        assert!(noticed.is_err(), "{mistake:?} is not noticed within {within} crashes");
     }
 }

@@ -55,7 +55,7 @@ impl<M: GuestMemory> Events<'_, M> {
             RAISE => self.raise(slot, effect.x).into_iter().for_each(kick),
             CLEAR => self.clear(slot, effect.x),
             RESCAN => (1..MAX_PORTS).filter_map(|port| self.raise_waiting(slot, port)).for_each(&mut kick),
-            SETTLE => drop(self.derived.domain(slot).map(|locks| locks.delivery.lock())),
+            SETTLE => drop(self.derived.domain(slot).map(|locks| locks.delivery.hold())),
             _ => {}
         }
     }
@@ -63,7 +63,7 @@ impl<M: GuestMemory> Events<'_, M> {
     /// Makes a port pending, at least once: a repetition sets again what a crash may have left out. Returns
     /// the vCPU to kick, unless its upcall was pending already. Unused ports are left alone.
     pub fn raise(&self, slot: DomainSlot, port: u32) -> Option<VcpuSlot> {
-        let _delivery = self.derived.domain(slot).ok()?.delivery.lock();
+        let _delivery = self.derived.domain(slot).ok()?.delivery.hold();
         let target = self.target(slot, port).ok()?;
         if target.record.word.get().is_consumed_here() {
             return Some(target.slot);
@@ -81,7 +81,7 @@ impl<M: GuestMemory> Events<'_, M> {
 
     fn clear(&self, slot: DomainSlot, port: u32) {
         let Ok(locks) = self.derived.domain(slot) else { return };
-        let _delivery = locks.delivery.lock();
+        let _delivery = locks.delivery.hold();
         let Ok(domain) = self.region.domain(slot) else { return };
         match domain.abi.get() {
             FIFO => self.clear_fifo(domain, port),
@@ -95,7 +95,7 @@ impl<M: GuestMemory> Events<'_, M> {
     /// # Errors
     /// `NoSuchDomain`; `Invalid`: no valid port, or not in use.
     pub fn unmask(&self, slot: DomainSlot, port: u32) -> Result<Option<VcpuSlot>, Error> {
-        let _delivery = self.derived.domain(slot)?.delivery.lock();
+        let _delivery = self.derived.domain(slot)?.delivery.hold();
         let target = self.target(slot, port)?;
         Ok(match target.domain.abi.get() {
             FIFO => self.unmask_fifo(&target),
@@ -108,7 +108,7 @@ impl<M: GuestMemory> Events<'_, M> {
     /// # Errors
     /// `NoSuchDomain`; `Invalid`: no valid port.
     pub fn is_pending(&self, slot: DomainSlot, port: u32) -> Result<bool, Error> {
-        let _delivery = self.derived.domain(slot)?.delivery.lock();
+        let _delivery = self.derived.domain(slot)?.delivery.hold();
         let domain = self.region.domain(slot)?;
         self.region.port(domain, port)?;
         Ok(match domain.abi.get() {

@@ -5,7 +5,6 @@ use crate::region::Region;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering};
 use ids::DomainSlot;
-use spin::Mutex;
 use vault::LockWord;
 
 /// The derived state of the event channels.
@@ -21,7 +20,7 @@ pub(crate) struct DomainLocks {
     /// Covers the domain's records and those of its vCPUs, held until the outbox is empty.
     pub(crate) records: LockWord,
     /// Held while an event is delivered to the domain, so that the frames it is written to stay.
-    pub(crate) delivery: Mutex<()>,
+    pub(crate) delivery: LockWord,
     /// No port below is free.
     lowest_free: AtomicU32,
 }

@@ -150,7 +150,7 @@ impl<M: GuestMemory> Events<'_, M> {
     pub fn repair_fifo(&self, slot: VcpuSlot) -> Option<VcpuSlot> {
         let vcpu = self.region.vcpu_at(slot).ok()?;
         let owner = DomainSlot(vcpu.domain.get());
-        let _delivery = self.derived.domain(owner).ok()?.delivery.lock();
+        let _delivery = self.derived.domain(owner).ok()?.delivery.hold();
         let domain = self.region.domain(owner).ok()?;
         let mut kick = None;
         for priority in 0..QUEUES as u8 {

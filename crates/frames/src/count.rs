@@ -216,19 +216,45 @@ impl Frames {
 
     /// Applies a dropped typed reference, exactly once; frees the frame if it was the last of all. A page
     /// table whose last typed reference goes stays validated (*dormant*): its entries keep their
-    /// references until [`begin_unwork`](Self::begin_unwork). A descriptor table holds none and is let go.
+    /// references until [`begin_unwork`](Self::begin_unwork). A descriptor table holds none and is let go. One that
+    /// was unvalidated keeps its kind, for processors may still walk to it.
     #[inline(never)]
     pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
             if u.is_plain() {
                 new.with_kind(Kind::Writable)
-            } else if new.typed() == 0 && (u.kind() == Kind::Descriptors || !u.is_validated()) {
+            } else if new.typed() == 0 && u.kind() == Kind::Descriptors {
                 new.with_validated(false).with_kind(Kind::None)
             } else {
+                if new.was_table() {
+                    // Before the word says so: who sees that sees this.
+                    self.count_freed();
+                }
                 new
             }
         });
+    }
+
+    /// A frame that was a table is nothing any more, if no processor knows it as one: then it may be written to.
+    /// Its table's lock must be held, under which it became what it is. False: to be tried again after a flush.
+    ///
+    /// Until the commit it is about to be given up by somebody, as what holds no references: that keeps others away,
+    /// who could otherwise build on what may still be undone.
+    pub fn forget_table(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) -> bool {
+        loop {
+            let old = frame.usage();
+            if !old.was_table() {
+                return true;
+            }
+            if !self.are_forgotten() {
+                return false;
+            }
+            if tx.exchange(&frame.usage, old.0, old.plus_typed().with_kind(Kind::Descriptors).0) {
+                tx.publish(Self::put_typed(mfn));
+                return true;
+            }
+        }
     }
 
     #[inline(always)]

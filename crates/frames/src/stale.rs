@@ -3,7 +3,11 @@
 //! A guest may go on using a mapping that it removed until its CPUs flush. So before a free frame is cleared and
 //! handed out, every CPU must have flushed since the frame became free. Frees are counted under the heap's lock;
 //! whoever allocates flushes all CPUs first if there was one since the last such flush, and looks again under the
-//! lock. State class: derived; every CPU flushes on its way into a new life.
+//! lock.
+//!
+//! The same holds for a table that is one no more ([`Usage::was_table`](crate::Usage::was_table)), under its table's
+//! lock: a processor that still knows it as a table would walk through whatever a guest writes there.
+//! State class: derived; every CPU flushes on its way into a new life.
 
 use crate::Frames;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +44,7 @@ impl Frames {
         self.locks.stale.forgotten.load(Ordering::Acquire) == self.freed()
     }
 
-    /// A frame becomes free, under the heap's lock.
+    /// A frame becomes free, under the heap's lock, or is a table no more, under the table's.
     pub(crate) fn count_freed(&self) {
         self.locks.stale.freed.fetch_add(1, Ordering::AcqRel);
     }

@@ -110,7 +110,7 @@ impl Usage {
     }
 
     /// The kind; meaningful while typed references exist or it is validated, a memory of it otherwise
-    /// ([`Kind::Writable`]: a translation may still be cached somewhere).
+    /// (a translation may still be cached somewhere, or the place of a table).
     pub const fn kind(self) -> Kind {
         match self.stored_kind() {
             Kind::None if self.typed() > 0 => Kind::Writable,
@@ -127,6 +127,15 @@ impl Usage {
     /// Whether it is, or may become by counting alone, a writable page.
     pub(crate) const fn is_plain(self) -> bool {
         matches!(self.stored_kind(), Kind::None | Kind::Writable)
+    }
+
+    /// Nothing, but it was a page table, and a processor may still take it for one: its paging-structure caches are
+    /// not flushed with every entry that changes.
+    pub const fn was_table(self) -> bool {
+        self.typed() == 0
+            && !self.is_validated()
+            && !self.is_in_work()
+            && self.stored_kind().level().is_some()
     }
 
     /// A table at the end of its work, whose last typed reference is about to go.

@@ -1,7 +1,5 @@
 //! The heap and the page lists: random streams, crashes at every step, and two CPUs that stop at once.
 
-#[path = "../../pv-mmu/tests/audit/heap.rs"]
-mod heap;
 mod machine;
 
 use frames::{Frames, Kind, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory, Owner};

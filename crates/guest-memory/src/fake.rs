@@ -58,11 +58,11 @@ impl FakeMemory {
 impl GuestMemory for FakeMemory {
     fn load64(&self, at: Maddr) -> u64 {
         assert_eq!(at.0 % 8, 0, "aligned");
-        self.word(at).load(Ordering::SeqCst)
+        self.word(at).load(Ordering::Acquire)
     }
     fn store64(&self, at: Maddr, value: u64) {
         assert_eq!(at.0 % 8, 0, "aligned");
-        self.word(at).store(value, Ordering::SeqCst);
+        self.word(at).store(value, Ordering::Release);
     }
     fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
         self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).map(drop)

@@ -320,7 +320,9 @@ pub(crate) fn reclaim<M: GuestMemory + 'static, A: Apply>(
     if owner != Some(Owner::domain(call.domain)) {
         return Err(Errno::EINVAL);
     }
-    call.state.mmu(call.memory).retire(call.j, mfn).map_err(mmu_restart)
+    let mmu = call.state.mmu(call.memory);
+    mmu.retire(call.j, mfn).map_err(mmu_restart)?;
+    mmu.make_plain(call.j, mfn, Owner::domain(call.domain)).map_err(mmu_restart)
 }
 
 /// Takes the writable-typed and the general reference by which a frame shared with the guest is held.

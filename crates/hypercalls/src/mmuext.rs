@@ -3,11 +3,12 @@
 use crate::batch::{self, Request, Said};
 use crate::call::{Call, CallResult, fault, mmu_errno};
 use crate::va_mapping::{DOMAIN, EVERYTHING, LOCAL};
+use domain::State;
 use frames::Kind;
 use guest_memory::GuestMemory;
-use ids::{Gva, Maddr, Mfn};
+use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_cpu::{sync, synchronise};
-use pv_mmu::{MmuError, Subject, same_but_ad};
+use pv_mmu::{Mmu, MmuError, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
@@ -18,8 +19,6 @@ use xen_abi::xen::{
 };
 
 const OP_BYTES: u64 = 24;
-/// The slot of the machine-to-physical table in a root table (`ROOT_PAGETABLE_FIRST_XEN_SLOT`).
-const FIRST_HYPERVISOR_SLOT: u64 = 256;
 
 /// The hypercall: operations, count, done-count pointer, foreign domain.
 pub(crate) fn mmuext_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -105,18 +104,12 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         });
         return Ok(this.finished());
     }
-    // User mode does not see the machine-to-physical table; a root that is the kernel's as well keeps it, unless the
-    // domain is strict. Before the root is loaded.
-    let strict = call.state.domains.domain(call.domain).assists.get() & 1 << VMASST_TYPE_M2P_STRICT != 0;
-    let window = Maddr(mfn.maddr().0 + 8 * FIRST_HYPERVISOR_SLOT);
-    let shown = if user { 0 } else { call.state.hypervisor_slots[0] };
+    let (state, mmu, domain) = (call.state, call.state.mmu(memory), call.domain);
     // A pinned table stays one without this reference; another may be unvalidated.
     let stays = call.state.frames.frame(old).is_none_or(|frame| frame.usage().is_pinned());
     let install = |tx: &mut Tx<'static>| {
-        let changes = || strict || !user || mfn != context.root_kernel.get();
-        if mfn != Mfn(0) && !same_but_ad(memory.load64(window), shown) && changes() {
-            tx.publish(Effect { kind: kind::PTE, x: 0, a: window.0, b: shown });
-        }
+        // Before the root is loaded.
+        prepare_root(state, &mmu, tx, domain, mfn, user);
         tx.set(word, mfn);
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
@@ -127,7 +120,6 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         }
         if stays { this.finish(tx) } else { this.count(tx) }
     };
-    let mmu = call.state.mmu(memory);
     if user && mfn == Mfn(0) {
         call.j.change(install);
     } else if !mmu.take_table(call.j, mfn, 4, subject, install) {
@@ -146,6 +138,24 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
     }
 }
 
+/// Makes a root table, whose lock is held, what the kernel or (`user`) processes of a domain may use. 0 is no table.
+pub(crate) fn prepare_root<M: GuestMemory>(
+    state: &State,
+    mmu: &Mmu<'_, M>,
+    tx: &mut Tx<'static>,
+    domain: DomainSlot,
+    root: Mfn,
+    user: bool,
+) {
+    let strict = || state.domains.domain(domain).assists.get() & 1 << VMASST_TYPE_M2P_STRICT != 0;
+    match (root, user) {
+        (Mfn(0), _) => {}
+        (_, false) => mmu.show_m2p(tx, root),
+        (_, true) if strict() => mmu.hide_m2p(tx, root),
+        (_, true) => {}
+    }
+}
+
 fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     this: &Request,
@@ -154,6 +164,7 @@ fn clear_or_copy<M: GuestMemory + 'static, A: Apply>(
     subject: Subject,
 ) -> Result<(), Errno> {
     let (frames, memory) = (call.state.frames, call.memory);
+    call.state.mmu(memory).make_plain(call.j, to, subject.leaves).map_err(mmu_errno)?;
     call.j.transaction(|tx| {
         if let Some(from) = from {
             frames.get_ref(tx, from, subject.leaves).map_err(|_| Errno::EINVAL)?;

@@ -162,7 +162,7 @@ fn check_memory_type(facts: &BootFacts, mfn: u64, frames: u64, kind: u32) -> Res
     const KINDS: [u32; 5] = [UNCACHED, 1, WRITE_THROUGH, 5, WRITE_BACK];
     let end = mfn.checked_add(frames).ok_or(Errno::EINVAL)?;
     let too_far = end > 1 << facts.cpu.physical_bits.clamp(32, 52).saturating_sub(12);
-    if !KINDS.contains(&kind) || !frames.is_power_of_two() || mfn % frames != 0 || too_far {
+    if !KINDS.contains(&kind) || !frames.is_power_of_two() || !mfn.is_multiple_of(frames) || too_far {
         return Err(Errno::EINVAL);
     }
     for index in 0..facts.cpu.memory_types.len() as u32 {

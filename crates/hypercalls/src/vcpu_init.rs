@@ -9,6 +9,7 @@ mod layout;
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
+use crate::mmuext::prepare_root;
 use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
 use domains::{Vcpu, VcpuState};
@@ -241,8 +242,10 @@ fn set_root<M: GuestMemory + 'static, A: Apply>(
         return Ok(());
     }
     let mut old = Mfn(0);
+    let (state, mmu) = (call.state, call.state.mmu(call.memory));
     let mut install = |tx: &mut Tx<'static>| {
         target.begin(tx).map_err(|_| MmuError::Invalid)?;
+        prepare_root(state, &mmu, tx, target.domain, mfn, none);
         old = word.get();
         if old != Mfn(0) {
             tx.publish(Frames::put_typed(old));
@@ -250,7 +253,6 @@ fn set_root<M: GuestMemory + 'static, A: Apply>(
         tx.set(word, mfn);
         Ok(())
     };
-    let mmu = call.state.mmu(call.memory);
     let done = if none && mfn == Mfn(0) {
         call.j.transaction(install)
     } else {

@@ -9,7 +9,7 @@ use boot_info::{BootFacts, Display, Firmware, FreeRanges, Range};
 use command_line::Options;
 use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
-use machine::paging::{Access, PageSize, PageTables, TableMemory};
+use machine::paging::{Access, PageSize, PageTables};
 use machine::smp::Trampoline;
 use machine::{control, direct, layout, percpu, stack, tables};
 use multiboot2::BootInformation;
@@ -19,10 +19,15 @@ use crate::console::log;
 use crate::firmware::{BOOT_MAP_END, BootMap};
 use crate::guest::guarded;
 use crate::refusal::refuse;
-use crate::sealed::{self, Sealed};
-use crate::{bios, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen, start};
+use crate::sealed::Sealed;
+use crate::{
+    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen,
+    start,
+};
 
-const LARGE_PAGE: u64 = 2 << 20;
+mod memory;
+
+use memory::{BootFrames, LARGE_PAGE};
 
 /// Memory nobody has taken yet; derived, and empty once the frame table owns all memory.
 pub(crate) static FREE: Mutex<Option<FreeRanges>> = Mutex::new(None);
@@ -98,9 +103,17 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     memory.below = u64::MAX;
     let log = memory.log_ring(&options, cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
-    let vault = memory.mapped(tables, layout::VAULT, start::vault_bytes(&ram), Access::Write, 0);
-    let m2p = memory.mapped(tables, layout::M2P, frames * 8, Access::GuestRead, 0xff);
-    let heap = memory.take(start::HEAP_BYTES, LARGE_PAGE);
+    let vault = memory.mapped(
+        tables,
+        layout::VAULT,
+        composition::vault_bytes(&composition::limits(&ram, cpus)),
+        Access::Write,
+        0,
+    );
+    // In whole large pages, for tools map it so.
+    let m2p_bytes = (frames * 8).next_multiple_of(LARGE_PAGE);
+    let m2p = memory.mapped(tables, layout::M2P, m2p_bytes, Access::GuestRead, 0xff);
+    let heap = memory.take(start::HEAP_BYTES, ids::FRAME_SIZE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     facts.note = memory.note();
@@ -277,124 +290,4 @@ fn per_cpu_blocks(memory: &mut BootFrames<'_>, tables: PageTables, cpus: u32) ->
         unsafe { faults::set_gates(own) };
     }
     frames
-}
-
-/// The boot allocator: takes from the top of what is free.
-struct BootFrames<'a> {
-    free: &'a mut FreeRanges,
-    below: u64,
-    /// Bytes of RAM, for the refusal.
-    total: u64,
-}
-
-impl BootFrames<'_> {
-    /// `len` bytes, rounded up to whole frames.
-    fn take(&mut self, len: u64, align: u64) -> Range {
-        let len = len.next_multiple_of(ids::FRAME_SIZE);
-        let start = self.free.take(len, align, self.below);
-        Range::new(start.unwrap_or_else(|| self.too_little(len)), len)
-    }
-
-    fn too_little(&self, len: u64) -> ! {
-        let (total, left, need) = (self.total >> 20, self.free.bytes() >> 10, len.div_ceil(1024));
-        refuse!(
-            "memory: {need} KiB in one piece are needed, {left} KiB of the {total} MiB of RAM are left: \
-             give the machine more memory, or a larger mem="
-        )
-    }
-
-    /// Takes `len` bytes in whole large pages, fills them with `fill` and maps them at `va`.
-    fn mapped(&mut self, tables: PageTables, va: u64, len: u64, access: Access, fill: u8) -> Range {
-        let range = self.take(len.next_multiple_of(LARGE_PAGE), LARGE_PAGE);
-        // SAFETY: just taken, and in the direct map of the final tables.
-        unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
-        tables.map(self, va, Maddr(range.start), range.len(), access, PageSize::Large).expect("mapping");
-        range
-    }
-
-    /// Sets the log's ring aside and moves the log there.
-    fn log_ring(&mut self, options: &Options, cpus: u32) -> Range {
-        /// Most of the RAM that the log may have.
-        const SHARE: u64 = 16;
-        let asked = options.conring_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
-        let mut ring = ::console::ring::bytes_for(asked, cpus, options.loglvl.always as u8);
-        if u64::from(ring) > self.total / SHARE {
-            ring = ::console::ring::bytes_for(Some(1), cpus, 0);
-            log!("conring_size= is more than 1/{SHARE} of the RAM: {} KiB are used", ring >> 10);
-        }
-        let bytes = console::memory_for(ring);
-        let range = self.take(bytes, ids::FRAME_SIZE);
-        // SAFETY: just taken.
-        unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
-        // SAFETY: as above; recorded as the log's in the sealed record.
-        unsafe { console::adopt(range) };
-        range
-    }
-
-    /// A page with an ELF note about the image: name, description, padded to words (System V ABI, note section).
-    fn note(&mut self) -> Range {
-        const NAME: &[u8; 16] = b"VMCOREINFO_XEN\0\0";
-        const TEXT: &[u8; 28] = b"PAGESIZE=4096\nNAME=Revenant\n";
-        let range = self.take(ids::FRAME_SIZE, ids::FRAME_SIZE);
-        let mut note = [0_u8; 12 + NAME.len() + TEXT.len()];
-        // The type is 0; the name's length counts one end.
-        note[..4].copy_from_slice(&(NAME.len() as u32 - 1).to_le_bytes());
-        note[4..8].copy_from_slice(&(TEXT.len() as u32).to_le_bytes());
-        note[12..12 + NAME.len()].copy_from_slice(NAME);
-        note[12 + NAME.len()..].copy_from_slice(TEXT);
-        let to = direct::pointer::<u8>(Maddr(range.start));
-        // SAFETY: just taken, a page.
-        unsafe { to.write_bytes(0, ids::FRAME_SIZE as usize) };
-        // SAFETY: as above.
-        unsafe { to.copy_from_nonoverlapping(note.as_ptr(), note.len()) };
-        range
-    }
-
-    /// Maps a copy of the facts read-only, for good. Copied bytewise: they are large for the stack.
-    fn seal_facts(&mut self, tables: PageTables, facts: &BootFacts) -> &'static BootFacts {
-        let range = self.take(size_of::<BootFacts>() as u64, ids::FRAME_SIZE);
-        let to = direct::pointer::<BootFacts>(Maddr(range.start));
-        // SAFETY: just taken and large enough; the facts hold plain data, and nothing is dropped at either place.
-        unsafe { to.copy_from_nonoverlapping(facts, 1) };
-        self.map_sealed(tables, sealed::FACTS, range);
-        // SAFETY: mapped there, for good, and never written again.
-        unsafe { &*core::ptr::with_exposed_provenance(sealed::FACTS as usize) }
-    }
-
-    /// Puts the record where every later start finds it.
-    fn seal(&mut self, tables: PageTables, record: Sealed) {
-        let range = self.take(size_of::<Sealed>() as u64, ids::FRAME_SIZE);
-        // SAFETY: just taken, page aligned and large enough.
-        unsafe { direct::pointer::<Sealed>(Maddr(range.start)).write(record) };
-        self.map_sealed(tables, layout::SEALED, range);
-        // SAFETY: it is, now.
-        unsafe { sealed::mark_mapped() };
-    }
-
-    fn map_sealed(&mut self, tables: PageTables, va: u64, range: Range) {
-        tables
-            .map(self, va, Maddr(range.start), range.len(), Access::Read, PageSize::Small)
-            .expect("mapping the sealed record");
-    }
-}
-
-impl TableMemory for BootFrames<'_> {
-    fn read(&self, table: Maddr, index: usize) -> u64 {
-        // SAFETY: tables are frames taken below, in the direct map.
-        unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
-    }
-
-    fn write(&mut self, table: Maddr, index: usize, entry: u64) {
-        // SAFETY: as above; boot owns them.
-        unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
-    }
-
-    fn allocate(&mut self) -> Option<Maddr> {
-        let Some(frame) = self.free.take(ids::FRAME_SIZE, ids::FRAME_SIZE, self.below) else {
-            self.too_little(ids::FRAME_SIZE)
-        };
-        // SAFETY: just taken.
-        unsafe { direct::zero(frame, ids::FRAME_SIZE as usize) };
-        Some(frame)
-    }
 }

@@ -9,10 +9,12 @@ use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
+use boot_info::FreeRanges;
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
 use domain::{Limits, State, Static};
+use frames::Frame;
 use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
@@ -24,10 +26,35 @@ use vault::Arena;
 
 /// Domain slots.
 const DOMAINS: usize = 64;
-/// vCPU slots.
-const VCPUS: usize = 256;
-/// Chunks of 64 event channel ports.
-const PORT_CHUNKS: usize = 2048;
+/// Most vCPU slots.
+const VCPUS: u64 = 256;
+/// Most chunks of 64 event channel ports.
+const PORT_CHUNKS: u64 = 2048;
+
+/// What the vault has room for. Slots go by the machine's memory, of which a vCPU has 16 MiB and 32 ports have 1 MiB,
+/// lest small machines keep records that nobody can use.
+pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
+    let mib = ram.bytes() >> 20;
+    Limits {
+        frames: (ram.end() / ids::FRAME_SIZE) as usize,
+        domains: DOMAINS,
+        vcpus: (mib / 16).clamp(64, VCPUS) as usize,
+        cpus: cpus as usize,
+        port_chunks: (mib / 2).clamp(256, PORT_CHUNKS) as usize,
+    }
+}
+
+/// Bytes that the vault's regions need at most, extended states included.
+pub(crate) fn vault_bytes(limits: &Limits) -> u64 {
+    /// Of one CPU, domain, vCPU and chunk, rounded up; and what does not depend on their numbers.
+    const CPU: usize = 16 << 10;
+    const DOMAIN: usize = 5 << 10;
+    const VCPU: usize = 10 << 10;
+    const CHUNK: usize = 1088;
+    const REST: usize = 128 << 10;
+    let records = limits.cpus * CPU + limits.domains * DOMAIN + limits.vcpus * VCPU;
+    (limits.frames * size_of::<Frame>() + records + limits.port_chunks * CHUNK + REST) as u64
+}
 
 static LOCKS: Static = Static::new();
 
@@ -39,17 +66,12 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     // SAFETY: (1) boot mapped the vault for the regions alone; (2) it was zeroed, and every start carves
     // the same regions in the same order.
     let mut arena = unsafe { Arena::new(layout::VAULT as usize, record.vault.len() as usize) };
-    let limits = Limits {
-        frames: (record.ram.end() / ids::FRAME_SIZE) as usize,
-        domains: DOMAINS,
-        vcpus: VCPUS,
-        cpus: record.cpus as usize,
-        port_chunks: PORT_CHUNKS,
-    };
+    let limits = limits(&record.ram, record.cpus);
+    let vcpus = limits.vcpus;
     let mut state =
         State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
             .expect("the vault is large enough for all regions");
-    let areas = fpu_areas::carve(&mut arena, VCPUS).expect("the vault is large enough for all regions");
+    let areas = fpu_areas::carve(&mut arena, vcpus).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
     if !state.machine.booted.get() {
         chart::write(record, &arena);
@@ -66,7 +88,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         state,
         policy: policy(&record.mitigations),
         leaves: leaves(record, scale),
-        schedule: Schedule::new(record.cpus, VCPUS as u32),
+        schedule: Schedule::new(record.cpus, vcpus as u32),
         scale,
     };
     let system: &'static System<Hardware> = Box::leak(Box::new(system));

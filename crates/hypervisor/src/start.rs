@@ -1,6 +1,5 @@
 //! What happens once the machine floor stands.
 
-use boot_info::FreeRanges;
 use machine::control;
 use system::own_vector;
 
@@ -11,12 +10,7 @@ use crate::sealed::sealed;
 use crate::{boot, composition, console, devices, dom0, screen, selftest, smp, watchdog};
 
 /// The heap's permanent memory.
-pub(crate) const HEAP_BYTES: u64 = 16 << 20;
-
-/// Bytes of the vault for a machine with `ram`: 8 MiB and 24 bytes for each frame of the frame table.
-pub(crate) fn vault_bytes(ram: &FreeRanges) -> u64 {
-    (8 << 20) + ram.end() / ids::FRAME_SIZE * 24
-}
+pub(crate) const HEAP_BYTES: u64 = 1 << 20;
 
 /// On CPU 0's own stack, in the final address space.
 pub(crate) extern "C" fn first_boot() -> ! {

@@ -1,6 +1,7 @@
 //! Descriptor tables: frames of a GDT or LDT, which hold no references but must hold only descriptors a
 //! guest may have.
 
+use crate::work::FLUSH_ALL;
 use crate::{Mmu, MmuError};
 use frames::{Got, Kind, Owner};
 use guest_memory::GuestMemory;
@@ -66,10 +67,13 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if !is_table {
                     self.frames.begin_work(tx, *mfn, owner, Kind::Descriptors)?;
                     begun = true;
+                } else if usage.is_in_work() {
+                    // Who began it may still wait for the flush.
+                    begun = true;
                 }
             }
             if begun {
-                tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 });
+                tx.publish(FLUSH_ALL);
             }
             Ok(())
         })
@@ -129,6 +133,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         done: &mut dyn FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         let mfn = at.mfn();
+        self.make_plain(j, mfn, owner)?;
         j.transaction(|tx| {
             let usage = self.frames.frame(mfn).ok_or(MmuError::Invalid)?.usage();
             let use_as = if usage.kind() == Kind::Descriptors && usage.typed() > 0 {

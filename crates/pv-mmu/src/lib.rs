@@ -15,6 +15,7 @@ mod descriptors;
 mod entry;
 mod pin;
 mod pte;
+mod root;
 mod scan;
 mod unwork;
 mod update;

@@ -1,9 +1,9 @@
 //! The reverse of validation: a table gives its entries' references back, a few a transaction.
 
 use crate::scan::previous_present;
-use crate::work::{ENTRIES, entry_address, is_hypervisor_slot};
+use crate::work::{ENTRIES, FLUSH_ALL, entry_address, is_hypervisor_slot};
 use crate::{Mmu, MmuError, Pte};
-use frames::{Frame, Frames, Kind, Stage};
+use frames::{Frame, Frames, Kind, Owner, Stage};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use vault::{Apply, Journal, Tx};
@@ -31,6 +31,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return self.give_up_descriptors(j, mfn);
         }
         let Some(level) = usage.kind().level() else { return Ok(()) };
+        if usage.was_table() {
+            self.forget(j, mfn, level, frame);
+            return Ok(());
+        }
         if usage.is_leaving() {
             // Its last reference goes with the outbox of another processor.
             return Ok(j.spend()?);
@@ -47,6 +51,39 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Ok(());
         }
         self.unwork(j, mfn, level, &mut |_| {}).map(drop)
+    }
+
+    /// Makes a frame that was a table one that may be written to: all processors forget it first.
+    fn forget<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, frame: &Frame) {
+        loop {
+            let done = j.change(|tx| {
+                tx.lock(self.locks.of(mfn, level));
+                self.frames.forget_table(tx, mfn, frame)
+            });
+            if done {
+                return;
+            }
+            let freed = self.frames.freed();
+            j.change(|tx| tx.publish(FLUSH_ALL));
+            self.frames.note_forgotten(freed);
+        }
+    }
+
+    /// Makes a frame of `owner` that nobody uses one that may be written to, if it is or was a table.
+    ///
+    /// # Errors
+    /// [`MmuError::Preempted`].
+    pub fn make_plain<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, owner: Owner) -> Result<(), MmuError> {
+        // First no valid table any more, then none that is known as one.
+        for _ in 0..2 {
+            match self.frames.frame(mfn).map(|frame| frame.usage()) {
+                Some(u) if u.owner() == owner && u.typed() == 0 && u.kind().level().is_some() => {
+                    self.reclaim(j, mfn)?;
+                }
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Moves the cursor of a frame in work down to zero and frees the frame of its kind, running `then` in

@@ -225,6 +225,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         done: &mut dyn FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         let table = at.mfn();
+        self.make_plain(j, table, subject.tables)?;
         j.transaction(|tx| {
             match self.frames.get_typed(tx, table, subject.tables, Kind::Writable)? {
                 frames::Got::Taken => {}

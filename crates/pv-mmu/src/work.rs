@@ -1,6 +1,7 @@
 //! Validation of a table, a few entries a transaction.
 
 use crate::entry::Refusal;
+use crate::root::M2P_SLOT;
 use crate::scan::next_present;
 use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
@@ -14,6 +15,9 @@ pub(crate) const ENTRIES: u16 = 512;
 const BATCH: usize = 96;
 /// Root entries that belong to the hypervisor.
 pub(crate) const HYPERVISOR_SLOTS: core::ops::Range<u16> = 256..272;
+
+/// All processors forget all translations, waited for behind the transaction.
+pub(crate) const FLUSH_ALL: Effect = Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 };
 
 /// What comes of one transaction of work.
 enum Step {
@@ -102,13 +106,18 @@ impl<M: GuestMemory> Mmu<'_, M> {
                         return Ok(Begun::Taken);
                     }
                     Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
-                    Got::InWork => {}
+                    Got::InWork => {
+                        // Who began it may still wait for the flush.
+                        if self.frames.frame(mfn).is_some_and(|f| f.cursor.get() == 0) {
+                            tx.publish(FLUSH_ALL);
+                        }
+                    }
                     Got::MustValidate => {
                         let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
-                        if was == Kind::Writable {
-                            // A processor may still hold a writable translation of the former page.
-                            tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 });
+                        if was != Kind::None && was != kind {
+                            // A processor may still write to the former page, or take it for another table.
+                            tx.publish(FLUSH_ALL);
                         }
                     }
                 }
@@ -288,7 +297,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         if level == 4 {
             for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
-                self.memory.store64(entry_address(mfn, slot), *value);
+                // The M2P appears with a kernel's use.
+                self.memory.store64(entry_address(mfn, slot), if slot == M2P_SLOT { 0 } else { *value });
             }
         }
         self.frames.finish_work(tx, frame, false);

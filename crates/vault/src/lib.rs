@@ -41,7 +41,7 @@ pub use cell::{Counter, Durable, GuestOwned, Plain, Word};
 pub use effect::{Apply, Effect, Once};
 pub use head::{Head, Phase};
 pub use journal::{Journal, Preempted};
-pub use lock::LockWord;
+pub use lock::{Hold, LockWord};
 pub use log::{Log, MAX_EFFECTS, MAX_UNDO, OUTBOX_BYTES};
 pub use tx::Tx;
 

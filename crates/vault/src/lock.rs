@@ -1,7 +1,7 @@
 //! The lock that covers words undone by value.
 #![expect(unsafe_code, reason = "held locks form a chain of pointers")]
 
-use core::hint::spin_loop;
+use crate::step;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// A spinning test-and-set lock, held by a transaction from [`Tx::lock`](crate::Tx::lock) until its
@@ -23,9 +23,21 @@ impl LockWord {
     fn acquire(&self) {
         while self.held.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             while self.held.load(Ordering::Relaxed) != 0 {
-                spin_loop();
+                step::pause();
             }
         }
+    }
+
+    /// Takes the lock for as long as the guard lives: for what no transaction is part of.
+    #[inline(always)]
+    pub fn hold(&self) -> Hold<'_> {
+        self.acquire();
+        Hold(self)
+    }
+
+    #[inline(always)]
+    fn release(&self) {
+        self.held.store(0, Ordering::Release);
     }
 
     /// Whether somebody holds it (for assertions and the epitaph).
@@ -63,7 +75,7 @@ impl<'l> Held<'l> {
         while let Some(lock) = self.newest {
             // Before it is free, for the next holder writes the same word.
             self.newest = Self::before(lock);
-            lock.held.store(0, Ordering::Release);
+            lock.release();
         }
     }
 
@@ -73,5 +85,17 @@ impl<'l> Held<'l> {
         // SAFETY: (1) null, or what `take` of this chain made of a `&'l LockWord`; (2) the word is written with
         // the lock held alone, and the chain's holder holds it.
         unsafe { lock.before.load(Ordering::Relaxed).as_ref() }
+    }
+}
+
+/// A lock that is held outside of a transaction.
+#[derive(Debug)]
+#[must_use]
+pub struct Hold<'a>(&'a LockWord);
+
+impl Drop for Hold<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.release();
     }
 }

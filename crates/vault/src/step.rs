@@ -10,7 +10,14 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 
 #[cfg(feature = "crash-points")]
-pub use crash::{arm, disarm, point};
+pub use crash::{arm, arm_pause, disarm, pause, point};
+
+/// Between two looks at what another CPU holds.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn pause() {
+    core::hint::spin_loop();
+}
 
 /// Does nothing: crash points exist only in host builds that ask for them.
 #[cfg(not(feature = "crash-points"))]
@@ -119,6 +126,7 @@ mod crash {
 
     std::thread_local! {
         static HOOK: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+        static PAUSE: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
     }
 
     /// Sets what this thread calls at every durable step. The hook crashes by panicking.
@@ -126,9 +134,23 @@ mod crash {
         HOOK.with(|h| *h.borrow_mut() = Some(Box::new(hook)));
     }
 
-    /// Removes this thread's hook.
+    /// Sets what this thread calls while it waits for another CPU; without, it spins.
+    pub fn arm_pause(hook: impl FnMut() + 'static) {
+        PAUSE.with(|h| *h.borrow_mut() = Some(Box::new(hook)));
+    }
+
+    /// Removes this thread's hooks.
     pub fn disarm() {
         HOOK.with(|h| h.borrow_mut().take());
+        PAUSE.with(|h| h.borrow_mut().take());
+    }
+
+    /// Between two looks at what another CPU holds.
+    pub fn pause() {
+        PAUSE.with(|h| match h.borrow_mut().as_mut() {
+            Some(hook) => hook(),
+            None => core::hint::spin_loop(),
+        });
     }
 
     /// A durable step happens here.

@@ -1,6 +1,5 @@
 //! Counts, owners, kinds, lists of all frames; what is reachable from page tables.
 
-use super::heap;
 use crate::world::{World, hypervisor_slots};
 use frames::{Kind, Owner, Usage};
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
@@ -35,8 +34,8 @@ fn level_of(kind: Kind) -> usize {
 impl World {
     pub(super) fn audit_frames(&self) -> Outcome {
         let frames = &self.system.state.frames;
-        let free = heap::free_frames(frames)?;
-        let listed = heap::page_lists(frames, 2)?;
+        let free = ::audit::free_frames(frames)?;
+        let listed = ::audit::page_lists(frames, 2)?;
         let mut counts = vec![Counts::default(); frames.len() as usize];
         for mfn in 0..frames.len() {
             self.count_table(mfn, &mut counts)?;
@@ -57,7 +56,7 @@ impl World {
     }
 
     fn usage(&self, mfn: u64) -> Result<Usage, String> {
-        Ok(self.system.state.frames.frame(Mfn(mfn)).ok_or(format!("no frame {mfn:#x}"))?.usage())
+        Ok(self.system.state.frames.frame(Mfn(mfn)).ok_or_else(|| format!("no frame {mfn:#x}"))?.usage())
     }
 
     fn is_kernel_root(&self, mfn: u64) -> bool {
@@ -95,7 +94,7 @@ impl World {
         for index in 0..if level == 0 { 0 } else { bound } {
             let entry = self.entry(mfn, index);
             let hypervisor = level == 4 && (256..272).contains(&index);
-            // Processes do not see the M2P: a root that no kernel uses now may lack it.
+            // The M2P appears with a kernel's use of a root.
             let hidden = index == 256 && entry == 0 && !self.is_kernel_root(mfn);
             let wanted = |slot: usize| hypervisor_slots()[slot - 256];
             if hypervisor && usage.is_validated() && !hidden && entry != wanted(index as usize) {
@@ -105,7 +104,8 @@ impl World {
                 continue;
             }
             let to = target(entry);
-            let c = counts.get_mut(to as usize).ok_or(format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
+            let c =
+                counts.get_mut(to as usize).ok_or_else(|| format!("table {mfn:#x}[{index}] = {entry:#x}"))?;
             match level {
                 1 if entry & WRITE != 0 => c.writable += 1,
                 1 => c.refs += 1,

@@ -2,7 +2,6 @@
 //! recomputes every count, every list and the safety property.
 
 mod frames;
-mod heap;
 mod schedule;
 
 use crate::world::World;

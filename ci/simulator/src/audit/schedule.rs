@@ -1,6 +1,7 @@
 //! What scheduling promises: the vCPU a CPU runs may run and is said to, others are not, its timer is set in time,
 //! and its runstate area says what the record does.
 
+use crate::machine::this_cpu;
 use crate::world::World;
 use domains::VcpuState;
 use guest_memory::GuestMemory as _;
@@ -11,7 +12,7 @@ use timers::State;
 impl World {
     /// Checks the CPU that ran last, and the vCPUs of all.
     pub(super) fn audit_schedule(&self) -> Result<(), String> {
-        let (state, cpu) = (self.system.state, CpuId(self.machine.current.get() as u32));
+        let (state, cpu) = (self.system.state, CpuId(this_cpu()));
         let (timer, earliest) = (self.machine.here(|cpu| cpu.timer), state.timers_derived.earliest(cpu));
         if timer > earliest {
             return Err(format!("the timer is set for {timer}, the earliest deadline is {earliest}"));
@@ -45,7 +46,7 @@ impl World {
     /// What it sees instead.
     pub fn audit_area(&self) -> Result<(), String> {
         let state = self.system.state;
-        let Some(vcpu) = self.vcpu_on(self.machine.current.get() as u32) else { return Ok(()) };
+        let Some(vcpu) = self.vcpu_on(this_cpu()) else { return Ok(()) };
         let (Some(at), Ok(wanted)) = (state.timers().area(vcpu), state.timers().runstate(vcpu)) else {
             return Ok(());
         };

@@ -43,6 +43,8 @@ pub struct Guest {
     args: Args,
     vcpu: VcpuSlot,
     started: Vec<u32>,
+    /// A table entry of the kernel's, and the table of leaves that it names for a while.
+    linked: Option<(u64, u64)>,
 }
 
 /// RIP of ordinary code.
@@ -56,7 +58,7 @@ impl Guest {
         let mut r = Random::new(seed);
         let view = View::new(world);
         let args = Args::new(0, view.l1_at, &mut r);
-        Self { r, view, args, vcpu: VcpuSlot(0), started: vec![0; world.size.vcpus as usize] }
+        Self { r, view, args, vcpu: VcpuSlot(0), started: vec![0; world.size.vcpus as usize], linked: None }
     }
 
     /// The next entry on a CPU whose loaded vCPU runs.

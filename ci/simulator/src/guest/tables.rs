@@ -20,7 +20,35 @@ impl Guest {
         if self.r.chance(95) { DOMID_SELF.into() } else { self.r.pick(&[0, 1, 0x7ff1, 0x7ff3]) }
     }
 
+    /// A table of leaves comes into the kernel's address space; then it goes, and is a page to write to.
+    fn relink(&mut self, world: &World) -> Option<HyperCall> {
+        let mut list = match self.linked.take() {
+            None => {
+                let table = self.view.unused(world, &mut self.r)?;
+                let at = self.view.spare_table_entry(world, &mut self.r)?;
+                self.args.writes.push(Write::Clear(Mfn(table)));
+                self.linked = Some((at.0, table));
+                vec![at.0, table << 12 | 0x67]
+            }
+            Some((at, table)) => {
+                let page = self.view.entry_of(self.view.play_address(&mut self.r)).0.0;
+                vec![at, 0, page, table << 12 | 0x67]
+            }
+        };
+        if self.r.chance(30) {
+            list.extend([self.view.entry_of(self.view.play_address(&mut self.r)).0.0, 0]);
+        }
+        let count = list.len() as u64 / 2;
+        let requests = self.args.words(&mut self.r, &list);
+        Some(HyperCall::new(hypercall::MMU_UPDATE, [requests, count, 0, DOMID_SELF.into(), 0]))
+    }
+
     pub(super) fn mmu_update(&mut self, world: &World) -> HyperCall {
+        if self.r.chance(25)
+            && let Some(call) = self.relink(world)
+        {
+            return call;
+        }
         let count = 1 + self.r.below(6);
         let mut list = Vec::new();
         for _ in 0..count {

@@ -61,6 +61,15 @@ impl View {
         (Maddr(self.l1.maddr().0 + offset), self.l1_at + offset)
     }
 
+    /// The machine address of an entry of the kernel's own table of level 2, past what is mapped.
+    pub(crate) fn spare_table_entry(&self, world: &World, r: &mut Random) -> Option<Maddr> {
+        let (_, l4_entry) = self.kernel_slot;
+        let l3 = (l4_entry & ADDRESS) + (BASE >> 30 & 511) * 8;
+        let l2 = world.machine.memory.get(Maddr(l3)) & ADDRESS;
+        let index = (MAPPED_END >> 21 & 511) + 1 + r.below(8);
+        (l2 != 0).then_some(Maddr(l2 + index * 8))
+    }
+
     /// The frames to play with that `wanted` accepts.
     pub(crate) fn frames(&self, world: &World, wanted: impl Fn(&Usage) -> bool) -> Vec<u64> {
         let state = world.system.state;

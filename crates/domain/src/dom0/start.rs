@@ -35,6 +35,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         loop {
             let validated = mmu.get_table(self.j, root, 4, subject, None, &mut |tx| {
                 tx.set(&context.root_kernel, root);
+                mmu.show_m2p(tx, root);
                 Ok(())
             });
             match validated {

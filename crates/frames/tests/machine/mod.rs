@@ -1,6 +1,5 @@
 //! A machine of two processors with nothing but a frame table, in memory that can be saved and restored.
 
-use crate::heap;
 use frames::{Frames, Heap, Locks, NoMemory};
 use ids::{DomainSlot, Mfn};
 use std::sync::atomic::Ordering;
@@ -71,8 +70,8 @@ impl Machine {
     }
 
     pub(crate) fn audit(&self) -> Result<(), String> {
-        heap::free_frames(&self.frames)?;
-        let listed = heap::page_lists(&self.frames, DOMAINS)?;
+        audit::free_frames(&self.frames)?;
+        let listed = audit::page_lists(&self.frames, DOMAINS)?;
         for (mfn, on) in listed.iter().enumerate() {
             let usage = self.frames.frame(Mfn(mfn as u64)).ok_or("hole")?.usage();
             if usage.owner().slot().is_some() && usage.is_unreferenced() {

@@ -4,6 +4,7 @@
 mod events;
 mod init;
 mod physdev;
+mod roots;
 mod sched;
 mod vcpu;
 mod world;

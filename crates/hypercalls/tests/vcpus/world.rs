@@ -18,6 +18,8 @@ const FRAMES: usize = 128;
 const VAULT_BYTES: usize = 8 << 18;
 /// Where arguments lie.
 pub(crate) const ARGUMENT: u64 = 0x1000;
+/// Entries 256 to 271 of root tables.
+pub(crate) const SLOTS: [u64; 16] = [0x1063; 16];
 /// vCPUs of the domains.
 pub(crate) const VCPUS: [u32; 2] = [3, 1];
 
@@ -39,6 +41,7 @@ impl Apply for Machine {
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::PTE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::GUEST_STORE if effect.x == 1 => self.memory.store8(Maddr(effect.a), effect.b as u8),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::COPY_WORD => {
@@ -99,7 +102,7 @@ fn compose(vault: Ground) -> &'static State {
     let mut arena = vault.arena();
     let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
-    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
+    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), SLOTS).unwrap();
     Box::leak(Box::new(state))
 }
 

@@ -204,7 +204,10 @@ impl World {
             word.store(*value, Ordering::Relaxed);
         }
         for (i, value) in saved.memory.iter().enumerate() {
-            self.memory.store64(Maddr(i as u64 * 8), *value);
+            let at = Maddr(i as u64 * 8);
+            if self.memory.load64(at) != *value {
+                self.memory.store64(at, *value);
+            }
         }
         for (word, value) in self.m2p.iter().zip(&saved.m2p) {
             word.store(*value, Ordering::Relaxed);

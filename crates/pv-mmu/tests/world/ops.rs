@@ -242,10 +242,8 @@ impl World {
                 let mut subject = subject(domain);
                 subject.leaves = owner(leaves);
                 let ad = if keep { AdBits::Preserve } else { AdBits::Replace };
-                mmu.update(&mut j, Maddr(at), Pte(new), ad, subject, |tx: &mut vault::Tx<'static>| {
-                    tx.advance(1)
-                })
-                .into()
+                let done = |tx: &mut vault::Tx<'static>| tx.advance(1);
+                mmu.update(&mut j, Maddr(at), Pte(new), ad, subject, done).into()
             }
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;

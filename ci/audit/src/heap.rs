@@ -6,7 +6,10 @@ use ids::{DomainSlot, Mfn};
 const ZONES: usize = 33;
 
 /// Which free frames the lists hold: every one once, blocks aligned and inside one zone, counter right.
-pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
+///
+/// # Errors
+/// The first violation.
+pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
     let len = frames.len() as usize;
     let mut free = vec![false; len];
     let mut count = 0;
@@ -15,7 +18,7 @@ pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
             let mut at = frames.heap().first(zone, order);
             let mut before = None;
             while let Some(Mfn(mfn)) = at {
-                let frame = frames.frame(Mfn(mfn)).ok_or(format!("free list names {mfn:#x}"))?;
+                let frame = frames.frame(Mfn(mfn)).ok_or_else(|| format!("free list names {mfn:#x}"))?;
                 if !mfn.is_multiple_of(1 << order) {
                     return Err(format!("block {mfn:#x} of order {order} is not aligned"));
                 }
@@ -33,8 +36,9 @@ pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                     if bits != zone {
                         return Err(format!("frame {member:#x} on zone {zone}"));
                     }
-                    let slot =
-                        free.get_mut(member as usize).ok_or(format!("block past the end {member:#x}"))?;
+                    let slot = free
+                        .get_mut(member as usize)
+                        .ok_or_else(|| format!("block past the end {member:#x}"))?;
                     if std::mem::replace(slot, true) {
                         return Err(format!("frame {member:#x} is free twice"));
                     }
@@ -61,13 +65,16 @@ pub(super) fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
 }
 
 /// The domain on whose page list each frame is; links and counts consistent.
-pub(super) fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
+///
+/// # Errors
+/// The first violation.
+pub fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
     let mut on = vec![None; frames.len() as usize];
     for slot in (0..domains).map(DomainSlot) {
         let list = frames.list(slot);
         let (mut at, mut before, mut count) = (list.first(), None, 0);
         while let Some(mfn) = at {
-            let frame = frames.frame(mfn).ok_or(format!("page list names {mfn:?}"))?;
+            let frame = frames.frame(mfn).ok_or_else(|| format!("page list names {mfn:?}"))?;
             if frame.usage().owner() != Owner::domain(slot) {
                 return Err(format!("{mfn:?} on the list of {slot:?}: {:?}", frame.usage()));
             }

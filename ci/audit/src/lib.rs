@@ -1,0 +1,6 @@
+//! Audits that tests share: they recompute from raw records what the logic keeps, with none of its code.
+#![forbid(unsafe_code)]
+
+mod heap;
+
+pub use heap::{free_frames, page_lists};

@@ -1,0 +1,146 @@
+//! The boot allocator, and what boot sets aside of the memory.
+#![expect(unsafe_code, reason = "writes memory that it has just taken")]
+
+use boot_info::{BootFacts, FreeRanges, Range};
+use command_line::Options;
+use ids::Maddr;
+use machine::paging::{Access, PageSize, PageTables, TableMemory};
+use machine::{direct, layout};
+
+use crate::console::{self, log};
+use crate::refusal::refuse;
+use crate::sealed::{self, Sealed};
+
+/// Bytes of a large page.
+pub(super) const LARGE_PAGE: u64 = 2 << 20;
+
+/// The boot allocator: takes from the top of what is free.
+pub(super) struct BootFrames<'a> {
+    pub(super) free: &'a mut FreeRanges,
+    pub(super) below: u64,
+    /// Bytes of RAM, for the refusal.
+    pub(super) total: u64,
+}
+
+impl BootFrames<'_> {
+    /// `len` bytes, rounded up to whole frames.
+    pub(super) fn take(&mut self, len: u64, align: u64) -> Range {
+        let len = len.next_multiple_of(ids::FRAME_SIZE);
+        let start = self.free.take(len, align, self.below);
+        Range::new(start.unwrap_or_else(|| self.too_little(len)), len)
+    }
+
+    fn too_little(&self, len: u64) -> ! {
+        let (total, left, need) = (self.total >> 20, self.free.bytes() >> 10, len.div_ceil(1024));
+        refuse!(
+            "memory: {need} KiB in one piece are needed, {left} KiB of the {total} MiB of RAM are left: \
+             give the machine more memory, or a larger mem="
+        )
+    }
+
+    /// Takes `len` bytes in whole pages, large ones as far as they go, fills them with `fill` and maps them at `va`.
+    pub(super) fn mapped(
+        &mut self,
+        tables: PageTables,
+        va: u64,
+        len: u64,
+        access: Access,
+        fill: u8,
+    ) -> Range {
+        let range = self.take(len.next_multiple_of(ids::FRAME_SIZE), LARGE_PAGE);
+        // SAFETY: just taken, and in the direct map of the final tables.
+        unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
+        let large = range.len() / LARGE_PAGE * LARGE_PAGE;
+        for (from, to, size) in [(0, large, PageSize::Large), (large, range.len(), PageSize::Small)] {
+            let (va, at) = (va + from, Maddr(range.start + from));
+            tables.map(self, va, at, to - from, access, size).expect("mapping");
+        }
+        range
+    }
+
+    /// Sets the log's ring aside and moves the log there.
+    pub(super) fn log_ring(&mut self, options: &Options, cpus: u32) -> Range {
+        /// Most of the RAM that the log may have.
+        const SHARE: u64 = 16;
+        let asked = options.conring_size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+        let mut ring = ::console::ring::bytes_for(asked, cpus, options.loglvl.always as u8);
+        if u64::from(ring) > self.total / SHARE {
+            ring = ::console::ring::bytes_for(Some(1), cpus, 0);
+            log!("conring_size= is more than 1/{SHARE} of the RAM: {} KiB are used", ring >> 10);
+        }
+        let bytes = console::memory_for(ring);
+        let range = self.take(bytes, ids::FRAME_SIZE);
+        // SAFETY: just taken.
+        unsafe { direct::zero(Maddr(range.start), range.len() as usize) };
+        // SAFETY: as above; recorded as the log's in the sealed record.
+        unsafe { console::adopt(range) };
+        range
+    }
+
+    /// A page with an ELF note about the image: name, description, padded to words (System V ABI, note section).
+    pub(super) fn note(&mut self) -> Range {
+        const NAME: &[u8; 16] = b"VMCOREINFO_XEN\0\0";
+        const TEXT: &[u8; 28] = b"PAGESIZE=4096\nNAME=Revenant\n";
+        let range = self.take(ids::FRAME_SIZE, ids::FRAME_SIZE);
+        let mut note = [0_u8; 12 + NAME.len() + TEXT.len()];
+        // The type is 0; the name's length counts one end.
+        note[..4].copy_from_slice(&(NAME.len() as u32 - 1).to_le_bytes());
+        note[4..8].copy_from_slice(&(TEXT.len() as u32).to_le_bytes());
+        note[12..12 + NAME.len()].copy_from_slice(NAME);
+        note[12 + NAME.len()..].copy_from_slice(TEXT);
+        let to = direct::pointer::<u8>(Maddr(range.start));
+        // SAFETY: just taken, a page.
+        unsafe { to.write_bytes(0, ids::FRAME_SIZE as usize) };
+        // SAFETY: as above.
+        unsafe { to.copy_from_nonoverlapping(note.as_ptr(), note.len()) };
+        range
+    }
+
+    /// Maps a copy of the facts read-only, for good. Copied bytewise: they are large for the stack.
+    pub(super) fn seal_facts(&mut self, tables: PageTables, facts: &BootFacts) -> &'static BootFacts {
+        let range = self.take(size_of::<BootFacts>() as u64, ids::FRAME_SIZE);
+        let to = direct::pointer::<BootFacts>(Maddr(range.start));
+        // SAFETY: just taken and large enough; the facts hold plain data, and nothing is dropped at either place.
+        unsafe { to.copy_from_nonoverlapping(facts, 1) };
+        self.map_sealed(tables, sealed::FACTS, range);
+        // SAFETY: mapped there, for good, and never written again.
+        unsafe { &*core::ptr::with_exposed_provenance(sealed::FACTS as usize) }
+    }
+
+    /// Puts the record where every later start finds it.
+    pub(super) fn seal(&mut self, tables: PageTables, record: Sealed) {
+        let range = self.take(size_of::<Sealed>() as u64, ids::FRAME_SIZE);
+        // SAFETY: just taken, page aligned and large enough.
+        unsafe { direct::pointer::<Sealed>(Maddr(range.start)).write(record) };
+        self.map_sealed(tables, layout::SEALED, range);
+        // SAFETY: it is, now.
+        unsafe { sealed::mark_mapped() };
+    }
+
+    pub(super) fn map_sealed(&mut self, tables: PageTables, va: u64, range: Range) {
+        tables
+            .map(self, va, Maddr(range.start), range.len(), Access::Read, PageSize::Small)
+            .expect("mapping the sealed record");
+    }
+}
+
+impl TableMemory for BootFrames<'_> {
+    fn read(&self, table: Maddr, index: usize) -> u64 {
+        // SAFETY: tables are frames taken below, in the direct map.
+        unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
+    }
+
+    fn write(&mut self, table: Maddr, index: usize, entry: u64) {
+        // SAFETY: as above; boot owns them.
+        unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
+    }
+
+    fn allocate(&mut self) -> Option<Maddr> {
+        let Some(frame) = self.free.take(ids::FRAME_SIZE, ids::FRAME_SIZE, self.below) else {
+            self.too_little(ids::FRAME_SIZE)
+        };
+        // SAFETY: just taken.
+        unsafe { direct::zero(frame, ids::FRAME_SIZE as usize) };
+        Some(frame)
+    }
+}
