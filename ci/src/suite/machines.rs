@@ -72,7 +72,7 @@ pub(super) const TESTS: &[Test] = &[
             "Support for PV VMs: EAGER_FPU BHB-entry",
             "XPTI (64-bit PV only): Dom0 enabled, DomU enabled",
         ],
-        guest_tests: &["refusals", "msrs", "fuzz", "devices"],
+        guest_tests: &["refusals", "processor", "msrs", "fuzz", "devices"],
         qemu: DEVICES,
         damage: true,
         limit: 300,

@@ -10,12 +10,12 @@ use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
 use boot_info::FreeRanges;
-use cpu_policy::cpuid::Leaf;
+use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
 use domain::{Limits, State, Static};
 use frames::Frame;
-use ids::{Maddr, Mfn};
+use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
 use mitigations::Plan;
@@ -125,17 +125,24 @@ fn root_slots(record: &Sealed) -> [u64; 16] {
 }
 
 fn policy(plan: &Plan) -> Policy {
-    let host = |leaf: u32, subleaf: u32| {
-        let answer = cpuid::cpuid!(leaf, subleaf);
-        Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
-    };
     let controls = Controls {
         hide_avx: plan.hide_avx,
         prediction_barrier: plan.has_barrier,
         arch_capabilities: plan.capabilities,
         ..Controls::default()
     };
-    Policy::for_pv(&host, Audience::HardwareDomain, &controls)
+    Policy::for_pv(&host_leaf, Audience::HardwareDomain, &controls)
+}
+
+fn host_leaf(leaf: u32, subleaf: u32) -> Leaf {
+    let answer = cpuid::cpuid!(leaf, subleaf);
+    Leaf { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
+}
+
+/// Whether `sysenter` works in long mode: on AMD's processors it is an invalid instruction there.
+fn has_sysenter() -> bool {
+    const SEP: u32 = 1 << 11;
+    Vendor::of(&host_leaf(0, 0)) != Vendor::Amd && host_leaf(1, 0).edx & SEP != 0
 }
 
 fn leaves(record: &Sealed, scale: TimeScale) -> XenLeaves {
@@ -166,17 +173,19 @@ pub(crate) fn load_entry_points() {
     let frames = Maddr(record.per_cpu.start + percpu::BYTES * u64::from(cpu.0));
     guarded::load_cells(cpu);
     guarded::load_registers();
-    let [vectors, call64, call32] = if guarded::is_on() {
+    let [vectors, call64, call32, sysenter] = if guarded::is_on() {
         [
             &raw const guarded::revenant_guarded_vectors,
             &raw const guarded::revenant_guarded_syscall64,
             &raw const guarded::revenant_guarded_syscall32,
+            &raw const guarded::revenant_guarded_sysenter,
         ]
     } else {
         [
             &raw const stubs::revenant_vectors,
             &raw const stubs::revenant_syscall64,
             &raw const stubs::revenant_syscall32,
+            &raw const stubs::revenant_sysenter,
         ]
     };
     let vectors = vectors.addr() as u64;
@@ -207,6 +216,7 @@ pub(crate) fn load_entry_points() {
         // SAFETY: part of x86-64; the entry points are this CPU's own.
         unsafe { control::write_msr(register, value) };
     }
+    load_sysenter(cpu, sysenter);
     let apic = devices::local_apic(record.facts);
     // This CPU's timer stops; its next way to a guest sets it.
     if Alarm::new(record.facts.timing).by_stamp {
@@ -225,4 +235,23 @@ pub(crate) fn load_entry_points() {
 pub(crate) fn report(system: &System<Hardware>) {
     let free = system.state.frames.heap().free_frames();
     log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
+}
+
+/// Makes `sysenter` enter at `stub`, where the instruction works. Stack selector and selectors of `sysexit`, which is not
+/// used, follow from the code selector.
+fn load_sysenter(cpu: CpuId, stub: *const u8) {
+    if !has_sysenter() {
+        return;
+    }
+    let block = percpu::block(cpu);
+    let stack = block + if guarded::is_on() { percpu::ENTRY_TOP } else { stubs::FRAME_CELL };
+    let registers = [
+        (x86::msr::IA32_SYSENTER_CS, tables::HYPERVISOR_CS.into()),
+        (x86::msr::IA32_SYSENTER_ESP, stack),
+        (x86::msr::IA32_SYSENTER_EIP, stub.addr() as u64),
+    ];
+    for (register, value) in registers {
+        // SAFETY: CPUID says that it is there; the stub expects this stack, which is this CPU's own.
+        unsafe { control::write_msr(register, value) };
+    }
 }

@@ -19,6 +19,8 @@ pub mod vector {
     /// The hypervisor's own: an event upcall is under way. Dispatched again it is nothing; it says whose work a
     /// failure hits.
     pub const UPCALL: u32 = 260;
+    /// `sysenter` instruction. The processor keeps neither RIP, RSP nor CS: the stub puts 0, 0 and 3.
+    pub const SYSENTER: u32 = 261;
     /// No entry: the last one is complete.
     pub const NONE: u32 = 512;
 }

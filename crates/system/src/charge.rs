@@ -29,6 +29,7 @@ impl<P: Platform> System<P> {
             0..32
             | 0x80
             | vector::SYSCALL
+            | vector::SYSENTER
             | vector::BAD_RETURN
             | vector::TRANSFER
             | vector::KEPT_PAGE_FAULT

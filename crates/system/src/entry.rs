@@ -8,7 +8,9 @@ use ids::VcpuSlot;
 use pv_cpu::{Context, Reg, event_callback, fault, trap_bounce, vector};
 use vault::{Journal, Tx};
 use xen_abi::arch::FLAT_RING3_CS32;
-use xen_abi::callback::{CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32};
+use xen_abi::callback::{
+    CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER,
+};
 
 impl<P: Platform> System<P> {
     /// The journal of the CPU this runs on, for an entry of the vCPU whose context it is.
@@ -104,6 +106,7 @@ impl<P: Platform> System<P> {
         let context = j.apply.context;
         let done = match context.registers.vector.get() {
             vector::SYSCALL => self.system_call(j, vcpu, context),
+            vector::SYSENTER => self.sysenter(vcpu, context),
             vector::KEPT_PAGE_FAULT => self.page_fault(j, vcpu, context),
             vector::TRANSFER => {
                 self.complete_transfer(context);
@@ -153,6 +156,17 @@ impl<P: Platform> System<P> {
         match event_callback(context, &context.callbacks[usize::from(kind)], false) {
             Some(to) => self.bounce_to(vcpu, context, &to),
             None => self.reflect(vcpu, context, 6, 0),
+        }
+    }
+
+    /// `sysenter` of a user program: its kernel's callback gets it, or as on a processor without an entry point the
+    /// handler of general protection faults. A kernel that does it has no stack any more, and its domain ends.
+    #[inline(never)]
+    pub(crate) fn sysenter(&'static self, vcpu: VcpuSlot, context: &'static Context) -> Result<(), Crash> {
+        let callback = &context.callbacks[usize::from(CALLBACKTYPE_SYSENTER)];
+        match event_callback(context, callback, false) {
+            Some(to) => self.bounce_to(vcpu, context, &to),
+            None => self.reflect(vcpu, context, vector::PROTECTION as u8, 0),
         }
     }
 

@@ -29,6 +29,7 @@ impl<P: Platform> System<P> {
         match registers.vector.get() {
             vector::SYSCALL if context.mode() == Mode::User => Some(self.user_system_call(vcpu, context)),
             vector::SYSCALL if registers.error_code.get() == IRET => Some(self.iret(vcpu, context)),
+            vector::SYSENTER => Some(self.sysenter(vcpu, context)),
             vector::PAGE_FAULT => {
                 self.keep_fault_address(context);
                 self.plain_page_fault(vcpu, context)

@@ -182,8 +182,13 @@ impl Guest {
                 entry.family = "system call";
                 entry.vector = vector::SYSCALL;
                 entry.error = self.r.below(400) as u32;
-                if self.r.chance(20) {
-                    entry.registers.push((Reg::Cs, 0xe023));
+                match self.r.below(10) {
+                    0 | 1 => entry.registers.push((Reg::Cs, 0xe023)),
+                    2 => {
+                        entry.vector = vector::SYSENTER;
+                        entry.registers.extend([(Reg::Rip, 0), (Reg::Cs, 3), (Reg::Rsp, 0)]);
+                    }
+                    _ => {}
                 }
             }
             5..=7 => self.user_trap(entry),

@@ -55,6 +55,8 @@ unsafe extern "C" {
     pub(crate) static revenant_guarded_syscall64: u8;
     /// As `stubs::revenant_syscall32`.
     pub(crate) static revenant_guarded_syscall32: u8;
+    /// As `stubs::revenant_sysenter`; RSP is the end of the CPU's entry page.
+    pub(crate) static revenant_guarded_sysenter: u8;
     static revenant_guarded_start: u8;
     static revenant_guarded_end: u8;
     static revenant_guarded_swift_start: u8;

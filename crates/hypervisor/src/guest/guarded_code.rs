@@ -5,6 +5,7 @@
 //! ```text
 //! guest, exception or interrupt   RSP0 is the end of the CPU's entry page; CR3, then the frame moves into the context
 //! guest, syscall                  the CPU's own stub loads CR3 before it touches the context
+//! guest, sysenter                 RSP is the end of the CPU's entry page: as an exception
 //! to the guest                    the context's last words move to the entry page; CR3; iretq
 //! NMI, #DF, #MC, #DB              from a guest or from here CR3 is loaded; back to the guest likewise
 //! ```
@@ -37,6 +38,7 @@ const fn register(register: Reg) -> i64 {
 
 global_asm!(
     super::register_macros!(),
+    super::sysenter_macro!(),
     r#"
     .pushsection .text.guarded, "ax", @progbits
     .balign 64
@@ -180,6 +182,12 @@ revenant_guarded_return:
     guarded_syscall_stub revenant_guarded_syscall64, revenant_guarded_call64
     guarded_syscall_stub revenant_guarded_syscall32, revenant_guarded_call32
 
+    .balign 64
+    .global revenant_guarded_sysenter
+revenant_guarded_sysenter:
+    sysenter_frame
+    jmp revenant_guarded_from_guest
+
     # RAX is the end of the frame.
     .balign 32
 revenant_guarded_call64:
@@ -303,8 +311,10 @@ revenant_guarded_iret:
     .popsection
     .purgem save_registers
     .purgem load_registers
+    .purgem sysenter_frame
 "#,
     bad_return = const pv_cpu::vector::BAD_RETURN,
+    sysenter = const pv_cpu::vector::SYSENTER,
     stride = const percpu::STRIDE,
     percpu = const machine::layout::PER_CPU,
     max_cpus = const percpu::MAX_CPUS,

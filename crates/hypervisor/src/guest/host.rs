@@ -105,9 +105,11 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
             put_debug_exception(context, frame);
             context
         }
-        // A breakpoint of the guest's that it reached through the hypervisor: not for us.
+        // A breakpoint of the guest's that it reached through the hypervisor: not for us. Nor is a step of its own, which
+        // goes on through the `sysenter` stub until that has its flags.
         DEBUG => {
             guarded::rewind(frame);
+            deferred::forget_step();
             core::ptr::null()
         }
         NMI => {

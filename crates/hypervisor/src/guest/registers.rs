@@ -1,4 +1,4 @@
-//! The order of general registers in a frame, for entry and exit code.
+//! Frames as entry and exit code builds them: the order of general registers, and what `sysenter` leaves out.
 
 /// Assembly macros `save_registers` and `load_registers`; who uses them takes them away again (`.purgem`).
 macro_rules! register_macros {
@@ -43,3 +43,28 @@ macro_rules! register_macros {
     };
 }
 pub(crate) use register_macros;
+
+/// Assembly macro `sysenter_frame`: what the processor and a stub push elsewhere, for `sysenter`, which pushes nothing and
+/// takes RIP and RSP away. Who uses it has an operand `sysenter` with the vector, and takes it away again.
+///
+/// All flags but IF come as the program had them: TF steps through here until it is in the frame (`host`), NT would
+/// make the next `iretq` fault, AC would let the hypervisor read user memory.
+macro_rules! sysenter_macro {
+    () => {
+        r#"
+    .macro sysenter_frame
+    push 0xe02b
+    push 0
+    pushfq
+    or dword ptr [rsp], 0x200
+    push 3
+    push 0
+    push rax                        # the low half: the number
+    mov dword ptr [rsp + 4], {sysenter}
+    push 2
+    popfq
+    .endm
+"#
+    };
+}
+pub(crate) use sysenter_macro;

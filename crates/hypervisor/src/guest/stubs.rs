@@ -4,6 +4,7 @@
 //! guest, exception or interrupt   the processor pushes ss rsp rflags cs rip [error] into the vCPU's
 //!                                 context (RSP0 is the frame's end), the stub the rest
 //! guest, syscall                  the CPU's own stub switches to the context and pushes the same
+//! guest, sysenter                 RSP is the address of the frame's end; the stub pushes what a processor would
 //! hypervisor                      everything goes on the stack in use; `host_entry` decides
 //! iretq to a guest that faults    as from the guest, vector BAD_RETURN
 //! NMI, #DF, #MC, #DB              on stacks of their own; from a guest, #DB moves into the context
@@ -32,6 +33,8 @@ unsafe extern "C" {
     pub(crate) static revenant_syscall64: u8;
     /// The same for 32-bit code.
     pub(crate) static revenant_syscall32: u8;
+    /// The `sysenter` entry point of all CPUs: RSP is the address of the CPU's [`FRAME_CELL`].
+    pub(crate) static revenant_sysenter: u8;
     /// Start and end of all code here.
     static revenant_stubs_start: u8;
     static revenant_stubs_end: u8;
@@ -66,6 +69,7 @@ pub(crate) fn holds_registers(rip: u64) -> bool {
 
 global_asm!(
     super::register_macros!(),
+    super::sysenter_macro!(),
     r#"
     .pushsection .text.stubs, "ax", @progbits
     .balign 32
@@ -218,6 +222,13 @@ revenant_syscall:
     mov dword ptr [rsp + 4], 256
     jmp revenant_from_guest
 
+    .balign 64
+    .global revenant_sysenter
+revenant_sysenter:
+    mov rsp, [rsp]
+    sysenter_frame
+    jmp revenant_from_guest
+
     # As revenant_resume without guards, to where an NMI hit the code here: RSI is the word to set once an NMI does no harm.
     .global revenant_retake
 revenant_retake:
@@ -230,12 +241,14 @@ revenant_stubs_end:
     .popsection
     .purgem save_registers
     .purgem load_registers
+    .purgem sysenter_frame
 "#,
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
     error = const BAD_RETURN_ERROR,
     bad_return = const pv_cpu::vector::BAD_RETURN,
+    sysenter = const pv_cpu::vector::SYSENTER,
     max_cpus = const percpu::MAX_CPUS,
     percpu = const machine::layout::PER_CPU,
     stride = const percpu::STRIDE,

@@ -13,7 +13,7 @@ use crate::recovery::{self, Cause};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use machine::percpu;
-use pv_cpu::vector;
+use pv_cpu::{Reg, vector};
 use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
 /// RFLAGS.TF.
@@ -43,16 +43,22 @@ pub(crate) fn is_pending() -> bool {
 pub(crate) fn step(frame: &mut HostFrame) {
     leave(frame);
     if frame.cs & 3 == 0 && stubs::holds_registers(frame.rip) {
+        // The `sysenter` stub clears it.
+        frame.rflags |= TRAP;
         return;
     }
     frame.vector = record(this_cpu()).deferred.load(Ordering::Relaxed);
-    // The guest is not to see that it was stepped.
+    forget_step();
+    take(frame)
+}
+
+/// The guest is not to see that the hypervisor was stepped.
+pub(crate) fn forget_step() {
     // SAFETY: a bit that says what a debug exception was.
     unsafe {
         asm!("mov {t}, dr6", "and {t}, {keep}", "mov dr6, {t}", t = out(reg) _, keep = in(reg) !SINGLE_STEP,
             options(nomem, nostack));
     }
-    take(frame)
 }
 
 /// Carries out a `sysretq` to the guest's kernel: after it no single step comes.
@@ -72,12 +78,16 @@ fn is_on_own_stack(frame: &HostFrame) -> bool {
 }
 
 fn take(frame: &HostFrame) -> ! {
-    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
-    if frame.cs & 3 != 0
-        && let Some(context) = attached()
-    {
-        put_guest_frame(context, frame);
-        context.registers.vector.set(vector::NONE);
+    let waited = record(this_cpu()).deferred.swap(0, Ordering::Relaxed) != 0;
+    if let Some(context) = attached() {
+        let registers = &context.registers;
+        if frame.cs & 3 != 0 {
+            put_guest_frame(context, frame);
+            registers.vector.set(vector::NONE);
+        } else if waited && registers.vector.get() == vector::SYSENTER {
+            // The stub keeps the flags as it finds them. A program that steps itself misses one step.
+            registers.set(Reg::Rflags, registers.get(Reg::Rflags) & !TRAP);
+        }
     }
     recovery::fatal(Cause::Exception, Some(frame), None)
 }
