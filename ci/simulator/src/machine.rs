@@ -217,7 +217,10 @@ impl Platform for Machine {
         self.change(|cpu| cpu.ldt = (frames.to_vec(), entries));
     }
     fn set_debug(&self, registers: &[u64; 8]) {
-        self.change(|cpu| cpu.debug = *registers);
+        let mut registers = *registers;
+        // The guest's DR6 is in its context; what the processor holds of it between debug exceptions is nobody's.
+        registers[6] = 0;
+        self.change(|cpu| cpu.debug = registers);
     }
     fn set_control(&self, task_switched: bool, cr4: u64, xcr0: u64) {
         self.change(|cpu| cpu.control = (task_switched, cr4, xcr0));
