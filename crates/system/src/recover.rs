@@ -123,8 +123,10 @@ impl<P: Platform> System<P> {
             return journal.log().end();
         }
         if journal.log().head().phase() != Phase::Idle || registers.vector.get() != vector::NONE {
-            if journal.log().head().phase() == Phase::Idle {
-                // The CPU failed between the entry stub and the opening of the log.
+            // The CPU failed between the entry stub and the opening of the log: if the log is open, then for work
+            // beside the entry, for the address of its page fault is kept first.
+            let not_begun = registers.vector.get() == vector::PAGE_FAULT;
+            if journal.log().head().phase() == Phase::Idle || not_begun {
                 self.begin(&journal);
             }
             self.dispatch(&mut journal, vcpu);
