@@ -18,7 +18,7 @@ const SURVIVES: Test = Test {
 /// So it does with the watchdog and a short timeout.
 const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=2", ..SURVIVES };
 
-pub(super) const TESTS: [Test; 13] = [
+pub(super) const TESTS: [Test; 12] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         guest_tests: &["survive-panics"],
@@ -68,15 +68,6 @@ pub(super) const TESTS: [Test; 13] = [
     },
     Test { name: "the watchdog ends hangs on 1 CPU", cpus: 1, guest_tests: &["survive-hangs"], ..WATCHED },
     Test { name: "the watchdog ends hangs on 2 CPUs", guest_tests: &["survive-hangs"], ..WATCHED },
-    Test {
-        // The timer's NMIs reach CPU 0 alone there.
-        name: "the watchdog ends hangs on 2 CPUs with x2APIC",
-        model: "Skylake-Server,+x2apic",
-        guest_tests: &["survive-hangs"],
-        xen: "watchdog watchdog_timeout=2 dom0_vcpus_pin",
-        qemu: "-device intel-iommu",
-        ..WATCHED
-    },
     Test {
         name: "a CPU that ignores NMIs is taken over and loses nothing",
         // Who notices is not promised: CPU 0, or one that waits for an answer of the deaf one.
