@@ -18,7 +18,7 @@ const SURVIVES: Test = Test {
 /// So it does with the watchdog and a short timeout.
 const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=2", ..SURVIVES };
 
-pub(super) const TESTS: [Test; 12] = [
+pub(super) const TESTS: [Test; 11] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         guest_tests: &["survive-panics"],
@@ -74,19 +74,6 @@ pub(super) const TESTS: [Test; 12] = [
         expect: &["Recovered from failure 4 on CPU"],
         guest_tests: &["survive-deafness"],
         ..WATCHED
-    },
-    Test {
-        name: "firmware that faults or hangs is Dom0's error, even where it ignores NMIs",
-        uefi: true,
-        expect: &[
-            "in the firmware at",
-            "EFI: the firmware hangs at",
-            "hang: CPU 1 hangs and ignores NMIs",
-            "EFI: CPU 1 was taken away from the firmware",
-        ],
-        guest_tests: &["firmware"],
-        xen: "watchdog watchdog_timeout=1 dom0_vcpus_pin",
-        ..SURVIVES
     },
     Test {
         name: "an entry in which the hypervisor fails whenever it is dispatched ends its domain",
