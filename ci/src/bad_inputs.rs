@@ -120,7 +120,7 @@ const INPUTS: [BadInput; 16] = [
         says: "dom0_mem: 4096 MiB asked for, ",
         ..USUAL
     },
-    BadInput { name: "a machine with 32 MiB", memory: 32, says: "memory: ", ..USUAL },
+    BadInput { name: "a machine with 8 MiB", memory: 8, says: "memory: ", ..USUAL },
     BadInput {
         name: "a machine with too little memory to unpack a kernel",
         kernel: Module::Debian,
