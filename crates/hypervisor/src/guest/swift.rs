@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
 use super::hardware::this_cpu;
-use super::{access, stubs};
+use super::{access, stubs, swift_fault};
 use crate::cells;
 use core::arch::global_asm;
 use core::sync::atomic::AtomicU32;
@@ -229,9 +229,9 @@ pub(crate) fn watch(look: &'static AtomicU32) {
     unsafe { at.write_volatile(look.as_ptr().expose_provenance() as u64) };
 }
 
-/// Whether `rip` is the `sysretq` to a guest's kernel, after which no trap flag of before has an effect.
+/// Whether `rip` is a `sysretq` to a guest's kernel, after which no trap flag of before has an effect.
 pub(crate) fn is_leaving(rip: u64) -> bool {
-    rip == (&raw const revenant_swift_leave).addr() as u64
+    rip == (&raw const revenant_swift_leave).addr() as u64 || swift_fault::is_leaving(rip)
 }
 
 /// Whether `rip` is in the code here.

@@ -23,6 +23,7 @@ unsafe extern "C" {
     static revenant_fault_push_start: u8;
     static revenant_fault_push_end: u8;
     static revenant_fault_push_fault: u8;
+    static revenant_fault_leave: u8;
 }
 
 /// The handler of page faults.
@@ -33,7 +34,7 @@ global_asm!(
     .pushsection .text.swift, "ax", @progbits
     .balign 64
     .global revenant_swift_fault, revenant_swift_fault_start, revenant_swift_fault_end
-    .global revenant_fault_push_start, revenant_fault_push_end, revenant_fault_push_fault
+    .global revenant_fault_push_start, revenant_fault_push_end, revenant_fault_push_fault, revenant_fault_leave
 revenant_swift_fault_start:
 revenant_swift_fault:
     mov [rsp + {above} + {rax}], rax
@@ -100,6 +101,7 @@ revenant_fault_push_end:
     .global revenant_fault_leaves
 revenant_fault_leaves:
     mov rax, [rax + {rax}]
+revenant_fault_leave:
     sysretq
 
     # The kernel's stack is not there: the long way says so. The address of the fault that this is about, which
@@ -153,6 +155,11 @@ revenant_swift_fault_end:
     handler_flags = const pv_cpu::HANDLER_FLAGS,
     none = const vector::NONE,
 );
+
+/// As `swift::is_leaving`.
+pub(super) fn is_leaving(rip: u64) -> bool {
+    rip == (&raw const revenant_fault_leave).addr() as u64
+}
 
 /// Whether `rip` is in the code here.
 pub(super) fn contains(rip: u64) -> bool {
