@@ -52,6 +52,15 @@ pub enum MachineRequest {
         /// For the matrix of distances, 32 bits each; 0: not wanted.
         distances: u64,
     },
+    /// Where PCI devices are.
+    PciPlaces {
+        /// Elements of the arrays.
+        count: u32,
+        /// Segment, bus, and device and function of each: 16, 8 and 8 bits.
+        devices: u64,
+        /// For their NUMA nodes' numbers, 32 bits each.
+        nodes: u64,
+    },
     /// Free memory.
     FreeMemory {
         /// Widths of addresses, least and largest; 0: any.

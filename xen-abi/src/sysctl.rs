@@ -79,6 +79,10 @@ constants! {
     XEN_SYSCTL_PHYSCAP_GNTTAB_V1 = 1 << 8, "XEN_SYSCTL_PHYSCAP_gnttab_v1";
     /// Grant tables of version 2.
     XEN_SYSCTL_PHYSCAP_GNTTAB_V2 = 1 << 9, "XEN_SYSCTL_PHYSCAP_gnttab_v2";
+    /// Number of a NUMA node: not known.
+    XEN_INVALID_NODE_ID = !0, "XEN_INVALID_NODE_ID";
+    /// And: there is no such device.
+    XEN_INVALID_DEV = !1, "XEN_INVALID_DEV";
 }
 
 constants! {

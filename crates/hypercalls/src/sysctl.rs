@@ -16,10 +16,13 @@ use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::domctl::XEN_SCHEDULER_CREDIT2;
 use xen_abi::hypercall::SYSCTL;
-use xen_abi::sysctl::Sysctl;
+use xen_abi::physdev::PhysdevPciDevice;
+use xen_abi::sysctl::{Sysctl, XEN_INVALID_DEV, XEN_INVALID_NODE_ID};
 
 /// Bytes of the log that one call hands out at most: readers go on where it ended.
 const MOST_LOG: u32 = 32 << 10;
+/// PCI devices that one call looks at: the caller asks again for the rest.
+const MOST_DEVICES: u32 = 64;
 /// A CONSOLE effect with this `a` forgets the log up to position `b`.
 pub const FORGET: u64 = 1;
 /// The only CPU pool.
@@ -56,6 +59,7 @@ pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
         Request::Domains { first, most, buffer } => domains(call, first, most, buffer)?,
         Request::CpuPlaces { count, places } => cpu_places(call, count, places)?,
         Request::Nodes { count, memory, distances } => nodes(call, count, memory, distances)?,
+        Request::PciPlaces { count, devices, nodes } => pci_places(call, count, devices, nodes)?,
         Request::FreeMemory { widths: [0, 0], node: -1 | 0 } => {
             Answer::FreeMemory { bytes: free_frames(call) << FRAME_SHIFT }
         }
@@ -168,6 +172,26 @@ fn cpu_places<M: GuestMemory + 'static, A: Apply>(
         let record = cpu_place(&CpuPlace { core: place.core, socket: place.package });
         let to = places.wrapping_add(index * size_of_val(&record) as u64);
         call.memory.write(Gva(to), &record).map_err(fault)?;
+    }
+    Ok(Answer::Count(count))
+}
+
+/// No device is nearer to some CPUs than to others, as far as is known.
+fn pci_places<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    count: u32,
+    devices: u64,
+    nodes: u64,
+) -> Result<Answer, Errno> {
+    if count == 0 || devices == 0 || nodes == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let count = count.min(MOST_DEVICES);
+    for offset in (0..u64::from(count)).map(|index| 4 * index) {
+        let device: PhysdevPciDevice = call.memory.read(Gva(devices.wrapping_add(offset))).map_err(fault)?;
+        let exists = call.state.pci.is_some_and(|pci| pci.exists(device.seg, device.bus, device.devfn));
+        let node = if exists { XEN_INVALID_NODE_ID } else { XEN_INVALID_DEV };
+        call.memory.write(Gva(nodes.wrapping_add(offset)), &node).map_err(fault)?;
     }
     Ok(Answer::Count(count))
 }

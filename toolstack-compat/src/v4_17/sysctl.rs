@@ -5,12 +5,13 @@ use crate::control::{Bitmap, CpuPlace, Machine, MachineAnswer, MachineRequest, N
 use xen_abi::Errno;
 use xen_abi::sysctl::{
     Sysctl, SysctlAvailheap, SysctlCpupoolOp, SysctlCputopo, SysctlCputopoinfo, SysctlCredit2Schedule,
-    SysctlGetdomaininfolist, SysctlMeminfo, SysctlNumainfo, SysctlPhysinfo, SysctlReadconsole, SysctlSchedId,
-    SysctlSchedulerOp, XEN_SYSCTL_AVAILHEAP, XEN_SYSCTL_CPUPOOL_OP, XEN_SYSCTL_CPUPOOL_OP_FREEINFO,
-    XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUTOPOINFO, XEN_SYSCTL_GETDOMAININFOLIST,
-    XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_NUMAINFO, XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
-    XEN_SYSCTL_PHYSCAP_GNTTAB_V2, XEN_SYSCTL_PHYSCAP_PV, XEN_SYSCTL_PHYSINFO, XEN_SYSCTL_READCONSOLE,
-    XEN_SYSCTL_SCHED_ID, XEN_SYSCTL_SCHEDOP_GETINFO, XEN_SYSCTL_SCHEDOP_PUTINFO, XEN_SYSCTL_SCHEDULER_OP,
+    SysctlGetdomaininfolist, SysctlMeminfo, SysctlNumainfo, SysctlPcitopoinfo, SysctlPhysinfo,
+    SysctlReadconsole, SysctlSchedId, SysctlSchedulerOp, XEN_SYSCTL_AVAILHEAP, XEN_SYSCTL_CPUPOOL_OP,
+    XEN_SYSCTL_CPUPOOL_OP_FREEINFO, XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUTOPOINFO,
+    XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_NUMAINFO, XEN_SYSCTL_PCITOPOINFO,
+    XEN_SYSCTL_PHYSCAP_GNTTAB_V1, XEN_SYSCTL_PHYSCAP_GNTTAB_V2, XEN_SYSCTL_PHYSCAP_PV, XEN_SYSCTL_PHYSINFO,
+    XEN_SYSCTL_READCONSOLE, XEN_SYSCTL_SCHED_ID, XEN_SYSCTL_SCHEDOP_GETINFO, XEN_SYSCTL_SCHEDOP_PUTINFO,
+    XEN_SYSCTL_SCHEDULER_OP,
 };
 use xen_abi::xen::XenctlBitmap;
 use zerocopy::{FromZeros, IntoBytes};
@@ -46,6 +47,10 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
         XEN_SYSCTL_NUMAINFO => {
             let m: SysctlNumainfo = member(&op.u)?;
             MachineRequest::Nodes { count: m.num_nodes, memory: m.meminfo, distances: m.distance }
+        }
+        XEN_SYSCTL_PCITOPOINFO => {
+            let m: SysctlPcitopoinfo = member(&op.u)?;
+            MachineRequest::PciPlaces { count: m.num_devs, devices: m.devs, nodes: m.nodes }
         }
         XEN_SYSCTL_AVAILHEAP => {
             let m: SysctlAvailheap = member(&op.u)?;
@@ -98,7 +103,7 @@ pub fn encode(op: &mut Sysctl, answer: &MachineAnswer) -> Result<(), Errno> {
                 m.num_domains = count;
                 put(&mut op.u, &m);
             }
-            // Both begin with it.
+            // All others begin with it.
             _ => op.u[0] = op.u[0] & !0xffff_ffff | u64::from(count),
         },
         MachineAnswer::FreeMemory { bytes } => {

@@ -235,3 +235,19 @@ pub struct SysctlCredit2Schedule {
 }
 
 const_assert_eq!(size_of::<SysctlCredit2Schedule>(), 4);
+
+/// Member of `XEN_SYSCTL_pcitopoinfo`. C name: `xen_sysctl_pcitopoinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SysctlPcitopoinfo {
+    /// In: elements of the arrays. Out: elements dealt with.
+    pub num_devs: u32,
+    /// Padding.
+    pub _pad0: u32,
+    /// In: linear address of [`PhysdevPciDevice`](crate::physdev::PhysdevPciDevice) elements.
+    pub devs: u64,
+    /// In: linear address of the numbers of their NUMA nodes.
+    pub nodes: u64,
+}
+
+const_assert_eq!(size_of::<SysctlPcitopoinfo>(), 24);

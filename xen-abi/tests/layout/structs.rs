@@ -303,5 +303,6 @@ pub(crate) fn rows() -> Vec<StructRow> {
         domctl::DomctlSchedulerOp = "struct xen_domctl_scheduler_op" { sched_id, cmd, u };
         domctl::DomctlSchedCredit2 = "struct xen_domctl_sched_credit2" { weight, cap };
         domctl::DomctlNodeaffinity = "struct xen_domctl_nodeaffinity" { nodemap };
+        sysctl::SysctlPcitopoinfo = "struct xen_sysctl_pcitopoinfo" { num_devs, devs, nodes };
     }
 }

@@ -113,6 +113,19 @@ fn the_machine() {
 }
 
 #[test]
+fn no_device_is_near() {
+    let world = World::new();
+    world.put(LIST, &[0_u32, 8]);
+    assert_eq!(sysctl(&world, 22, &[2, LIST, LIST2]).1[0], 2);
+    assert_eq!(world.get::<[u32; 2]>(LIST2), [u32::MAX - 1; 2]);
+    assert_eq!(
+        [[0, LIST, LIST2], [2, 0, LIST2], [2, LIST, NOWHERE]].map(|w| sysctl(&world, 22, &w).0),
+        [-22, -22, -14]
+    );
+    assert_eq!(sysctl(&world, 22, &[1000, LIST, LIST2]).1[0], 64);
+}
+
+#[test]
 fn the_pool_has_all_cpus() {
     let world = World::new();
     world.put(LIST, &[0xff_u8; 4]);
