@@ -253,6 +253,9 @@ impl Platform for Machine {
     fn port_out(&self, _: u16, _: u32, _: u32) {
         step();
     }
+    fn write_device(&self, _: Maddr, _: u32, _: u64) {
+        step();
+    }
     fn owns_port(&self, port: u16) -> bool {
         (0x3f8..0x400).contains(&port)
     }

@@ -108,9 +108,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<(), Refusal> {
         // The same frame with the same rights keeps its reference.
         let keeps = keeps_reference(old, new);
-        if !keeps {
-            self.get_leaf(tx, new, subject)?;
-        }
+        let new = if keeps { new } else { self.get_leaf(tx, new, subject, at.mfn())? };
         // The processor marks nothing in an entry that is not present.
         if ad == AdBits::Exact && old.is_present() {
             self.exchange_leaf(tx, at, old, new)?;

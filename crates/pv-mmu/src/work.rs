@@ -329,8 +329,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
             }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            match self.get_leaf(tx, pte, subject) {
-                Ok(()) => {}
+            let allowed = match self.get_leaf(tx, pte, subject, mfn) {
+                Ok(allowed) => allowed,
                 // What came before stays; the table in the way is dealt with between transactions.
                 Err(Refusal::Dormant(m)) if index == start => {
                     let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
@@ -340,8 +340,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 Err(Refusal::Final(_)) if index != start => break,
                 Err(Refusal::Changed) => break,
                 Err(Refusal::Final(e)) => return Err(e),
-            }
-            let adjusted = adjusted_l1(pte);
+            };
+            let adjusted = adjusted_l1(allowed);
             if adjusted != pte {
                 self.memory.store64(at, adjusted.0);
             }

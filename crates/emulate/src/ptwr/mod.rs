@@ -67,6 +67,17 @@ pub struct Outcome {
     pub registers: RegisterUpdate,
 }
 
+/// A store that goes elsewhere than to a page-table entry: to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The value, in the low bits.
+    pub value: u64,
+    /// Its width.
+    pub width: Width,
+    /// The guest's registers once it is written.
+    pub registers: RegisterUpdate,
+}
+
 /// Where the source operand comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -138,6 +149,14 @@ impl Operation {
     /// Whether the entry's old value plays no part: a plain store of all of it.
     pub const fn is_store(&self) -> bool {
         matches!(self.action, Action::Store(_) | Action::Stos { .. }) && matches!(self.width, Width::Qword)
+    }
+
+    /// What a store of any width writes, and the guest's registers afterwards; `None`: the old value plays a part.
+    pub fn as_store(&self, regs: &Registers) -> Option<Stored> {
+        let outcome = self.evaluate(0, regs);
+        let write = outcome.write.filter(|write| write.kind == WriteKind::Store)?;
+        let value = write.new >> (8 * u32::from(write.offset));
+        Some(Stored { value, width: write.width, registers: outcome.registers })
     }
 
     /// Linear address of the first byte written.
