@@ -108,3 +108,31 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn what_is_noted_is_found_and_little_else() {
+        let devices = DeviceTables::new();
+        devices.note(Mfn(3));
+        assert_eq!(devices.next(7, 20), 7, "whoever does not know all looks everywhere");
+        assert_eq!(devices.next(20, 20), 20);
+        let devices = DeviceTables::new();
+        devices.start();
+        assert_eq!(devices.next(0, 1 << 20), 1 << 20);
+        for mfn in [3, 64, 4095, 3 * BITS + 70] {
+            devices.note(Mfn(mfn));
+        }
+        let mut found = vec![];
+        let mut at = devices.next(0, 2 * BITS);
+        while at < 2 * BITS {
+            found.push(at);
+            at = devices.next(at + 1, 2 * BITS);
+        }
+        assert_eq!(found, [3, 64, 70, 4095, 3 + BITS, 64 + BITS, 70 + BITS, 4095 + BITS]);
+        assert_eq!(devices.next(71, 100), 100);
+    }
+}
