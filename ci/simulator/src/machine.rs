@@ -5,7 +5,8 @@ use crate::shared::Shared;
 use crate::shootdown::Shootdown;
 use crate::steps::{Cut, cut, step};
 use crate::tlb::Tlb;
-use ids::{CpuId, Mfn, VcpuSlot};
+use crate::world::DEVICES;
+use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use std::cell::Cell;
 use system::{Base, Clock, Flush, Platform, Power};
@@ -109,7 +110,7 @@ impl Machine {
                 kicked: vec![false; cpus],
                 fpu_areas: vec![0; vcpus],
             }),
-            tlbs: Shared::new(vec![Tlb::new(frames); cpus]),
+            tlbs: Shared::new(vec![Tlb::new(DEVICES.end as usize); cpus]),
             shootdown: Shared::new(vec![Shootdown::default(); cpus]),
             stale: Shared::default(),
             forgetful: Shared::default(),

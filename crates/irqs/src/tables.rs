@@ -94,7 +94,7 @@ impl TableRecord {
 
 /// All records, for who asks what is guarded.
 #[derive(Clone, Copy)]
-pub struct Tables(&'static [TableRecord]);
+pub struct Tables(pub(crate) &'static [TableRecord]);
 
 impl core::fmt::Debug for Tables {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -116,6 +116,13 @@ impl Tables {
     pub fn is_guarded(self, mfn: Mfn) -> bool {
         let frame = mfn.maddr().0..mfn.maddr().0.saturating_add(FRAME_SIZE);
         self.iter().any(|table| table.touches(&frame))
+    }
+
+    /// Whether no mapping of a frame is writable, for the sake of a closed table (for audits).
+    pub fn is_closed(self, mfn: Mfn) -> bool {
+        let frame = mfn.maddr().0..mfn.maddr().0.saturating_add(FRAME_SIZE);
+        let closed = self.0.iter().filter(|record| record.closed.get());
+        closed.filter_map(TableRecord::table).any(|table| table.touches(&frame))
     }
 }
 

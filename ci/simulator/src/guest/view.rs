@@ -2,7 +2,7 @@
 
 use crate::kernel::BASE;
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{DEVICES, World};
 use frames::{Kind, Owner, Usage};
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
 use std::collections::HashSet;
@@ -86,7 +86,8 @@ impl View {
     /// A frame of some kind that plays; rarely one that is none of the guest's business.
     pub(crate) fn frame(&self, world: &World, r: &mut Random) -> u64 {
         if r.chance(4) {
-            return r.pick(&[0, 3, 9, 1400, 1471, 5000, 0xfee00, 0xfd000, 1 << 40]);
+            let device = DEVICES.start + r.below(DEVICES.end - DEVICES.start);
+            return r.pick(&[0, 3, 9, 1400, 1471, 5000, 0xfee00, 0xfd000, 1 << 40, device, device, device]);
         }
         let all = self.frames(world, |_| true);
         // Few, so that they meet again.
