@@ -6,7 +6,7 @@ use ids::{Maddr, Mfn};
 
 /// The first device; its neighbour is the other.
 pub(crate) const FIRST: u8 = 0x18;
-/// The memory of either.
+/// The first one's memory: a table over two pages, its pending bits in the fourth. The other's begins here or later.
 pub(crate) const MEMORY: Maddr = Mfn(DEVICES.start).maddr();
 
 #[derive(Debug)]

@@ -27,8 +27,8 @@ const FIRST_FREE: u64 = 8;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 512 << 10;
-/// Frames of devices behind RAM: an MSI-X table in the first two, its pending bits in the fourth.
-pub(crate) const DEVICES: core::ops::Range<u64> = FRAMES as u64..FRAMES as u64 + 5;
+/// Frames of devices, behind RAM.
+pub(crate) const DEVICES: core::ops::Range<u64> = FRAMES as u64..FRAMES as u64 + 6;
 /// A device's frame that nobody may map.
 pub(crate) const FORBIDDEN: u64 = 0xfee00;
 

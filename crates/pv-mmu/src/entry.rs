@@ -110,6 +110,8 @@ pub(crate) enum Refusal {
     Dormant(Mfn),
     /// The processor marked the entry meanwhile: to be tried again.
     Changed,
+    /// The guest may have the entry, but for the right to write; then it holds no reference.
+    ReadOnly,
 }
 
 impl From<MmuError> for Refusal {
@@ -120,7 +122,6 @@ impl From<MmuError> for Refusal {
 
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Takes the reference that an entry of the L1 table `table` holds, or says why the guest may not have the entry.
-    /// It gets what this returns: an entry for device memory may lose the right to write.
     #[inline(always)]
     pub(crate) fn get_leaf(
         &self,
@@ -128,9 +129,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
         pte: Pte,
         subject: Subject,
         table: Mfn,
-    ) -> Result<Pte, Refusal> {
+    ) -> Result<(), Refusal> {
         if !pte.is_present() {
-            return Ok(pte);
+            return Ok(());
         }
         let mfn = pte.mfn();
         let taken = if pte.is_writable() {
@@ -139,7 +140,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             self.frames.get_ref(tx, mfn, subject.leaves).map(|()| Got::Taken)
         };
         match taken {
-            Ok(Got::Taken) => Ok(pte),
+            Ok(Got::Taken) => Ok(()),
             Ok(_) => Err(Refusal::Dormant(mfn)),
             Err(e) => self.refused_leaf(pte, e, subject, table),
         }
@@ -147,7 +148,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
 
     /// Whether an entry whose frame gives no reference may be, and if not, why.
     #[cold]
-    fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject, table: Mfn) -> Result<Pte, Refusal> {
+    fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         match why {
             FrameError::NotOwned => self.io_leaf(pte, subject, table),
             FrameError::InUse(_) if self.is_reclaimable(pte.mfn()) => Err(Refusal::Dormant(pte.mfn())),
@@ -169,7 +170,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         self.frames.frame(mfn).is_none_or(|f| f.usage().owner() == Owner::IO)
     }
 
-    fn io_leaf(&self, pte: Pte, subject: Subject, table: Mfn) -> Result<Pte, Refusal> {
+    fn io_leaf(&self, pte: Pte, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         let mfn = pte.mfn();
         if !self.is_io(mfn) {
             return Err(MmuError::Busy.into());
@@ -179,12 +180,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
         match self.io.rule(mfn) {
             IoRule::Forbidden => Err(MmuError::NotPermitted.into()),
-            _ if !pte.is_writable() => Ok(pte),
-            IoRule::ReadOnly => Ok(pte.read_only()),
+            _ if !pte.is_writable() => Ok(()),
+            IoRule::ReadOnly => Err(Refusal::ReadOnly),
             IoRule::Allowed => {
                 // Noted first: who guards a table after the question below finds this one.
                 self.locks.devices.note(table);
-                Ok(if self.io.is_guarded(mfn) { pte.read_only() } else { pte })
+                if self.io.is_guarded(mfn) { Err(Refusal::ReadOnly) } else { Ok(()) }
             }
         }
     }

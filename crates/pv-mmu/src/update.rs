@@ -89,7 +89,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             });
             match result {
                 Ok(()) => return Ok(()),
-                Err(Refusal::Changed) => {}
+                Err(Refusal::Changed | Refusal::ReadOnly) => {}
                 Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
@@ -108,7 +108,40 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<(), Refusal> {
         // The same frame with the same rights keeps its reference.
         let keeps = keeps_reference(old, new);
-        let new = if keeps { new } else { self.get_leaf(tx, new, subject, at.mfn())? };
+        if !keeps {
+            match self.get_leaf(tx, new, subject, at.mfn()) {
+                Ok(()) => {}
+                Err(Refusal::ReadOnly) => return self.replace_by_read_only(tx, at, old, new, ad),
+                Err(e) => return Err(e),
+            }
+        }
+        self.write_leaf(tx, at, old, new, ad, keeps)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn replace_by_read_only(
+        &self,
+        tx: &mut Tx<'static>,
+        at: Maddr,
+        old: Pte,
+        new: Pte,
+        ad: AdBits,
+    ) -> Result<(), Refusal> {
+        self.write_leaf(tx, at, old, new.read_only(), ad, false)
+    }
+
+    /// Writes the new entry, whose reference is held, and drops the old one's unless the new one keeps it.
+    #[inline(always)]
+    fn write_leaf(
+        &self,
+        tx: &mut Tx<'static>,
+        at: Maddr,
+        old: Pte,
+        new: Pte,
+        ad: AdBits,
+        keeps: bool,
+    ) -> Result<(), Refusal> {
         // The processor marks nothing in an entry that is not present.
         if ad == AdBits::Exact && old.is_present() {
             self.exchange_leaf(tx, at, old, new)?;

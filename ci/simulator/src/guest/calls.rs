@@ -136,9 +136,9 @@ impl Guest {
     }
 
     fn device_call(&mut self, world: &World) -> [u64; 5] {
-        let op = self
-            .r
-            .pick(&[4, 5, 6, 6, 7, 8, 9, 10, 12, 13, 13, 13, 14, 14, 17, 21, 23, 25, 26, 28, 29, 30, 88]);
+        let op = self.r.pick(&[
+            4, 5, 6, 6, 7, 8, 9, 10, 12, 13, 13, 13, 13, 14, 14, 14, 17, 21, 23, 25, 26, 28, 29, 30, 88,
+        ]);
         let at = match op {
             6 => {
                 let level = self.r.below(5) as u32;
@@ -149,10 +149,11 @@ impl Guest {
                 self.args.words(&mut self.r, &words)
             }
             13 => {
-                let kind = self.r.below(5) as u32;
+                let kind = self.r.pick(&[0, 0, 3, 3, 1, 2, 4]);
                 let own = u32::from(DOMID_SELF);
                 let device = u32::from(pci::FIRST) + self.r.below(2) as u32;
-                let table = self.r.pick(&[0, pci::MEMORY.0 as u32, pci::MEMORY.0 as u32, 0x1000]);
+                let memory = pci::MEMORY.0 as u32;
+                let table = self.r.pick(&[0, memory, memory + 0x1000, memory + 0x2000, 0x1000]);
                 let entry = self.r.below(3) as u32;
                 self.args.halves(&mut self.r, &[own, kind, 5, u32::MAX, 0, device, entry, 0, table, 0])
             }
