@@ -156,6 +156,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
 
     /// Exchanges a live entry before the commit: only the exchange itself says which bits the processor had set.
     /// Another CPU's walk that sets one first makes the transaction begin again.
+    #[inline(always)]
     fn exchange_leaf(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) -> Result<(), Refusal> {
         tx.note_entry(at.0 | hint(old.0, new.0), old.0);
         self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)
