@@ -40,8 +40,7 @@ impl<P: Platform> System<P> {
         let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
         let length = self.fetch(context, &mut bytes);
         let registers = self.registers(context, &bytes[..length]);
-        let decoded = ptwr::decode(&bytes[..length], &registers, address).ok();
-        let Some(store) = decoded.and_then(|operation| operation.as_store(&registers)) else { return false };
+        let Ok(store) = ptwr::decode_store(&bytes[..length], &registers, address) else { return false };
         let passed = match place {
             // No register has more.
             Place::Configuration(_) if store.width == Width::Qword => return false,

@@ -132,6 +132,24 @@ pub fn decode(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Operation, R
     operation.placed_at(fault)
 }
 
+/// As [`decode`], for a store that goes to a device: what it writes, and the guest's registers afterwards.
+///
+/// # Errors
+/// As [`decode`]; [`Refusal::Unsupported`] also where the old value plays a part.
+pub fn decode_store(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Stored, Refusal> {
+    let operation = forms::decode(&mut Cursor::new(bytes), regs)?.placed_at(fault)?;
+    let (width, done) = (operation.width, RegisterUpdate::advance(regs, operation.length));
+    let (value, registers) = match operation.action {
+        Action::Store(source) => (source.read(regs, width), done),
+        Action::Stos { repeat, addr32 } => (
+            RegisterOperand::ACCUMULATOR.read(regs, width),
+            stos_registers(done, regs, width, repeat, addr32),
+        ),
+        _ => return Err(Refusal::Unsupported),
+    };
+    Ok(Stored { value, width, registers })
+}
+
 /// A 64-bit XCHG whose address is one register, without displacement: REX.W, 87 /r.
 fn plain_xchg(bytes: &[u8], regs: &Registers) -> Option<Operation> {
     let &[rex @ 0x48..=0x4f, 0x87, modrm @ 0..=0x3f, ..] = bytes else { return None };
@@ -149,14 +167,6 @@ impl Operation {
     /// Whether the entry's old value plays no part: a plain store of all of it.
     pub const fn is_store(&self) -> bool {
         matches!(self.action, Action::Store(_) | Action::Stos { .. }) && matches!(self.width, Width::Qword)
-    }
-
-    /// What a store of any width writes, and the guest's registers afterwards; `None`: the old value plays a part.
-    pub fn as_store(&self, regs: &Registers) -> Option<Stored> {
-        let outcome = self.evaluate(0, regs);
-        let write = outcome.write.filter(|write| write.kind == WriteKind::Store)?;
-        let value = write.new >> (8 * u32::from(write.offset));
-        Some(Stored { value, width: write.width, registers: outcome.registers })
     }
 
     /// Linear address of the first byte written.
