@@ -1,8 +1,8 @@
 //! The world: what a crash leaves (the vault, memory, the machine) and what it does not (the composition).
 
-use crate::kernel;
 use crate::machine::{Cpu, Devices, Machine};
 use crate::tlb::Tlb;
+use crate::{kernel, pci};
 use anyhow::{Context as _, anyhow};
 use boot_info::BootFacts;
 use command_line::Dom0Pages;
@@ -27,6 +27,8 @@ const FIRST_FREE: u64 = 8;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 512 << 10;
+/// Frames of devices, behind RAM.
+pub(crate) const DEVICES: core::ops::Range<u64> = FRAMES as u64..FRAMES as u64 + 6;
 /// A device's frame that nobody may map.
 pub(crate) const FORBIDDEN: u64 = 0xfee00;
 
@@ -105,8 +107,9 @@ fn compose(
     let mut io = IoRanges::new(40);
     assert!(io.add(Mfn(FORBIDDEN), Mfn(FORBIDDEN), IoRule::Forbidden), "room for a range");
     let locks = Box::leak(Box::new(Static::new()));
-    let state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
+    let mut state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
+    state.pci = Some(&pci::Devices);
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
     Box::leak(Box::new(System {
         platform: machine,
@@ -129,6 +132,7 @@ impl World {
         let machine: &Machine =
             Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
         let system = compose(size, ground, machine, facts);
+        system.state.table_locks.devices.start();
         let world = Self { size, ground, machine, system, facts };
         world.build()?;
         Ok(world)

@@ -130,7 +130,8 @@ pub(super) const TESTS: &[Test] = &[
     },
     Test {
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "devices"],
+        guest_tests: &["xen-version", "devices", "messages"],
+        append: "iomem=relaxed",
         qemu: DEVICES,
         damage: true,
         ..USUAL
@@ -169,7 +170,8 @@ pub(super) const TESTS: &[Test] = &[
         name: "Debian 13's kernel is Dom0 on 2 CPUs, with disks and network cards",
         kernel: Suite::Trixie,
         cpus: 2,
-        guest_tests: &["devices"],
+        guest_tests: &["devices", "messages"],
+        append: "iomem=relaxed",
         qemu: DEVICES,
         limit: 240,
         ..USUAL

@@ -18,5 +18,5 @@ pub use efi::{RuntimeCall, RuntimeServices, Unavailable};
 pub use host::{Host, Log};
 pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use notices::Notices;
-pub use pci::PciDevices;
+pub use pci::{InBar, Msix, PciDevices};
 pub use state::{Limits, State, Static};

@@ -145,7 +145,7 @@ impl State {
         limits: Limits,
         locks: &'static Static,
         facts: &'static boot_info::BootFacts,
-        io: IoRanges,
+        mut io: IoRanges,
         hypervisor_slots: [u64; 16],
     ) -> Option<Self> {
         let counts =
@@ -161,6 +161,7 @@ impl State {
         let counts =
             irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
         let irqs = irqs::Region::carve(arena, counts)?;
+        io.guard(irqs.msix_tables);
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;

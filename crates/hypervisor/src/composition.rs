@@ -76,6 +76,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     fpu_areas::install(areas);
     if !state.machine.booted.get() {
         chart::write(record, &arena);
+        state.table_locks.devices.start();
     }
     state.efi = efi::services();
     state.epitaph = epitaph::text;
@@ -102,19 +103,23 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs and the interrupt message window. All memory below 1 MiB is the
-/// firmware's, which Linux searches: also the page there that starts CPUs.
+/// What Dom0 may not map: local and I/O APICs and the interrupt message window; configuration space it may read, its
+/// writes are looked at. All memory below 1 MiB is the firmware's, which Linux searches: also the page there that
+/// starts CPUs.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
-    let mut forbid = |first: u64, last: u64| {
-        let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
+    let mut add = |first: u64, last: u64, rule: IoRule| {
+        let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), rule);
         assert!(added, "room for the machine's own devices");
     };
-    forbid(0xfee0_0000, 0xfeef_ffff);
-    forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
+    add(0xfee0_0000, 0xfeef_ffff, IoRule::Forbidden);
+    add(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0, IoRule::Forbidden);
     for io_apic in &facts.acpi.madt.io_apics {
-        forbid(io_apic.address.0, io_apic.address.0);
+        add(io_apic.address.0, io_apic.address.0, IoRule::Forbidden);
+    }
+    for bytes in facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
+        add(bytes.start, bytes.end.saturating_sub(1), IoRule::ReadOnly);
     }
     ranges
 }

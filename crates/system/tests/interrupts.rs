@@ -133,6 +133,7 @@ impl Platform for Machine {
         u32::MAX
     }
     fn port_out(&self, _: u16, _: u32, _: u32) {}
+    fn write_device(&self, _: Maddr, _: u32, _: u64) {}
     fn owns_port(&self, _: u16) -> bool {
         false
     }

@@ -220,7 +220,9 @@ impl World {
     fn check_leaf(&self, entry: u64) -> Outcome {
         let to = target(entry);
         if !self.is_ram(to) {
-            return if to == crate::world::FORBIDDEN { Err("forbidden device".into()) } else { Ok(()) };
+            let kept = entry & WRITE != 0 && self.system.state.irqs.msix_tables.is_closed(Mfn(to));
+            let refused = to == crate::world::FORBIDDEN || kept;
+            return if refused { Err("device memory".into()) } else { Ok(()) };
         }
         let usage = self.usage(to)?;
         if usage.owner() != Owner::domain(DOM0) {

@@ -2,6 +2,7 @@
 
 use super::{Guest, HyperCall};
 use crate::kernel::{self, HANDLERS};
+use crate::pci;
 use crate::world::World;
 use xen_abi::hypercall;
 use xen_abi::xen::DOMID_SELF;
@@ -135,7 +136,9 @@ impl Guest {
     }
 
     fn device_call(&mut self, world: &World) -> [u64; 5] {
-        let op = self.r.pick(&[4, 5, 6, 6, 7, 8, 9, 10, 12, 13, 13, 14, 17, 21, 23, 25, 26, 28, 29, 30, 88]);
+        let op = self.r.pick(&[
+            4, 5, 6, 6, 7, 8, 9, 10, 12, 13, 13, 13, 13, 14, 14, 14, 17, 21, 23, 25, 26, 28, 29, 30, 88,
+        ]);
         let at = match op {
             6 => {
                 let level = self.r.below(5) as u32;
@@ -146,9 +149,19 @@ impl Guest {
                 self.args.words(&mut self.r, &words)
             }
             13 => {
-                let kind = self.r.below(5) as u32;
+                let kind = self.r.pick(&[0, 0, 3, 3, 1, 2, 4]);
                 let own = u32::from(DOMID_SELF);
-                self.args.halves(&mut self.r, &[own, kind, 5, u32::MAX, 0, 0x18, 1, 0, 0, 0])
+                let device = u32::from(pci::FIRST) + self.r.below(2) as u32;
+                let memory = pci::MEMORY.0 as u32;
+                let table = self.r.pick(&[0, memory, memory + 0x1000, memory + 0x2000, 0x1000]);
+                let entry = self.r.below(3) as u32;
+                self.args.halves(&mut self.r, &[own, kind, 5, u32::MAX, 0, device, entry, 0, table, 0])
+            }
+            14 => {
+                // Messages have the highest numbers.
+                let last = world.system.state.dom0_pirqs() - 1;
+                let words = [DOMID_SELF.into(), last - self.r.below(6) as u32];
+                self.args.halves(&mut self.r, &words)
             }
             17 | 28 => {
                 let frame = self.control_frame(world);

@@ -4,7 +4,7 @@
 use super::{access, gs, guarded, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, stop, trace, watchdog};
+use crate::{devices, fpu_areas, pci_config, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -277,6 +277,9 @@ impl Platform for Hardware {
             // SAFETY: as above.
             _ => unsafe { port::write_u32(number, value) },
         }
+    }
+    fn write_device(&self, at: Maddr, width: u32, value: u64) {
+        pci_config::write_device(at, width, value);
     }
     fn owns_port(&self, number: u16) -> bool {
         let timer = sealed().facts.acpi.fadt.and_then(|fadt| fadt.pm_timer);
