@@ -92,6 +92,8 @@ impl Toolchain {
             "-Clink-arg=--no-pie".into(),
             format!("-Clink-arg=-T{}", script.display()),
             "-Cforce-frame-pointers=yes".into(),
+            // Indirect branches go through the one of `machine::thunk`.
+            "-Zretpoline-external-thunk=yes".into(),
             format!("-Clinker={}", self.linker.display()),
         ]
     }
