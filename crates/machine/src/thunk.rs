@@ -46,7 +46,20 @@ pub unsafe fn jump(fenced: bool) {
         // jmp r11
         [0x41, 0xff, 0xe3, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc]
     };
-    let at: *const u64 = (&raw const __x86_indirect_thunk_r11).cast();
-    // SAFETY: the caller's promise; the thunk is longer than a word, aligned, and changed by one store.
-    unsafe { at.cast_mut().write_volatile(u64::from_le_bytes(code)) };
+    // SAFETY: the caller's promise; the thunk is changed by one store.
+    unsafe { place().cast_mut().write_volatile(u64::from_le_bytes(code)) };
+}
+
+/// Whether the thunk is a jump now.
+pub fn is_jump() -> bool {
+    /// Of a call to a distance, with which the retpoline begins.
+    const CALL: u8 = 0xe8;
+    // SAFETY: code of the image, which nobody changes any more.
+    let code = unsafe { place().read_volatile() };
+    code.to_le_bytes()[0] != CALL
+}
+
+/// The thunk's first word; it is longer than that, and aligned.
+fn place() -> *const u64 {
+    (&raw const __x86_indirect_thunk_r11).cast()
 }
