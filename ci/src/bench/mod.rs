@@ -247,7 +247,7 @@ fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>) -> Options 
 fn print_tables(workspace: &Workspace, model: &Model) {
     let [bare, peer, ours] =
         COLUMNS.map(|(below, _)| Figures::read(&kept(workspace, below, model)).unwrap_or_default());
-    println!("\n{}, one CPU, instructions of one operation:\n", model.name);
+    println!("\n{}, instructions of one operation:\n", model.name);
     println!("{}", table::costs(&bare, &peer, &ours));
     println!("What instructions do not show, of one operation, Xen / Revenant:\n");
     println!("{}", table::counts(&peer, &ours));
