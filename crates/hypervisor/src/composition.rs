@@ -4,7 +4,7 @@
 
 use alloc::boxed::Box;
 
-use crate::console::log;
+use crate::console::{self, log};
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
@@ -13,7 +13,7 @@ use boot_info::FreeRanges;
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
-use domain::{Limits, State, Static};
+use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
@@ -23,6 +23,7 @@ use pv_mmu::{IoRanges, IoRule};
 use system::{Schedule, System, own_vector};
 use timers::TimeScale;
 use vault::Arena;
+use xen_abi::arch::FLAT_RING3_CS32;
 
 /// Domain slots.
 const DOMAINS: usize = 64;
@@ -79,6 +80,11 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     state.efi = efi::services();
     state.epitaph = epitaph::text;
     state.pci = Some(&pci_config::Devices);
+    state.host = Host {
+        ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
+        last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
+        log: Some(&console::Reader),
+    };
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
@@ -204,10 +210,7 @@ pub(crate) fn load_entry_points() {
     }
     let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
     let registers = [
-        (
-            x86::msr::IA32_STAR,
-            u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
-        ),
+        (x86::msr::IA32_STAR, u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(FLAT_RING3_CS32) << 48),
         (x86::msr::IA32_LSTAR, entry(call64)),
         (x86::msr::IA32_CSTAR, entry(call32)),
         (x86::msr::IA32_FMASK, SYSCALL_MASK),
