@@ -124,7 +124,7 @@ pub(super) const TESTS: &[Test] = &[
             "Linux version",
         ],
         xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog dom0_vcpus_pin colour=red com1=fast conring_size=64k \
-              boot-selftest",
+              boot-selftest spec-ctrl=bti-thunk=lfence",
         second_port: true,
         ..USUAL
     },

@@ -37,6 +37,7 @@ pub mod serial;
 pub mod smp;
 pub mod stack;
 pub mod tables;
+pub mod thunk;
 
 /// CPUID, by leaf.
 pub use raw_cpuid as cpuid;
