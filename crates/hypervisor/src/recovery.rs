@@ -14,7 +14,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{chaos, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
+use crate::{chaos, devices, efi, heap, inject, machine_nmi, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -120,7 +120,8 @@ fn deadline(now: u64) -> u64 {
     }
 }
 
-fn give_up(why: &str) -> ! {
+/// There is no new life: the last words, then the machine restarts or halts.
+pub(crate) fn give_up(why: &str) -> ! {
     console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
     epitaph::last_words();
     watchdog::end();
@@ -229,6 +230,7 @@ fn go_on() -> ! {
         // INIT forgot what was in service.
         system.recover_interrupts(system.device_vectors());
     }
+    machine_nmi::announce();
     match (vcpu, taken) {
         (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
         (Some(vcpu), _) => system.resume(vcpu),

@@ -11,7 +11,7 @@ use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_guest_frame};
 use crate::guest::{gs, run, stubs};
 use crate::sealed::sealed;
-use crate::{cells, devices, inject, recovery, smp, watchdog};
+use crate::{devices, inject, machine_nmi, recovery, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ids::{CpuId, VcpuSlot};
@@ -22,83 +22,23 @@ use vault::step;
 
 pub(crate) mod deferred;
 mod machine_check;
+mod record;
 mod taken;
 
 pub(crate) use machine_check::report as report_machine_check;
+pub(crate) use record::LEADER_WORD;
+use record::{record, shared};
 #[cfg(feature = "inject")]
 pub(crate) use taken::forget_nmi;
 pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
-/// Where a CPU's record lies in its block.
-const RECORD: u64 = cells::STOP_RECORD;
-/// The address of the word that is the leader's number plus one while a failure is being handled.
-pub(crate) const LEADER_WORD: u64 =
-    percpu::block(CpuId(0)) + RECORD + core::mem::offset_of!(StopRecord, leader) as u64;
 /// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
 /// The NMI is sent again after so long, ns.
 const PAUSE_NS: u64 = 100_000;
 
-/// What a CPU says of itself when it stops.
-#[repr(C)]
-pub(crate) struct StopRecord {
-    /// It runs guests: it has to be stopped.
-    online: AtomicU32,
-    /// The round for which it waits, plus one; 0 while it runs.
-    waits: AtomicU32,
-    /// Whose registers it holds, plus one.
-    loaded: AtomicU32,
-    spare: AtomicU32,
-    /// In CPU 0's record: the leader plus one while a failure is being handled.
-    leader: AtomicU32,
-    /// In CPU 0's record: failures that are dealt with.
-    round: AtomicU32,
-    /// In CPU 0's record: the CPU plus one that is to finish its outbox now; [`FAILED`] if it cannot.
-    turn: AtomicU32,
-    /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
-    points: AtomicU32,
-    /// It was taken over by INIT: a [`Taken`].
-    taken: AtomicU32,
-    /// Where the frame of the NMI lies whose handler runs; 0: none does.
-    nmi: AtomicU64,
-    /// When that came: FS base, GS base, the other GS base.
-    bases: [AtomicU64; 3],
-    /// The root of the page tables.
-    root: AtomicU64,
-    /// The address of the last page fault.
-    fault_address: AtomicU64,
-    /// ds, es, fs, gs, lowest first.
-    selectors: AtomicU64,
-    /// In CPU 0's record: see [`deadline`].
-    deadline: AtomicU64,
-    /// Its last machine check: number of a bank with an error, plus one; 0: there was none.
-    bank: AtomicU32,
-    /// Where it was is noted: an NMI finds nothing new.
-    noted: AtomicU32,
-    /// The round whose end it awaits.
-    awaits: AtomicU32,
-    /// What the processor and that bank said.
-    check: [AtomicU64; 3],
-    /// NMIs it took since boot.
-    nmis: AtomicU32,
-    /// It finishes its outbox: a failure is its entry's.
-    finishing: AtomicU32,
-    /// The vector of a failure that waits for the end of entry or exit code; 0: none does.
-    deferred: AtomicU32,
-}
-
 /// What `turn` says when a CPU failed in its turn.
 const FAILED: u32 = u32::MAX;
-
-fn record(cpu: CpuId) -> &'static StopRecord {
-    let at: *const StopRecord = core::ptr::with_exposed_provenance((percpu::block(cpu) + RECORD) as usize);
-    // SAFETY: mapped for good, zeroed by boot, atomics only, used as nothing else.
-    unsafe { &*at }
-}
-
-fn shared() -> &'static StopRecord {
-    record(CpuId(0))
-}
 
 /// NMIs that all CPUs took since boot.
 pub(crate) fn nmis() -> u32 {
@@ -109,6 +49,11 @@ pub(crate) fn nmis() -> u32 {
 #[cfg(feature = "inject")]
 pub(crate) fn points_in_recovery() -> &'static AtomicU32 {
     &shared().points
+}
+
+/// Reasons of the machine's NMIs that Dom0 has not been told of. Kept aside.
+pub(crate) fn machine_nmis() -> &'static AtomicU32 {
+    &shared().machine_nmis
 }
 
 /// This CPU will run guests from now on.
@@ -296,6 +241,7 @@ pub(crate) fn on_nmi(frame: &mut HostFrame) {
     inject::nmi(frame);
     let (own, number) = (record(this_cpu()), this_cpu().0 + 1);
     let leader = shared().leader.load(Ordering::Acquire);
+    machine_nmi::on_nmi(leader == 0 && own.noted.load(Ordering::Relaxed) == 0);
     if leader == number {
         recovery::on_nmi(frame);
     } else if own.waits.load(Ordering::Relaxed) != 0 {

@@ -4,7 +4,7 @@
 use super::{access, gs, guarded, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, stop, trace, watchdog};
+use crate::{devices, fpu_areas, machine_nmi, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -326,6 +326,12 @@ impl Platform for Hardware {
     }
     fn console(&self, bytes: &[u8]) {
         console::guest_output(bytes);
+    }
+    fn nmi_reasons(&self) -> u8 {
+        machine_nmi::reasons()
+    }
+    fn nmi_told(&self, reasons: u8) {
+        machine_nmi::told(reasons);
     }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)
