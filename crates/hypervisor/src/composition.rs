@@ -23,6 +23,7 @@ use pv_mmu::{IoRanges, IoRule};
 use system::{Schedule, System, own_vector};
 use timers::TimeScale;
 use vault::Arena;
+use xen_abi::arch::FLAT_RING3_CS32;
 
 /// Domain slots.
 const DOMAINS: usize = 64;
@@ -204,10 +205,7 @@ pub(crate) fn load_entry_points() {
     }
     let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
     let registers = [
-        (
-            x86::msr::IA32_STAR,
-            u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
-        ),
+        (x86::msr::IA32_STAR, u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(FLAT_RING3_CS32) << 48),
         (x86::msr::IA32_LSTAR, entry(call64)),
         (x86::msr::IA32_CSTAR, entry(call32)),
         (x86::msr::IA32_FMASK, SYSCALL_MASK),

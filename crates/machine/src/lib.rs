@@ -32,6 +32,7 @@ pub mod port;
 pub mod reset;
 pub mod rtc;
 pub mod screen;
+pub mod seal;
 pub mod serial;
 pub mod smp;
 pub mod stack;
