@@ -8,8 +8,8 @@
 #![expect(unsafe_code, reason = "words at fixed addresses; leaves a stack behind")]
 
 use crate::guest::hardware::this_cpu;
-use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::{gs, run, stubs};
+use crate::guest::host::{HostFrame, attached, put_debug_exception, put_guest_frame};
+use crate::guest::{gs, run};
 use crate::sealed::sealed;
 use crate::{devices, inject, machine_nmi, recovery, smp, watchdog};
 use core::hint::spin_loop;
@@ -22,10 +22,12 @@ use vault::step;
 
 pub(crate) mod deferred;
 mod machine_check;
+mod place;
 mod record;
 mod taken;
 
 pub(crate) use machine_check::report as report_machine_check;
+use place::Place;
 pub(crate) use record::LEADER_WORD;
 use record::{record, shared};
 #[cfg(feature = "inject")]
@@ -97,7 +99,11 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
             Err(leader) if leader == number => (true, false),
             Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
         };
-    note(frame);
+    if first && own.noted.load(Ordering::Relaxed) == 0 {
+        at(&frame.copied().unwrap_or_else(HostFrame::here));
+    } else {
+        note(frame);
+    }
     machine_check::note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
     let failures = if first && is_own || finishing { charge() } else { None };
@@ -246,7 +252,7 @@ pub(crate) fn on_nmi(frame: &mut HostFrame) {
         recovery::on_nmi(frame);
     } else if own.waits.load(Ordering::Relaxed) != 0 {
         recovery::on_nmi_of_waiting(leader);
-    } else if own.noted.load(Ordering::Relaxed) != 0 || stubs::holds_registers(frame.rip) {
+    } else if own.noted.load(Ordering::Relaxed) != 0 || place::find(frame).is_in_hand() {
         // A later one finds it in its new life, or elsewhere.
     } else if leader == 0 {
         watchdog::on_nmi(frame);
@@ -266,15 +272,23 @@ pub(crate) fn deadline() -> &'static AtomicU64 {
     &shared().deadline
 }
 
-/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
+/// This CPU goes no further than where an NMI, INIT or its own failure found it. What it has in hand of a guest's is lost.
 pub(crate) fn at(frame: &HostFrame) {
-    match attached() {
-        Some(context) if frame.cs & 3 != 0 => {
-            put_guest_frame(context, frame);
+    match (place::find(frame), attached()) {
+        (Place::Guest(at), Some(context)) => {
+            put_guest_frame(context, &at);
             context.registers.vector.set(pv_cpu::vector::NONE);
             note(None);
         }
-        _ => note(Some(frame)),
+        (Place::Debugged(at), Some(context)) => {
+            put_debug_exception(context, &at);
+            note(None);
+        }
+        (Place::Host(at), _) => note(Some(&at)),
+        _ => {
+            record(this_cpu()).taken.store(Taken::Lost as u32, Ordering::Release);
+            note(None);
+        }
     }
 }
 
@@ -289,6 +303,7 @@ fn note(frame: Option<&HostFrame>) {
     }
     own.noted.store(1, Ordering::Relaxed);
     own.nmi.store(0, Ordering::Relaxed);
+    place::forget_fault();
     frame.inspect(|frame| gs::complete(frame));
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
@@ -305,6 +320,7 @@ pub(crate) fn forget_held() {
 /// This CPU is on an empty stack: where it stops from now on is noted anew.
 pub(crate) fn begins_anew() {
     record(this_cpu()).noted.store(0, Ordering::Relaxed);
+    place::forget_fault();
     machine_check::end();
 }
 

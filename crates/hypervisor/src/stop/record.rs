@@ -56,7 +56,7 @@ pub(crate) struct StopRecord {
     pub(super) nmis: AtomicU32,
     /// It finishes its outbox: a failure is its entry's.
     pub(super) finishing: AtomicU32,
-    /// The vector of a failure that waits for the end of entry or exit code; 0: none does.
+    /// The vector of a failure that waits for the end of entry or exit code, and above it how many came there; 0: none.
     pub(super) deferred: AtomicU32,
     /// In CPU 0's record: reasons of the machine's NMIs that Dom0 has not been told of.
     pub(super) machine_nmis: AtomicU32,
