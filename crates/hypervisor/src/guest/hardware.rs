@@ -1,7 +1,7 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, gs, guarded, shootdown, stubs};
+use super::{access, gs, guarded, idle, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, machine_nmi, stop, trace, watchdog};
@@ -248,8 +248,7 @@ impl Platform for Hardware {
     fn idle(&self) {
         watchdog::waits();
         shootdown::set_active(false);
-        // SAFETY: nothing is in progress; handlers run on this stack and come back.
-        unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+        idle::wait();
         shootdown::set_active(true);
         watchdog::waits_no_more();
     }

@@ -3,7 +3,7 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, guarded, shootdown, stubs};
+use super::{access, guarded, idle, shootdown, stubs};
 use crate::recovery::{self, Cause};
 use crate::stop::{self, deferred};
 use crate::{efi, watchdog};
@@ -123,6 +123,7 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
         NMI => {
             guarded::rewind(frame);
             stop::on_nmi(frame);
+            idle::end(frame);
             core::ptr::null()
         }
         _ => {
