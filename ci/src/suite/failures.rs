@@ -78,6 +78,8 @@ pub(super) const TESTS: [Test; 13] = [
         guest_tests: &["survive-hangs"],
         xen: "watchdog watchdog_timeout=2 dom0_vcpus_pin",
         qemu: "-device intel-iommu",
+        append: "lab.set=PANICS=1",
+        limit: 600,
         ..WATCHED
     },
     Test {

@@ -41,6 +41,7 @@ const RECOVERY_MS: u64 = if cfg!(feature = "inject") { 3_000 } else { 10_000 };
 const GIVE_UP: u32 = 8;
 
 /// Failures survived so far.
+#[cfg(feature = "inject")]
 pub(crate) fn generation() -> u32 {
     failures().generation.get()
 }

@@ -21,7 +21,7 @@ pub(super) enum Place {
     Guest(HostFrame),
     /// In a guest, which made a debug exception that it has not got yet.
     Debugged(HostFrame),
-    /// In entry or exit code, which has registers of a guest that no memory has.
+    /// In entry or exit code, which has registers of a guest that no memory has, or in Rust that mends a fault of it.
     Stub(HostFrame),
     /// The same, and part of them is in no frame either: where the handler's own entry code clears what guests left.
     Entering,
@@ -68,10 +68,10 @@ pub(super) fn find(frame: &HostFrame) -> Place {
     if stubs::holds_registers(at.rip) {
         return Place::Stub(at);
     }
-    match mended_fault() {
-        Some(fault) if stubs::holds_registers(fault.rip) => Place::Stub(fault),
-        _ => Place::Host(at),
+    if mended_fault().is_some_and(|fault| stubs::holds_registers(fault.rip)) {
+        return Place::Stub(at);
     }
+    Place::Host(at)
 }
 
 /// A `sysretq` to the guest's kernel is as good as done: its registers are in the processor, and no single step comes
