@@ -115,6 +115,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn write_back_caches(&self);
     /// Console output of guests, into the console ring.
     fn console(&self, bytes: &[u8]);
+    /// Forgets the log up to this position, again if it was forgotten already.
+    fn forget_log(&self, position: u32);
     /// Takes what the console's port received; returns how many bytes.
     fn console_receive(&self, out: &mut [u8]) -> usize;
     /// The data selectors: ds, es, fs, gs.

@@ -152,6 +152,7 @@ impl Platform for Machine {
     }
     fn write_back_caches(&self) {}
     fn console(&self, _: &[u8]) {}
+    fn forget_log(&self, _: u32) {}
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }

@@ -327,6 +327,9 @@ impl Platform for Hardware {
     fn console(&self, bytes: &[u8]) {
         console::guest_output(bytes);
     }
+    fn forget_log(&self, position: u32) {
+        console::forget(position);
+    }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)
     }
