@@ -303,6 +303,7 @@ impl Platform for Machine {
     fn selectors(&self) -> [u16; 4] {
         self.here(|cpu| cpu.selectors)
     }
+    fn forget_log(&self, _: u32) {}
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }

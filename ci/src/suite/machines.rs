@@ -55,9 +55,10 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "hostile hypercalls are refused, and user mode has its processor",
+        name: "xl sees the machine, hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
-        guest_tests: &["refusals", "processor", "msrs", "fuzz"],
+        toolstack: true,
+        guest_tests: &["xl-list", "refusals", "processor", "msrs", "fuzz"],
         limit: 300,
         ..USUAL
     },

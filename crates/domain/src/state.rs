@@ -2,6 +2,7 @@
 
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
+use crate::host::Host;
 use crate::notices::Notices;
 use crate::pci::PciDevices;
 use frames::Frames;
@@ -127,6 +128,8 @@ pub struct State {
     pub epitaph: fn(&mut [u8]) -> usize,
     /// The machine's PCI devices, where they can be looked at. Derived: as above.
     pub pci: Option<&'static dyn PciDevices>,
+    /// The machine as the toolstack sees it.
+    pub host: Host,
 }
 
 impl core::fmt::Debug for State {
@@ -188,6 +191,7 @@ impl State {
             efi: None,
             epitaph: |_| 0,
             pci: None,
+            host: Host::default(),
         })
     }
 

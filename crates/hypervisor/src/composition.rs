@@ -4,7 +4,7 @@
 
 use alloc::boxed::Box;
 
-use crate::console::log;
+use crate::console::{self, log};
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
@@ -13,7 +13,7 @@ use boot_info::FreeRanges;
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
-use domain::{Limits, State, Static};
+use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
@@ -80,6 +80,11 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     state.efi = efi::services();
     state.epitaph = epitaph::text;
     state.pci = Some(&pci_config::Devices);
+    state.host = Host {
+        ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
+        last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
+        log: Some(&console::Reader),
+    };
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);

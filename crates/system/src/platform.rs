@@ -121,6 +121,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     }
     /// Dom0 has been told of these, or was not to be: their sources may raise others.
     fn nmi_told(&self, _reasons: u8) {}
+    /// Forgets the log up to this position, again if it was forgotten already.
+    fn forget_log(&self, position: u32);
     /// Takes what the console's port received; returns how many bytes.
     fn console_receive(&self, out: &mut [u8]) -> usize;
     /// The data selectors: ds, es, fs, gs.

@@ -332,6 +332,9 @@ impl Platform for Hardware {
     fn nmi_told(&self, reasons: u8) {
         machine_nmi::told(reasons);
     }
+    fn forget_log(&self, position: u32) {
+        console::forget(position);
+    }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)
     }

@@ -138,6 +138,7 @@ impl Platform for Machine {
     }
     fn write_back_caches(&self) {}
     fn console(&self, _: &[u8]) {}
+    fn forget_log(&self, _: u32) {}
     fn nmi_reasons(&self) -> u8 {
         self.hardware().nmi_reasons
     }
