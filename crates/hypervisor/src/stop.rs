@@ -10,7 +10,7 @@
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::{HostFrame, attached, put_debug_exception, put_guest_frame};
 use crate::guest::{gs, run};
-use crate::sealed::sealed;
+use crate::sealed::{self, sealed};
 use crate::{devices, inject, machine_nmi, recovery, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -92,6 +92,9 @@ pub(crate) struct Hit {
 pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
+    if own.awaits.load(Ordering::Relaxed) != 0 {
+        wait_on(frame);
+    }
     let (leads, first) =
         match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => (true, true),
@@ -114,6 +117,18 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
         wait()
     }
     Hit { failures, recovery: !first }
+}
+
+/// A failure of a CPU that waits, or is released and has not begun its new life: it has nothing in hand, and the variables
+/// that it sees may be those of the copy that ran before. It goes on waiting.
+fn wait_on(frame: Option<&HostFrame>) -> ! {
+    control::flush_tlb();
+    if sealed::is_mapped() {
+        machine_check::note(frame);
+    }
+    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
+    // SAFETY: as in `wait`.
+    unsafe { stack::abandon_for(main_stack(), waiting) }
 }
 
 /// Charges a failure to the entry in progress here.
@@ -217,6 +232,7 @@ extern "C" fn own_turn() -> ! {
     stack::unblock_nmi();
     recovery::take_over();
     finish_own();
+    own.awaits.store(round + 1, Ordering::Relaxed);
     // In this order: once its turn is over the round may end at any time.
     own.waits.store(round + 1, Ordering::Release);
     shared().turn.store(0, Ordering::Release);
@@ -319,7 +335,9 @@ pub(crate) fn forget_held() {
 
 /// This CPU is on an empty stack: where it stops from now on is noted anew.
 pub(crate) fn begins_anew() {
-    record(this_cpu()).noted.store(0, Ordering::Relaxed);
+    let own = record(this_cpu());
+    own.noted.store(0, Ordering::Relaxed);
+    own.awaits.store(0, Ordering::Relaxed);
     place::forget_fault();
     machine_check::end();
 }
@@ -329,7 +347,7 @@ fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
     let own = record(this_cpu());
     own.deferred.store(0, Ordering::Relaxed);
-    own.awaits.store(round, Ordering::Relaxed);
+    own.awaits.store(round + 1, Ordering::Relaxed);
     // Release: what was noted is in memory.
     own.waits.store(round + 1, Ordering::Release);
     // SAFETY: this CPU's own stack: nothing on it is needed, and NMIs come on another.
@@ -338,7 +356,7 @@ fn wait() -> ! {
 
 extern "C" fn waiting() -> ! {
     stack::unblock_nmi();
-    wait_for_end_of(record(this_cpu()).awaits.load(Ordering::Relaxed))
+    wait_for_end_of(record(this_cpu()).awaits.load(Ordering::Relaxed).wrapping_sub(1))
 }
 
 fn main_stack() -> u64 {

@@ -48,7 +48,7 @@ pub(crate) struct StopRecord {
     pub(super) bank: AtomicU32,
     /// Where it was is noted: an NMI finds nothing new.
     pub(super) noted: AtomicU32,
-    /// The round whose end it awaits.
+    /// The round whose end it awaits, plus one; 0: it has begun its new life.
     pub(super) awaits: AtomicU32,
     /// What the processor and that bank said.
     pub(super) check: [AtomicU64; 3],
