@@ -4,7 +4,7 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MicrocodeSource, Options,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MachineNmi, MicrocodeSource, Options,
     PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
@@ -67,6 +67,10 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"loglvl" => LogLevels::parse(value).map(|levels| options.loglvl = levels),
         b"maxcpus" => integer(value).map(|cpus| options.maxcpus = Some(cpus)).ok_or(INTEGER),
         b"mem" => size(value).map(|bytes| options.mem = Some(bytes)).ok_or(SIZE),
+        b"nmi" => {
+            options.machine_nmi = machine_nmi(value);
+            Ok(())
+        }
         b"no-real-mode" => flag(&mut options.no_real_mode, value),
         b"noreboot" => flag(&mut options.reboot.never, value),
         b"nosmp" => flag(&mut options.nosmp, value),
@@ -298,6 +302,15 @@ fn watchdog(value: &[u8]) -> Result<Watchdog, Expected> {
         (b"", _) | (_, Some(true)) => Ok(Watchdog::On),
         (_, Some(false)) => Ok(Watchdog::Off),
         _ => Err("a boolean or force"),
+    }
+}
+
+/// Xen goes by the first letter.
+fn machine_nmi(value: &[u8]) -> MachineNmi {
+    match value.first() {
+        Some(b'd') => MachineNmi::Dom0,
+        Some(b'i') => MachineNmi::Ignore,
+        _ => MachineNmi::Fatal,
     }
 }
 

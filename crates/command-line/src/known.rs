@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 157] = [
+const NAMES: [&str; 156] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -111,7 +111,6 @@ const NAMES: [&str; 157] = [
     "msi",
     "mtrr.show",
     "mwait-idle",
-    "nmi",
     "noapic",
     "noirqbalance",
     "nolapic",

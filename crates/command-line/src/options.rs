@@ -63,6 +63,17 @@ pub enum Watchdog {
     Force,
 }
 
+/// `nmi=`: what becomes of an NMI that the machine raised for a reason of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineNmi {
+    /// `ignore`
+    Ignore,
+    /// `dom0`, the default: Dom0 is told.
+    Dom0,
+    /// `fatal`, and whatever else is written: the machine is given up.
+    Fatal,
+}
+
 /// `apic_verbosity=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApicVerbosity {
@@ -228,6 +239,8 @@ pub struct Options {
     /// As written.
     pub iommu: RawValue,
     pub loglvl: LogLevels,
+    /// `nmi=`
+    pub machine_nmi: MachineNmi,
     pub maxcpus: Option<u32>,
     /// Highest address of RAM in use, in bytes.
     pub mem: Option<u64>,
@@ -286,6 +299,7 @@ impl Default for Options {
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
             iommu: RawValue::EMPTY,
             loglvl: LogLevels { always: warning, rate_limited: warning },
+            machine_nmi: MachineNmi::Dom0,
             maxcpus: None,
             mem: None,
             no_real_mode: false,

@@ -2,8 +2,8 @@
 
 use command_line::{
     Amount, ApicVerbosity, Baud, Consoles, Dom0Memory, Dom0Pages, GuestUse, Irq, LogLevel, LogLevels,
-    Options, Parity, Parsed, Problem, RebootMethod, Scheduler, Serial, Sharing, Timestamps, VcpuRange,
-    Watchdog, XenVersion, parse,
+    MachineNmi, Options, Parity, Parsed, Problem, RebootMethod, Scheduler, Serial, Sharing, Timestamps,
+    VcpuRange, Watchdog, XenVersion, parse,
 };
 use proptest::prelude::*;
 
@@ -241,6 +241,14 @@ fn log_levels() {
     assert_eq!(sound("guest_loglvl=debug/none").guest_loglvl, both(LogLevel::Debug, LogLevel::Debug));
     assert!(refused("loglvl=loud").contains("none|error"));
     refused("loglvl=info/");
+}
+
+#[test]
+fn xen_reads_the_first_letter_of_nmi() {
+    assert_eq!(sound("").machine_nmi, MachineNmi::Dom0);
+    let said = ["nmi=ignore", "nmi=dom0", "nmi=fatal", "nmi=", "nmi"].map(|line| sound(line).machine_nmi);
+    assert_eq!(said[..2], [MachineNmi::Ignore, MachineNmi::Dom0]);
+    assert_eq!(said[2..], [MachineNmi::Fatal; 3]);
 }
 
 #[test]

@@ -28,7 +28,10 @@ pub(crate) const SPEC_CTRL: u64 = ENTRY + 0x50;
 pub(crate) const LOOK: u64 = DATA;
 /// Where a call of the firmware left the hypervisor (`efi`).
 pub(crate) const FIRMWARE_CALL: u64 = DATA + 0x40;
-/// The epitaph, in CPU 0's block (`recovery`).
+/// Where the frame of a fault or interrupt of the hypervisor lies that is being handled on its main stack; 0: none
+/// (`stop::place`).
+pub(crate) const HOST_FRAME: u64 = DATA + 0x48;
+/// The epitaphs, in CPU 0's block (`recovery`).
 pub(crate) const EPITAPH: u64 = DATA + 0x1000;
 /// The stop record (`stop`).
 pub(crate) const STOP_RECORD: u64 = DATA + 0x2000;

@@ -1,8 +1,8 @@
 //! The log on its way out: ring and serial port.
 //!
 //! Lines go to a ring in the image until memory for the durable ring is set aside ([`adopt`]), and from then on to that
-//! one, which a microreboot keeps. To the serial port they go at once, or, while output is [deferred](set_deferred),
-//! when somebody [drains](drain) the ring.
+//! one, which a microreboot keeps. From there they go to the serial port, at once, or, while output is
+//! [deferred](set_deferred), when that ends: each byte in its turn, whoever sends it.
 #![expect(unsafe_code, reason = "claims the serial port and the ring's memory")]
 
 use core::fmt;
@@ -171,8 +171,12 @@ pub(crate) unsafe fn adopt(memory: Range) {
     let cells = unsafe { core::slice::from_raw_parts(first, (memory.len() - STATE_BYTES) as usize) };
     let ring = Ring::attach(cells, state);
     let mut log = LOG.lock();
+    // What an earlier life kept for the port is still due.
+    let is_due = ring.undrained() > 0;
     each_piece(log.ring(), |piece| ring.push(piece));
-    ring.set_drained();
+    if !is_due {
+        ring.set_drained();
+    }
     *log = Console::new(ring);
     drop(log);
     set_thresholds(&options::current());
@@ -202,34 +206,26 @@ pub(crate) fn print(level: Level, args: fmt::Arguments<'_>) {
     let mut log = LOG.lock();
     let now_ns = clock::nanoseconds(clock::tsc(), TSC_KHZ.load(Ordering::Relaxed));
     let start = line_start(now_ns);
-    if DEFERRED.load(Ordering::Relaxed) {
-        log.print(start.as_str(), (Origin::Hypervisor, level), now_ns, &mut |_: &[u8]| {}, args);
-    } else {
-        let port = port();
-        log.print(
-            start.as_str(),
-            (Origin::Hypervisor, level),
-            now_ns,
-            &mut |bytes: &[u8]| send(port, bytes),
-            args,
-        );
-        log.ring().set_drained();
-    }
+    log.print(start.as_str(), (Origin::Hypervisor, level), now_ns, &mut no_sink, args);
+    send_due(&log);
 }
 
 /// Writes to log and port, whatever the thresholds.
 pub(crate) fn announce(args: fmt::Arguments<'_>) {
-    let port = port();
-    LOG.lock().write(PREFIX, &mut |bytes: &[u8]| send(port, bytes), args);
+    let mut log = LOG.lock();
+    log.write(PREFIX, &mut no_sink, args);
+    send_all(&log);
 }
 
 /// Writes although another CPU may hold log or port: for the last words.
 pub(crate) fn print_unlocked(args: fmt::Arguments<'_>) {
-    let port = port();
     match LOG.try_lock() {
-        Some(mut log) => log.write(PREFIX, &mut |bytes: &[u8]| send(port, bytes), args),
+        Some(mut log) => {
+            log.write(PREFIX, &mut no_sink, args);
+            send_all(&log);
+        }
         None => {
-            let _ = fmt::Write::write_fmt(&mut Raw(port), args);
+            let _ = fmt::Write::write_fmt(&mut Raw(port()), args);
         }
     }
 }
@@ -282,25 +278,37 @@ pub(crate) fn set_receive_interrupt() {
 pub(crate) fn guest_output(bytes: &[u8]) {
     let log = LOG.lock();
     log.ring().push(bytes);
-    if !DEFERRED.load(Ordering::Relaxed) {
-        send(port(), bytes);
-        log.ring().set_drained();
-    }
+    send_due(&log);
 }
 
 /// Defers the port's output, or ends that and sends what is due.
 pub(crate) fn set_deferred(deferred: bool) {
     DEFERRED.store(deferred && !options::current().sync_console, Ordering::Relaxed);
-    while !deferred && drain(256) {}
+    // The lock is free between two pieces: others may have something to say.
+    while !deferred && send_piece(&LOG.lock()) {}
 }
 
-/// Sends at most `bytes` (256 or less) that are due; true if more are.
-pub(crate) fn drain(bytes: usize) -> bool {
-    let mut piece = [0; 256];
-    let log = LOG.lock();
-    let count = log.ring().drain(&mut piece[..bytes.min(256)]);
+/// What the log has for the port goes there when it is in the ring.
+fn no_sink(_: &[u8]) {}
+
+/// Sends all that is due, others' and earlier lives' too, unless output is deferred.
+fn send_due(log: &Console<'_>) {
+    if !DEFERRED.load(Ordering::Relaxed) {
+        send_all(log);
+    }
+}
+
+fn send_all(log: &Console<'_>) {
+    while send_piece(log) {}
+}
+
+/// Sends a piece of what is due; true if there was some. It counts as sent first: a failure while it is sent loses at
+/// most this piece, and the next life does not fail at the same one again.
+fn send_piece(log: &Console<'_>) -> bool {
+    let mut piece = [0; 16];
+    let count = log.ring().drain(&mut piece);
     send(port(), &piece[..count]);
-    log.ring().undrained() > 0
+    count > 0
 }
 
 /// Newlines as CR LF.

@@ -1,5 +1,7 @@
-//! The epitaph: why and where the hypervisor failed last, written by the life that fails. The next one puts it into the
-//! log, and Dom0 can ask for it (`console_io`, `CONSOLEIO_EPITAPH`).
+//! Epitaphs: why and where the hypervisor failed, written by the life that fails. The next one puts it into the log
+//! (`report`), and Dom0 can ask for the last (`console_io`, `CONSOLEIO_EPITAPH`).
+//!
+//! The last few are kept, for a failure may come before the one before it is in the log.
 #![expect(unsafe_code, reason = "a record at a fixed address; follows frame pointers")]
 
 use crate::guest::hardware::this_cpu;
@@ -11,24 +13,46 @@ use ids::CpuId;
 use machine::{clock, percpu, stack};
 use vault::{GuestOwned, record};
 
+mod report;
+
+pub(crate) use report::{last_words, report};
+
 /// Entries of the guest that are shown.
 const ENTRIES: usize = 8;
+/// Failures whose epitaphs are kept.
+const KEPT: u32 = 4;
 
 record! {
-    /// Why and where the hypervisor failed last: written by the failing life, read by the next.
+    /// The failures since boot: written by the failing life, read by the next.
     ///
     /// State class: kept aside. Lock: the leader of the recovery. Rebuild: nothing.
-    pub(crate) struct Epitaph {
-        /// A [`Cause`]; 0 for none.
-        cause: GuestOwned<u32>,
-        /// Vector of an exception.
-        vector: GuestOwned<u32>,
-        /// Failures since boot.
+    pub(crate) struct Failures {
+        /// How many there were; the number of the last.
         pub(crate) generation: GuestOwned<u32>,
         /// Failures that came one right after the other, in no guest's entry.
         pub(crate) in_a_row: GuestOwned<u32>,
         /// Failures of the recovery under way.
         pub(crate) in_recovery: GuestOwned<u32>,
+        /// The number of the last whose report is in the log, and of all before it.
+        reported: GuestOwned<u32>,
+        /// The last ones: each at its number, modulo their count.
+        epitaphs: [Epitaph; KEPT as usize],
+    }
+}
+
+record! {
+    /// Why and where the hypervisor failed.
+    ///
+    /// State class: kept aside. Lock: the leader of the recovery. Rebuild: nothing.
+    pub(crate) struct Epitaph {
+        /// A [`Cause`]; 0: the failure came to no note.
+        cause: GuestOwned<u32>,
+        /// Vector of an exception.
+        vector: GuestOwned<u32>,
+        /// The failure's number.
+        number: GuestOwned<u32>,
+        /// How often its report was begun.
+        reports: GuestOwned<u32>,
         /// The CPU that failed.
         cpu: GuestOwned<u32>,
         /// Where: instruction pointer, flags, stack pointer.
@@ -37,7 +61,7 @@ record! {
         rsp: GuestOwned<u64>,
         /// TSC at the failure.
         pub(crate) at: GuestOwned<u64>,
-        /// TSC ticks that the recovery took; 0: it is not over.
+        /// TSC ticks that the recovery took; 0: it did not come to its end.
         pub(crate) ticks: GuestOwned<u64>,
         /// What it did: entries in progress, writes undone, outboxes finished, effects in them.
         pub(crate) repairs: [GuestOwned<u64>; 4],
@@ -52,12 +76,40 @@ record! {
     }
 }
 
-/// The epitaph: in CPU 0's per-CPU data, which no image copy holds.
-pub(crate) fn epitaph() -> &'static Epitaph {
+const _: () = assert!(size_of::<Failures>() as u64 <= cells::STOP_RECORD - cells::EPITAPH);
+
+/// The failures: in CPU 0's per-CPU data, which no image copy holds.
+pub(crate) fn failures() -> &'static Failures {
     let at = percpu::block(CpuId(0)) + cells::EPITAPH;
-    let epitaph: *const Epitaph = core::ptr::with_exposed_provenance(at as usize);
+    let failures: *const Failures = core::ptr::with_exposed_provenance(at as usize);
     // SAFETY: mapped for good, zeroed by boot, atomics only, used as nothing else.
-    unsafe { &*epitaph }
+    unsafe { &*failures }
+}
+
+/// The last failure's; before the first an empty one.
+pub(crate) fn epitaph() -> &'static Epitaph {
+    failures().of(failures().generation.get())
+}
+
+impl Failures {
+    /// The place of a failure's epitaph.
+    fn of(&self, number: u32) -> &Epitaph {
+        &self.epitaphs[(number % KEPT) as usize]
+    }
+
+    /// Counts a failure of this CPU; its epitaph, of which everything is still to be noted.
+    pub(crate) fn next(&self) -> &Epitaph {
+        let number = self.generation.get().wrapping_add(1);
+        let epitaph = self.of(number);
+        epitaph.cause.set(0);
+        epitaph.number.set(number);
+        epitaph.reports.set(0);
+        epitaph.cpu.set(this_cpu().0);
+        epitaph.ticks.set(0);
+        epitaph.repairs.iter().for_each(|word| word.set(0));
+        self.generation.set(number);
+        epitaph
+    }
 }
 
 impl Epitaph {
@@ -71,10 +123,7 @@ impl Epitaph {
         for (index, word) in self.general.iter().enumerate() {
             word.set(frame.map_or(0, |f| f.general[index]));
         }
-        self.cause.set(cause as u32);
         self.vector.set(frame.map_or(0, |f| f.vector));
-        self.cpu.set(this_cpu().0);
-        self.ticks.set(0);
         self.note_trace(frame);
         for word in &self.entries {
             word.set(0);
@@ -84,6 +133,8 @@ impl Epitaph {
             slot[0].set(what);
             slot[1].set(place);
         }
+        // Last: the rest is there.
+        self.cause.set(cause as u32);
     }
 
     /// Keeps a panic's message for the next life.
@@ -134,7 +185,7 @@ impl Epitaph {
     }
 
     /// What happened, in one line.
-    pub(crate) fn cause(&self, f: &mut dyn Write) -> fmt::Result {
+    fn cause(&self, f: &mut dyn Write) -> fmt::Result {
         let mut message = [0; 192];
         for (byte, slot) in message.iter_mut().zip(&self.message) {
             *byte = slot.get();
@@ -143,6 +194,7 @@ impl Epitaph {
         let message = core::str::from_utf8(&message[..end]).unwrap_or("?");
         let (rip, rsp, rflags) = (self.rip.get(), self.rsp.get(), self.rflags.get());
         match self.cause.get() {
+            0 => write!(f, "failed once more while its cause was noted"),
             1 => write!(f, "panic: {message}"),
             3 if end > 0 => write!(f, "hang: {message}"),
             3 => write!(f, "hang at {rip:016x}, rsp {rsp:016x}"),
@@ -153,7 +205,7 @@ impl Epitaph {
     }
 
     /// What the recovery did.
-    pub(crate) fn outcome(&self, f: &mut dyn Write) -> fmt::Result {
+    fn outcome(&self, f: &mut dyn Write) -> fmt::Result {
         let [entries, undone, outboxes, effects] = self.repairs.each_ref().map(GuestOwned::get);
         if entries == 0 {
             return write!(f, "nothing was in progress");
@@ -165,7 +217,7 @@ impl Epitaph {
     }
 
     /// The rest: registers, return addresses and what the CPU had handled, a line each time `line` is called.
-    pub(crate) fn details(&self, mut line: impl FnMut(fmt::Arguments<'_>)) {
+    fn details(&self, mut line: impl FnMut(fmt::Arguments<'_>)) {
         const NAMES: [&str; 15] = [
             "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", " r9", " r8", "rax", "rcx", "rdx", "rsi",
             "rdi",
@@ -186,32 +238,32 @@ impl Epitaph {
     }
 }
 
-/// Shows a part of the epitaph wherever it can be displayed.
-pub(crate) struct Shown(pub(crate) fn(&Epitaph, &mut dyn Write) -> fmt::Result);
+/// Shows a part of an epitaph wherever it can be displayed.
+struct Shown<'e>(&'e Epitaph, fn(&Epitaph, &mut dyn Write) -> fmt::Result);
 
-impl fmt::Display for Shown {
+impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (self.0)(epitaph(), f)
+        (self.1)(self.0, f)
     }
 }
 
-/// The whole as text, cut off where `out` ends; its length. Empty: nothing has failed since boot.
+/// The last as text, cut off where `out` ends; its length. Empty: nothing has failed since boot.
 pub(crate) fn text(out: &mut [u8]) -> usize {
     let epitaph = epitaph();
     let mut page = Page { out, length: 0 };
-    if epitaph.generation.get() == 0 {
+    if epitaph.number.get() == 0 {
         return 0;
     }
     // A text that is too long is cut off.
     let _ = writeln!(
         page,
         "failure {} on CPU {}, TSC {}: {}\nrecovered in {} TSC ticks: {}",
-        epitaph.generation.get(),
+        epitaph.number.get(),
         epitaph.cpu.get(),
         epitaph.at.get(),
-        Shown(Epitaph::cause),
+        Shown(epitaph, Epitaph::cause),
         epitaph.ticks.get(),
-        Shown(Epitaph::outcome)
+        Shown(epitaph, Epitaph::outcome)
     );
     epitaph.details(|line| {
         let _ = writeln!(page, "{line}");

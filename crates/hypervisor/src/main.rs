@@ -24,6 +24,7 @@ mod fpu_areas;
 mod guest;
 mod heap;
 mod inject;
+mod machine_nmi;
 mod options;
 mod panic;
 mod pci_config;

@@ -8,13 +8,13 @@
 #![expect(unsafe_code, reason = "leaves the running image behind")]
 
 use crate::composition;
-use crate::console::{self, log};
-use crate::epitaph::{Epitaph, Shown, epitaph};
+use crate::console;
+use crate::epitaph::{self, epitaph, failures};
 use crate::guest::hardware::this_cpu;
 use crate::guest::host::HostFrame;
 use crate::guest::{run, shootdown};
 use crate::sealed::{self, sealed};
-use crate::{chaos, devices, efi, heap, inject, panic, power, screen, stop, watchdog};
+use crate::{chaos, devices, efi, heap, inject, machine_nmi, panic, power, screen, stop, watchdog};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ids::CpuId;
 use machine::{clock, control, percpu, stack};
@@ -41,8 +41,9 @@ const RECOVERY_MS: u64 = if cfg!(feature = "inject") { 3_000 } else { 10_000 };
 const GIVE_UP: u32 = 8;
 
 /// Failures survived so far.
+#[cfg(feature = "inject")]
 pub(crate) fn generation() -> u32 {
-    epitaph().generation.get()
+    failures().generation.get()
 }
 
 /// Nested failures while one is being noted.
@@ -52,36 +53,35 @@ static FAILING: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn fatal(cause: Cause, frame: Option<&HostFrame>, message: Option<core::fmt::Arguments<'_>>) -> ! {
     // Interrupts are off already, or the idle loop's.
     control::disable_interrupts();
-    let epitaph = epitaph();
     // The hang of another CPU is not what this one's entry did.
     let is_own = cause != Cause::Hang || frame.is_some();
-    let stop::Hit { failures, recovery } = stop::lead(frame, is_own);
+    let stop::Hit { failures: charged, recovery } = stop::lead(frame, is_own);
     if FAILING.fetch_add(1, Ordering::Relaxed) > 1 {
         give_up("failed while noting a failure");
     }
-    epitaph.note(cause, frame, message);
-    let now = clock::tsc();
-    let since = now.wrapping_sub(epitaph.at.get());
-    let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { epitaph.in_a_row.get() } else { 0 };
+    let (all, now) = (failures(), clock::tsc());
+    let since = now.wrapping_sub(epitaph().at.get());
+    let in_a_row = if since < QUICK_MS * sealed().facts.timing.tsc_khz { all.in_a_row.get() } else { 0 };
     // What an entry does again and again ends its domain.
-    epitaph.in_a_row.set(in_a_row + u32::from(failures.is_none()));
-    epitaph.at.set(now);
+    all.in_a_row.set(in_a_row + u32::from(charged.is_none()));
     stop::deadline().store(deadline(now), Ordering::Relaxed);
-    epitaph.in_recovery.set(if recovery { epitaph.in_recovery.get() + 1 } else { 0 });
-    epitaph.generation.set(epitaph.generation.get() + 1);
+    all.in_recovery.set(if recovery { all.in_recovery.get() + 1 } else { 0 });
+    let epitaph = all.next();
+    epitaph.at.set(now);
+    epitaph.note(cause, frame, message);
     if !stop::is_guarded() {
         give_up("failed before a guest ran");
     }
     if !stop::stop_others() {
         give_up("a CPU does not stop");
     }
-    if epitaph.in_recovery.get() > GIVE_UP {
+    if all.in_recovery.get() > GIVE_UP {
         give_up("recovery fails again and again");
     }
-    if epitaph.in_a_row.get() > GIVE_UP {
+    if all.in_a_row.get() > GIVE_UP {
         give_up("fails again and again");
     }
-    if failures.is_some_and(|failures| failures > MOST_FAILURES + 1) {
+    if charged.is_some_and(|failures| failures > MOST_FAILURES + 1) {
         give_up("the domain of an entry that fails cannot be ended");
     }
     microreboot()
@@ -121,9 +121,10 @@ fn deadline(now: u64) -> u64 {
     }
 }
 
-fn give_up(why: &str) -> ! {
+/// There is no new life: the last words, then the machine restarts or halts.
+pub(crate) fn give_up(why: &str) -> ! {
     console::print_unlocked(format_args!("Panic on CPU {}: {why}\n", this_cpu().0));
-    show(true);
+    epitaph::last_words();
     watchdog::end();
     if panic::no_reboot() { control::halt() } else { power::restart() }
 }
@@ -194,7 +195,7 @@ extern "C" fn second_life() -> ! {
     inject::point();
     stop::release_others();
     // The others run already.
-    report();
+    epitaph::report();
     console::set_deferred(false);
     go_on()
 }
@@ -230,6 +231,7 @@ fn go_on() -> ! {
         // INIT forgot what was in service.
         system.recover_interrupts(system.device_vectors());
     }
+    machine_nmi::announce();
     match (vcpu, taken) {
         (Some(vcpu), Some(stop::Taken::Lost)) => system.end_lost(vcpu),
         (Some(vcpu), _) => system.resume(vcpu),
@@ -270,29 +272,4 @@ impl Repairs {
             word.set(value as u64);
         }
     }
-}
-
-/// One line for each recovery, then the epitaph.
-fn report() {
-    let epitaph = epitaph();
-    let khz = sealed().facts.timing.tsc_khz.max(1);
-    let ticks = epitaph.ticks.get();
-    log!(
-        "Recovered from failure {} on CPU {}: {}, {ticks} TSC ticks, {} us, {} NMIs so far",
-        generation(),
-        this_cpu().0,
-        Shown(Epitaph::outcome),
-        ticks * 1000 / khz,
-        stop::nmis()
-    );
-    show(false);
-}
-
-/// Shows the epitaph.
-fn show(unlocked: bool) {
-    let print = |args: core::fmt::Arguments<'_>| {
-        if unlocked { console::print_unlocked(format_args!("{args}\n")) } else { log!("{args}") }
-    };
-    print(format_args!("{}", Shown(Epitaph::cause)));
-    epitaph().details(print);
 }

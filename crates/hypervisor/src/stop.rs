@@ -8,10 +8,10 @@
 #![expect(unsafe_code, reason = "words at fixed addresses; leaves a stack behind")]
 
 use crate::guest::hardware::this_cpu;
-use crate::guest::host::{HostFrame, attached, put_guest_frame};
-use crate::guest::{gs, run, stubs};
-use crate::sealed::sealed;
-use crate::{cells, devices, inject, recovery, smp, watchdog};
+use crate::guest::host::{HostFrame, attached, put_debug_exception, put_guest_frame};
+use crate::guest::{gs, run};
+use crate::sealed::{self, sealed};
+use crate::{devices, inject, machine_nmi, recovery, smp, watchdog};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ids::{CpuId, VcpuSlot};
@@ -22,83 +22,25 @@ use vault::step;
 
 pub(crate) mod deferred;
 mod machine_check;
+mod place;
+mod record;
 mod taken;
 
 pub(crate) use machine_check::report as report_machine_check;
+use place::Place;
+pub(crate) use record::LEADER_WORD;
+use record::{record, shared};
 #[cfg(feature = "inject")]
 pub(crate) use taken::forget_nmi;
 pub(crate) use taken::{Taken, kept_at_nmi, taken, was_taken};
 
-/// Where a CPU's record lies in its block.
-const RECORD: u64 = cells::STOP_RECORD;
-/// The address of the word that is the leader's number plus one while a failure is being handled.
-pub(crate) const LEADER_WORD: u64 =
-    percpu::block(CpuId(0)) + RECORD + core::mem::offset_of!(StopRecord, leader) as u64;
 /// How long a CPU may take to stop, or to finish its outbox, in ms.
 const PATIENCE: u64 = 2000;
 /// The NMI is sent again after so long, ns.
 const PAUSE_NS: u64 = 100_000;
 
-/// What a CPU says of itself when it stops.
-#[repr(C)]
-pub(crate) struct StopRecord {
-    /// It runs guests: it has to be stopped.
-    online: AtomicU32,
-    /// The round for which it waits, plus one; 0 while it runs.
-    waits: AtomicU32,
-    /// Whose registers it holds, plus one.
-    loaded: AtomicU32,
-    spare: AtomicU32,
-    /// In CPU 0's record: the leader plus one while a failure is being handled.
-    leader: AtomicU32,
-    /// In CPU 0's record: failures that are dealt with.
-    round: AtomicU32,
-    /// In CPU 0's record: the CPU plus one that is to finish its outbox now; [`FAILED`] if it cannot.
-    turn: AtomicU32,
-    /// In CPU 0's record: points (`inject`) after which the next recovery fails; 0: it does not.
-    points: AtomicU32,
-    /// It was taken over by INIT: a [`Taken`].
-    taken: AtomicU32,
-    /// Where the frame of the NMI lies whose handler runs; 0: none does.
-    nmi: AtomicU64,
-    /// When that came: FS base, GS base, the other GS base.
-    bases: [AtomicU64; 3],
-    /// The root of the page tables.
-    root: AtomicU64,
-    /// The address of the last page fault.
-    fault_address: AtomicU64,
-    /// ds, es, fs, gs, lowest first.
-    selectors: AtomicU64,
-    /// In CPU 0's record: see [`deadline`].
-    deadline: AtomicU64,
-    /// Its last machine check: number of a bank with an error, plus one; 0: there was none.
-    bank: AtomicU32,
-    /// Where it was is noted: an NMI finds nothing new.
-    noted: AtomicU32,
-    /// The round whose end it awaits.
-    awaits: AtomicU32,
-    /// What the processor and that bank said.
-    check: [AtomicU64; 3],
-    /// NMIs it took since boot.
-    nmis: AtomicU32,
-    /// It finishes its outbox: a failure is its entry's.
-    finishing: AtomicU32,
-    /// The vector of a failure that waits for the end of entry or exit code; 0: none does.
-    deferred: AtomicU32,
-}
-
 /// What `turn` says when a CPU failed in its turn.
 const FAILED: u32 = u32::MAX;
-
-fn record(cpu: CpuId) -> &'static StopRecord {
-    let at: *const StopRecord = core::ptr::with_exposed_provenance((percpu::block(cpu) + RECORD) as usize);
-    // SAFETY: mapped for good, zeroed by boot, atomics only, used as nothing else.
-    unsafe { &*at }
-}
-
-fn shared() -> &'static StopRecord {
-    record(CpuId(0))
-}
 
 /// NMIs that all CPUs took since boot.
 pub(crate) fn nmis() -> u32 {
@@ -109,6 +51,11 @@ pub(crate) fn nmis() -> u32 {
 #[cfg(feature = "inject")]
 pub(crate) fn points_in_recovery() -> &'static AtomicU32 {
     &shared().points
+}
+
+/// Reasons of the machine's NMIs that Dom0 has not been told of. Kept aside.
+pub(crate) fn machine_nmis() -> &'static AtomicU32 {
+    &shared().machine_nmis
 }
 
 /// This CPU will run guests from now on.
@@ -145,6 +92,9 @@ pub(crate) struct Hit {
 pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
     let number = this_cpu().0 + 1;
     let own = record(this_cpu());
+    if own.awaits.load(Ordering::Relaxed) != 0 {
+        wait_on(frame);
+    }
     let (leads, first) =
         match shared().leader.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => (true, true),
@@ -152,7 +102,11 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
             Err(leader) if leader == number => (true, false),
             Err(_) => (false, own.waits.load(Ordering::Relaxed) == 0),
         };
-    note(frame);
+    if first && own.noted.load(Ordering::Relaxed) == 0 {
+        at(&frame.copied().unwrap_or_else(HostFrame::here));
+    } else {
+        note(frame);
+    }
     machine_check::note(frame);
     let finishing = own.finishing.swap(0, Ordering::Relaxed) != 0;
     let failures = if first && is_own || finishing { charge() } else { None };
@@ -163,6 +117,18 @@ pub(crate) fn lead(frame: Option<&HostFrame>, is_own: bool) -> Hit {
         wait()
     }
     Hit { failures, recovery: !first }
+}
+
+/// A failure of a CPU that waits, or is released and has not begun its new life: it has nothing in hand, and the variables
+/// that it sees may be those of the copy that ran before. It goes on waiting.
+fn wait_on(frame: Option<&HostFrame>) -> ! {
+    control::flush_tlb();
+    if sealed::is_mapped() {
+        machine_check::note(frame);
+    }
+    record(this_cpu()).deferred.store(0, Ordering::Relaxed);
+    // SAFETY: as in `wait`.
+    unsafe { stack::abandon_for(main_stack(), waiting) }
 }
 
 /// Charges a failure to the entry in progress here.
@@ -266,6 +232,7 @@ extern "C" fn own_turn() -> ! {
     stack::unblock_nmi();
     recovery::take_over();
     finish_own();
+    own.awaits.store(round + 1, Ordering::Relaxed);
     // In this order: once its turn is over the round may end at any time.
     own.waits.store(round + 1, Ordering::Release);
     shared().turn.store(0, Ordering::Release);
@@ -296,11 +263,12 @@ pub(crate) fn on_nmi(frame: &mut HostFrame) {
     inject::nmi(frame);
     let (own, number) = (record(this_cpu()), this_cpu().0 + 1);
     let leader = shared().leader.load(Ordering::Acquire);
+    machine_nmi::on_nmi(leader == 0 && own.noted.load(Ordering::Relaxed) == 0);
     if leader == number {
         recovery::on_nmi(frame);
     } else if own.waits.load(Ordering::Relaxed) != 0 {
         recovery::on_nmi_of_waiting(leader);
-    } else if own.noted.load(Ordering::Relaxed) != 0 || stubs::holds_registers(frame.rip) {
+    } else if own.noted.load(Ordering::Relaxed) != 0 || place::find(frame).is_in_hand() {
         // A later one finds it in its new life, or elsewhere.
     } else if leader == 0 {
         watchdog::on_nmi(frame);
@@ -320,15 +288,23 @@ pub(crate) fn deadline() -> &'static AtomicU64 {
     &shared().deadline
 }
 
-/// This CPU goes no further than where an NMI or INIT found it, which was no place of entry or exit code.
+/// This CPU goes no further than where an NMI, INIT or its own failure found it. What it has in hand of a guest's is lost.
 pub(crate) fn at(frame: &HostFrame) {
-    match attached() {
-        Some(context) if frame.cs & 3 != 0 => {
-            put_guest_frame(context, frame);
+    match (place::find(frame), attached()) {
+        (Place::Guest(at), Some(context)) => {
+            put_guest_frame(context, &at);
             context.registers.vector.set(pv_cpu::vector::NONE);
             note(None);
         }
-        _ => note(Some(frame)),
+        (Place::Debugged(at), Some(context)) => {
+            put_debug_exception(context, &at);
+            note(None);
+        }
+        (Place::Host(at), _) => note(Some(&at)),
+        _ => {
+            record(this_cpu()).taken.store(Taken::Lost as u32, Ordering::Release);
+            note(None);
+        }
     }
 }
 
@@ -343,6 +319,7 @@ fn note(frame: Option<&HostFrame>) {
     }
     own.noted.store(1, Ordering::Relaxed);
     own.nmi.store(0, Ordering::Relaxed);
+    place::forget_fault();
     frame.inspect(|frame| gs::complete(frame));
     let unfinished =
         frame.and_then(|f| step::complete(&step::Stopped { rip: f.rip, rflags: f.rflags, r8: f.general[9] }));
@@ -358,7 +335,10 @@ pub(crate) fn forget_held() {
 
 /// This CPU is on an empty stack: where it stops from now on is noted anew.
 pub(crate) fn begins_anew() {
-    record(this_cpu()).noted.store(0, Ordering::Relaxed);
+    let own = record(this_cpu());
+    own.noted.store(0, Ordering::Relaxed);
+    own.awaits.store(0, Ordering::Relaxed);
+    place::forget_fault();
     machine_check::end();
 }
 
@@ -367,7 +347,7 @@ fn wait() -> ! {
     let round = shared().round.load(Ordering::Acquire);
     let own = record(this_cpu());
     own.deferred.store(0, Ordering::Relaxed);
-    own.awaits.store(round, Ordering::Relaxed);
+    own.awaits.store(round + 1, Ordering::Relaxed);
     // Release: what was noted is in memory.
     own.waits.store(round + 1, Ordering::Release);
     // SAFETY: this CPU's own stack: nothing on it is needed, and NMIs come on another.
@@ -376,7 +356,7 @@ fn wait() -> ! {
 
 extern "C" fn waiting() -> ! {
     stack::unblock_nmi();
-    wait_for_end_of(record(this_cpu()).awaits.load(Ordering::Relaxed))
+    wait_for_end_of(record(this_cpu()).awaits.load(Ordering::Relaxed).wrapping_sub(1))
 }
 
 fn main_stack() -> u64 {

@@ -106,6 +106,7 @@ const TSC_DEADLINE: u32 = 2 << 17;
 const DEADLINE: u32 = 0x6e0;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const DELIVERY_PENDING: u32 = 1 << 12;
+const SELF: u32 = 1 << 18;
 const ALL_BUT_SELF: u32 = 3 << 18;
 const DIVIDE_BY_1: u32 = 0b1011;
 /// Polls before a pending command is overtaken; each is an uncached read.
@@ -194,6 +195,16 @@ impl LocalApic {
     /// As [`Self::send`], for each of them, those included that were never started.
     pub unsafe fn send_to_others(self, ipi: Ipi) {
         self.command(ipi.command() | ALL_BUT_SELF, 0);
+    }
+
+    /// Sends this CPU an ordinary interrupt. An NMI's handler may do so in the middle of another command: of the
+    /// registers this one needs the last, which begins it, alone.
+    pub fn send_to_self(self, vector: u8) {
+        let command = Ipi::Fixed(vector).command() | SELF;
+        match self.mode {
+            Mode::XApic => self.write(COMMAND_LOW, command),
+            Mode::X2Apic => self.command(command, 0),
+        }
     }
 
     fn command(self, command: u32, target: u32) {

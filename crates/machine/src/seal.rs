@@ -98,7 +98,7 @@ mod tests {
             return;
         }
         let mut page = [0; PAGE];
-        page.iter_mut().zip(0_u32..).for_each(|(byte, index)| *byte = (index * index >> 3) as u8);
+        page.iter_mut().zip(0_u32..).for_each(|(byte, index)| *byte = ((index * index) >> 3) as u8);
         let words: Vec<u64> = page.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
         let half = |first| crc_by_bits(words.iter().copied().skip(first).step_by(2));
         assert_eq!(Sum::Crc.of(&page), half(1) << 32 | half(0));

@@ -14,6 +14,8 @@ pub mod own_vector {
     pub const KICK: u8 = 0xf1;
     /// The hypervisor's console received something.
     pub const CONSOLE: u8 = 0xf2;
+    /// The machine raised an NMI, which Dom0 is to be told of.
+    pub const NMI: u8 = 0xf3;
     /// Spurious interrupts of the local APIC.
     pub const SPURIOUS: u8 = 0xff;
 }
@@ -32,6 +34,11 @@ impl<P: Platform> System<P> {
             own_vector::TIMER => self.schedule.fired(self.platform.cpu()),
             own_vector::KICK => {}
             own_vector::CONSOLE => self.console_input(),
+            own_vector::NMI => {
+                let mut journal = self.interrupt_journal();
+                self.tell_nmi(&mut journal, true);
+                journal.log().end();
+            }
             device => self.device_interrupt(device),
         }
         self.platform.end_of_interrupt();
@@ -72,6 +79,8 @@ impl<P: Platform> System<P> {
                 self.raise(&mut journal, vector, false);
             } else if vector == own_vector::TIMER {
                 self.schedule.fired(self.platform.cpu());
+            } else if vector == own_vector::NMI {
+                self.tell_nmi(&mut journal, false);
             }
             if alone {
                 journal.log().end();

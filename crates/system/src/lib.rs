@@ -28,6 +28,7 @@ mod faults;
 mod interrupt;
 mod leave;
 mod msr;
+mod nmi;
 mod platform;
 mod ports;
 mod privileged;

@@ -117,6 +117,12 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn write_back_caches(&self);
     /// Console output of guests, into the console ring.
     fn console(&self, bytes: &[u8]);
+    /// Reasons (`xen_abi::nmi::NMI_REASONS`) of NMIs of the machine that Dom0 has not been told of.
+    fn nmi_reasons(&self) -> u8 {
+        0
+    }
+    /// Dom0 has been told of these, or was not to be: their sources may raise others.
+    fn nmi_told(&self, _reasons: u8) {}
     /// Forgets the log up to this position, again if it was forgotten already.
     fn forget_log(&self, position: u32);
     /// Takes what the console's port received; returns how many bytes.

@@ -57,6 +57,7 @@ unsafe extern "C" {
     pub(crate) static revenant_guarded_syscall32: u8;
     /// As `stubs::revenant_sysenter`; RSP is the end of the CPU's entry page.
     pub(crate) static revenant_guarded_sysenter: u8;
+    static revenant_guarded_return: u8;
     static revenant_guarded_start: u8;
     static revenant_guarded_end: u8;
     static revenant_guarded_swift_start: u8;
@@ -274,6 +275,12 @@ pub(super) fn contains(rip: u64) -> bool {
     let [start, end] = code();
     let swift = [&raw const revenant_guarded_swift_start, &raw const revenant_guarded_swift_end].map(address);
     (start..end).contains(&rip) || (swift[0]..swift[1]).contains(&rip)
+}
+
+/// Whether `rip` is in the guarded entry code, which changes registers before the plain stubs save them.
+pub(crate) fn is_entering(rip: u64) -> bool {
+    let back = [&raw const revenant_guarded_return, &raw const revenant_guarded_syscall64].map(address);
+    contains(rip) && !(back[0]..back[1]).contains(&rip)
 }
 
 /// The entry code: what isolated page tables show of the image.

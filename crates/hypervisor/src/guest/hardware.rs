@@ -1,10 +1,10 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, gs, guarded, shootdown, stubs};
+use super::{access, gs, guarded, idle, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, pci_config, stop, trace, watchdog};
+use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -248,8 +248,7 @@ impl Platform for Hardware {
     fn idle(&self) {
         watchdog::waits();
         shootdown::set_active(false);
-        // SAFETY: nothing is in progress; handlers run on this stack and come back.
-        unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+        idle::wait();
         shootdown::set_active(true);
         watchdog::waits_no_more();
     }
@@ -329,6 +328,12 @@ impl Platform for Hardware {
     }
     fn console(&self, bytes: &[u8]) {
         console::guest_output(bytes);
+    }
+    fn nmi_reasons(&self) -> u8 {
+        machine_nmi::reasons()
+    }
+    fn nmi_told(&self, reasons: u8) {
+        machine_nmi::told(reasons);
     }
     fn forget_log(&self, position: u32) {
         console::forget(position);

@@ -3,7 +3,7 @@
 
 use super::hardware::this_cpu;
 use super::run::system;
-use super::{access, guarded, shootdown, stubs};
+use super::{access, guarded, idle, shootdown, stubs};
 use crate::recovery::{self, Cause};
 use crate::stop::{self, deferred};
 use crate::{efi, watchdog};
@@ -12,7 +12,7 @@ use pv_cpu::Context;
 
 /// What the stubs push on a stack that is no context: the same frame.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct HostFrame {
     /// r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi.
     pub(crate) general: [u64; 15],
@@ -30,6 +30,14 @@ pub(crate) struct HostFrame {
     pub(crate) rsp: u64,
     /// Stack selector.
     pub(crate) ss: u64,
+}
+
+impl HostFrame {
+    /// This place in the hypervisor, as far as it says on which stack it is.
+    pub(crate) fn here() -> Self {
+        let rsp = machine::stack::frame_pointer();
+        Self { general: [0; 15], error: 0, vector: 0, rip: 0, cs: 0, rflags: 0, rsp, ss: 0 }
+    }
 }
 
 /// Vectors from here on are interrupts.
@@ -86,7 +94,7 @@ pub(crate) fn put_guest_frame(context: &Context, frame: &HostFrame) {
 
 /// A guest's debug exception becomes an entry, whose error code is the processor's word of what happened: it is
 /// overwritten when debug registers are loaded.
-fn put_debug_exception(context: &Context, frame: &HostFrame) {
+pub(crate) fn put_debug_exception(context: &Context, frame: &HostFrame) {
     put_guest_frame(context, frame);
     context.registers.error_code.set(control::debug_status() as u32);
     context.registers.vector.set(DEBUG);
@@ -115,6 +123,7 @@ pub(crate) extern "C" fn own_stack_entry(frame: &mut HostFrame) -> *const Contex
         NMI => {
             guarded::rewind(frame);
             stop::on_nmi(frame);
+            idle::end(frame);
             core::ptr::null()
         }
         _ => {

@@ -14,6 +14,7 @@ mod guarded_clear;
 mod guarded_code;
 pub(crate) mod hardware;
 pub(crate) mod host;
+mod idle;
 pub(crate) mod memory;
 mod registers;
 pub(crate) mod run;

@@ -36,6 +36,8 @@ unsafe extern "C" {
     pub(crate) static revenant_syscall32: u8;
     /// The `sysenter` entry point of all CPUs: RSP is the address of the CPU's [`FRAME_CELL`].
     pub(crate) static revenant_sysenter: u8;
+    /// Behind the pushes of the entry code for stacks of their own.
+    static revenant_own_stack_saved: u8;
     /// Start and end of all code here.
     static revenant_stubs_start: u8;
     static revenant_stubs_end: u8;
@@ -66,6 +68,14 @@ pub(crate) fn holds_registers(rip: u64) -> bool {
         [&raw const revenant_stubs_start, &raw const revenant_stubs_end].map(|p| p.addr() as u64);
     let plain = (start..end).contains(&rip) || swift::contains(rip) || swift_fault::contains(rip);
     plain || guarded::contains(rip)
+}
+
+/// Whether `rip` is in entry code, for a stack of its own if it runs on one, that has not saved all registers yet, nor
+/// changed any.
+pub(crate) fn is_saving(rip: u64) -> bool {
+    let [start, end] =
+        [&raw const revenant_stubs_start, &raw const revenant_own_stack_saved].map(|p| p.addr() as u64);
+    (start..end).contains(&rip)
 }
 
 global_asm!(
@@ -124,9 +134,13 @@ revenant_from_host:
     mov rdi, rsp
     cld
     mov rbp, rsp
+    mov rbx, rsp
+    and rbx, -{stride}
+    mov [rbx + {host_frame}], rsp   # what is in it is nowhere else while Rust runs
     and rsp, -16
     call {host_entry}
     mov rsp, rbp
+    mov qword ptr [rbx + {host_frame}], 0
     test rax, rax
     jnz revenant_moved
     load_registers
@@ -137,6 +151,8 @@ revenant_from_host:
     .balign 32
 revenant_own_stack:
     save_registers
+    .global revenant_own_stack_saved
+revenant_own_stack_saved:
     mov rdi, rsp
     cld
     mov rbp, rsp
@@ -239,6 +255,7 @@ revenant_stubs_end:
     percpu = const machine::layout::PER_CPU,
     stride = const percpu::STRIDE,
     frame = const FRAME_CELL,
+    host_frame = const cells::HOST_FRAME,
     scratch = const SCRATCH_CELL,
     // Its first word is the stack.
     stack = const -(Context::FRAME_END as i64),

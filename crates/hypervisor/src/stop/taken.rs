@@ -5,6 +5,7 @@
 //! one only the log and the context are left.
 #![expect(unsafe_code, reason = "segment bases, page tables, a frame on another stack")]
 
+use super::place::{self, Place};
 use super::{at, note, record, wait};
 use crate::efi;
 use crate::guest::hardware::this_cpu;
@@ -123,7 +124,9 @@ pub(crate) fn taken(kept: Option<Kept>) -> ! {
         wait()
     };
     kept.load();
-    if stubs::holds_registers(kept.frame.rip) {
+    let mut kept = kept;
+    if let Place::Stub(frame) = place::find(&kept.frame) {
+        kept.frame = frame;
         // SAFETY: back to where the NMI hit it, with the registers it had; the main stack is as it was.
         unsafe { stubs::revenant_retake(core::ptr::from_ref(&kept).cast(), own.taken.as_ptr()) }
     }

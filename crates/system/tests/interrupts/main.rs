@@ -8,167 +8,28 @@ use cpu_policy::{Audience, Controls};
 use domain::{Limits, State, Static};
 use domains::Life;
 use events::NewDomain;
-use guest_memory::{FakeMemory, Fault, GuestMemory};
+use guest_memory::{FakeMemory, GuestMemory as _};
 
-use ids::{CpuId, DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
+use ids::{CpuId, DomId, DomainSlot, Maddr, Mfn, VcpuId, VcpuSlot};
 use irqs::{Polarity, Source, Trigger};
-use pv_cpu::{Context, vector};
+use machine::Machine;
+use pv_cpu::vector;
 use pv_mmu::IoRanges;
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex};
-use system::{Base, Clock, Flush, Platform, Power, Schedule, Stopped, System, own_vector};
+use system::{Platform as _, Schedule, Stopped, System, own_vector};
 use timers::TimeScale;
 use vault::{Apply, Effect, Ground, Journal, Once, step};
+use xen_abi::xen::{ArchSharedInfo, SharedInfo};
+
+mod machine;
 
 const SLOT: DomainSlot = DomainSlot(0);
 const VCPU: VcpuSlot = VcpuSlot(0);
 const GSI: u32 = 17;
-
-/// What the machine's interrupt hardware would hold.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hardware {
-    masked: bool,
-    in_service: Option<u8>,
-}
-
-/// A machine with one CPU and one pin.
-struct Machine {
-    memory: FakeMemory,
-    hardware: Mutex<Hardware>,
-    state: Mutex<Option<&'static State>>,
-}
-
-impl Machine {
-    fn hardware(&self) -> std::sync::MutexGuard<'_, Hardware> {
-        self.hardware.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-impl GuestMemory for Machine {
-    fn load64(&self, at: Maddr) -> u64 {
-        self.memory.load64(at)
-    }
-    fn store64(&self, at: Maddr, value: u64) {
-        self.memory.store64(at, value);
-    }
-    fn exchange64(&self, at: Maddr, old: u64, new: u64) -> Result<(), u64> {
-        self.memory.exchange64(at, old, new)
-    }
-    fn exchange32(&self, at: Maddr, old: u32, new: u32) -> Result<(), u32> {
-        self.memory.exchange32(at, old, new)
-    }
-    fn load32(&self, at: Maddr) -> u32 {
-        self.memory.load32(at)
-    }
-    fn store32(&self, at: Maddr, value: u32) {
-        self.memory.store32(at, value);
-    }
-    fn load8(&self, at: Maddr) -> u8 {
-        self.memory.load8(at)
-    }
-    fn store8(&self, at: Maddr, value: u8) {
-        self.memory.store8(at, value);
-    }
-    fn copy_in(&self, from: Gva, out: &mut [u8]) -> Result<(), Fault> {
-        self.memory.copy_in(from, out)
-    }
-    fn copy_out(&self, to: Gva, bytes: &[u8]) -> Result<(), Fault> {
-        self.memory.copy_out(to, bytes)
-    }
-}
-
-impl Clock for Machine {
-    fn now(&self) -> u64 {
-        0
-    }
-}
-
-impl Platform for Machine {
-    fn program_route(&self, irq: u32) {
-        step::point();
-        if irq == GSI {
-            let state = self.state.lock().unwrap().expect("a state");
-            self.hardware().masked = state.irqs().route(irq).is_none_or(|route| route.masked);
-        }
-        step::point();
-    }
-    fn end_of_interrupt(&self) {
-        step::point();
-        let mut hardware = self.hardware();
-        if hardware.in_service == Some(own_vector::TIMER) {
-            hardware.in_service = None;
-        } else if hardware.in_service.take().is_some() {
-            assert!(hardware.masked, "a level-triggered pin is masked before its end of interrupt");
-        }
-        drop(hardware);
-        step::point();
-    }
-    fn cpu(&self) -> CpuId {
-        CpuId(0)
-    }
-    fn load_root(&self, _: Mfn) {}
-    fn let_go(&self) {}
-    fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
-        active.set(mode);
-    }
-    fn base(&self, _: Base) -> u64 {
-        0
-    }
-    fn set_base(&self, _: Base, _: u64) {}
-    fn flush(&self, _: Flush) {}
-    fn set_m2p(&self, _: Mfn, _: u64) {}
-    fn set_gdt(&self, _: &[Mfn]) {}
-    fn set_ldt(&self, _: &[Mfn], _: u32) {}
-    fn set_debug(&self, _: &[u64; 8]) {}
-    fn set_control(&self, _: bool, _: u64, _: u64) {}
-    fn fault_address(&self) -> u64 {
-        0
-    }
-    fn kick(&self, _: CpuId) {}
-    fn arm_timer(&self, _: u64) {}
-    fn idle(&self) {}
-    fn port_in(&self, _: u16, _: u32) -> u32 {
-        u32::MAX
-    }
-    fn port_out(&self, _: u16, _: u32, _: u32) {}
-    fn write_device(&self, _: Maddr, _: u32, _: u64) {}
-    fn owns_port(&self, _: u16) -> bool {
-        false
-    }
-    fn load_user_gs(&self, _: u16) {}
-    fn save(&self, _: VcpuSlot, _: &Context) {}
-    fn restore(&self, _: VcpuSlot, _: &Context) {}
-    fn force_selector(&self, _: usize, _: u16) {}
-    fn load_selectors(&self, _: [u16; 4]) -> bool {
-        true
-    }
-    fn read_msr(&self, _: u32) -> Option<u64> {
-        None
-    }
-    fn write_msr(&self, _: u32, _: u64) {}
-    fn tsc(&self) -> u64 {
-        0
-    }
-    fn write_back_caches(&self) {}
-    fn console(&self, _: &[u8]) {}
-    fn forget_log(&self, _: u32) {}
-    fn console_receive(&self, _: &mut [u8]) -> usize {
-        0
-    }
-    fn ask_flush(&self, _: u32) {}
-    fn await_flush(&self, _: u32) {}
-    fn selectors(&self) -> [u16; 4] {
-        [0; 4]
-    }
-    fn log(&self, line: core::fmt::Arguments<'_>) {
-        panic!("{line}");
-    }
-    fn power(&self, what: Power) {
-        panic!("{what:?}");
-    }
-}
 
 fn facts() -> &'static BootFacts {
     static FACTS: LazyLock<BootFacts> = LazyLock::new(|| {
@@ -238,6 +99,7 @@ impl World {
         };
         j.change(|tx| {
             tx.set(&state.domains.domain(SLOT).vcpus, 1);
+            tx.set(&state.domains.domain(SLOT).shared_info, Mfn(8));
             state.domains.domain(SLOT).set_life(tx, Life::Alive);
             tx.set(&state.domains.vcpu(VCPU).id, VcpuId(0));
             events.create_domain(tx, SLOT, &new).unwrap();
@@ -382,6 +244,41 @@ fn a_second_crash_in_recovery_loses_nothing() {
         }
     }
     panic!("an interrupt has fewer steps");
+}
+
+/// An NMI of the machine, told from a guest and from the idle loop, with a crash at every step.
+#[test]
+fn a_crash_while_dom0_is_told_of_an_nmi_loses_none() {
+    let at = Maddr(0x8000 + (offset_of!(SharedInfo, arch) + offset_of!(ArchSharedInfo, nmi_reason)) as u64);
+    for in_guest in [true, false] {
+        let steps = (0..).find(|step| {
+            let mut w = World::new();
+            w.machine.hardware().nmi_reasons = 2;
+            // What came before stays shown.
+            w.machine.memory.store8(at, 1);
+            w.arrives(own_vector::NMI);
+            let context = w.system.state.contexts.context(VCPU);
+            context.registers.vector.set(if in_guest { own_vector::NMI.into() } else { vector::NONE });
+            let crashed = crashes(*step, || match in_guest {
+                true => w.system.enter(VCPU, context),
+                false => w.system.interrupt(own_vector::NMI),
+            });
+            if crashed {
+                w.recover();
+                if w.machine.hardware().nmi_reasons != 0 {
+                    // The new life announces it again.
+                    w.system.interrupt(own_vector::NMI);
+                }
+            }
+            let record = w.system.state.domains.vcpu(VCPU);
+            assert_eq!((w.machine.memory.load8(at), record.nmi_pending.get()), (3, true), "step {step}");
+            let hardware = *w.machine.hardware();
+            assert_eq!((hardware.nmi_reasons, hardware.in_service), (0, None));
+            assert_eq!(w.system.state.logs[0].head(), vault::Head::IDLE);
+            !crashed
+        });
+        assert!(steps > Some(8), "{steps:?} steps");
+    }
 }
 
 #[test]
