@@ -107,6 +107,9 @@ pub struct Enabled {
     pub nx: bool,
     /// 1 GiB pages.
     pub huge_pages: bool,
+    /// Global pages. Not beneath another hypervisor on AMD's processors, as Xen decides: flushing them takes writes to
+    /// CR4, which that one intercepts.
+    pub global_pages: bool,
 }
 
 /// Reads from CPUID which of the features in [`Enabled`] this CPU has.
@@ -115,7 +118,11 @@ pub fn detect() -> Enabled {
     let basic = cpuid.get_feature_info();
     let structured = cpuid.get_extended_feature_info();
     let extended = cpuid.get_extended_processor_and_feature_identifiers();
+    let vendor = cpuid.get_vendor_info();
+    let is_amd = vendor.is_some_and(|v| matches!(v.as_str(), "AuthenticAMD" | "HygonGenuine"));
+    let is_nested = basic.as_ref().is_some_and(|f| f.has_hypervisor());
     Enabled {
+        global_pages: !(is_amd && is_nested),
         smep: structured.as_ref().is_some_and(|f| f.has_smep()),
         smap: structured.as_ref().is_some_and(|f| f.has_smap()),
         umip: structured.as_ref().is_some_and(|f| f.has_umip()),
@@ -125,7 +132,7 @@ pub fn detect() -> Enabled {
     }
 }
 
-/// Switches on what the hypervisor runs with: WP, NX, PGE, MCE, FXSR, and SMEP, SMAP, UMIP and OSXSAVE where CPUID has
+/// Switches on what the hypervisor runs with: WP, NX, MCE, FXSR, and PGE, SMEP, SMAP, UMIP and OSXSAVE where CPUID has
 /// them; FSGSBASE stays off. Sets Xen's PAT. Each CPU calls it once, before it uses tables with NX entries.
 ///
 /// # Safety
@@ -133,11 +140,11 @@ pub fn detect() -> Enabled {
 pub unsafe fn enable_features() -> Enabled {
     let found = detect();
     let mut cr4 = Cr4::CR4_ENABLE_PAE
-        | Cr4::CR4_ENABLE_GLOBAL_PAGES
         | Cr4::CR4_ENABLE_MACHINE_CHECK
         | Cr4::CR4_ENABLE_SSE
         | Cr4::CR4_UNMASKED_SSE
         | Cr4::CR4_DEBUGGING_EXTENSIONS;
+    cr4.set(Cr4::CR4_ENABLE_GLOBAL_PAGES, found.global_pages);
     cr4.set(Cr4::CR4_ENABLE_SMEP, found.smep);
     cr4.set(Cr4::CR4_ENABLE_SMAP, found.smap);
     cr4.set(Cr4::CR4_ENABLE_OS_XSAVE, found.xsave);
