@@ -119,16 +119,35 @@ impl World {
         let logs = self.range_of(self.system.state.logs);
         let words = self.ground.words().iter().zip(&wanted.picture.vault).enumerate();
         let lists = if wanted.met { self.lists() } else { Vec::new() };
+        let same = self.same_runstates(wanted);
         let differ = words.filter(|(index, (here, there))| {
             here.load(Ordering::Relaxed) != **there
                 && !lists.iter().any(|range| range.contains(index))
                 && !logs.contains(index)
                 && !self.is_in_cpu(*index, wanted.lived)
+                && !same.iter().any(|range| range.contains(index))
         });
         for (index, (here, there)) in differ.take(SHOWN) {
             let here = here.load(Ordering::Relaxed);
-            let _ = writeln!(found, "vault {}: {here:#x}, without a crash {there:#x}", self.describe(index));
+            let _ = writeln!(
+                found,
+                "vault {}: {here:#x}, without a crash {there:#x}",
+                self.regions.describe(index)
+            );
         }
+    }
+
+    /// Times of runstates that come to the same: where there is a choice, a life that failed may have given another
+    /// vCPU the CPU for a moment, and it went from its state to the next and back.
+    fn same_runstates(&self, wanted: &Outcome) -> Vec<Range<usize>> {
+        let (here, now) = (self.vault_words(), self.machine.now.get());
+        let same = |vcpu: &VcpuSlot| {
+            let [here, there] =
+                [&here, &wanted.picture.vault].map(|vault| self.regions.runstate(vault, *vcpu).until(now));
+            here.state == there.state && here.spent == there.spent && here.entered.max(there.entered) == now
+        };
+        let vcpus = if self.size.vcpus > self.size.cpus { self.size.vcpus } else { 0 };
+        (0..vcpus).map(VcpuSlot).filter(same).flat_map(|vcpu| self.regions.runstate_times(vcpu)).collect()
     }
 
     /// The links and heads of the lists of frames, whose order nobody promises: the audit follows them.
@@ -182,7 +201,10 @@ impl World {
             let here = self.ground.words()[index].load(Ordering::Relaxed);
             let there = wanted.picture.vault[index];
             if here != there {
-                return Err(format!("{}: {here:#x}, without a crash {there:#x}", self.describe(index)));
+                return Err(format!(
+                    "{}: {here:#x}, without a crash {there:#x}",
+                    self.regions.describe(index)
+                ));
             }
         }
         Ok(())
@@ -192,33 +214,6 @@ impl World {
     fn range_of<T>(&self, slice: &[T]) -> Range<usize> {
         let start = (slice.as_ptr() as usize - self.ground.words().as_ptr() as usize) / 8;
         start..start + size_of_val(slice) / 8
-    }
-
-    /// Names a word of the vault.
-    fn describe(&self, index: usize) -> String {
-        let state = self.system.state;
-        let at = self.ground.words().as_ptr() as usize + index * 8;
-        if let Some(first) = state.frames.frame(Mfn(0)) {
-            let offset = at.wrapping_sub(std::ptr::from_ref(first) as usize);
-            if offset < 24 * crate::world::FRAMES {
-                return format!("frame {:#x} word {}", offset / 24, offset % 24 / 8);
-            }
-        }
-        for vcpu in 0..self.size.vcpus {
-            let context = state.contexts.context(VcpuSlot(vcpu));
-            let range = self.range_of(std::slice::from_ref(context));
-            if range.contains(&index) {
-                return format!("context {vcpu} word {}", index - range.start);
-            }
-        }
-        let named = [
-            ("domains", self.range_of(state.domains.domains)),
-            ("vCPUs", self.range_of(state.domains.vcpus)),
-        ];
-        match named.iter().find(|(_, range)| range.contains(&index)) {
-            Some((name, range)) => format!("{name} word {}", index - range.start),
-            None => format!("word {index}"),
-        }
     }
 
     fn compare_memory(&self, wanted: &Outcome, found: &mut String) {

@@ -17,6 +17,7 @@ mod machine;
 mod memory;
 mod pairs;
 mod random;
+mod regions;
 mod run;
 mod shared;
 mod shootdown;

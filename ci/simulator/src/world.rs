@@ -2,6 +2,7 @@
 
 use crate::kernel;
 use crate::machine::{Cpu, Devices, Machine};
+use crate::regions::Regions;
 use crate::tlb::Tlb;
 use anyhow::{Context as _, anyhow};
 use boot_info::BootFacts;
@@ -51,6 +52,8 @@ pub struct World {
     /// The composition of this start.
     pub system: &'static System<Machine>,
     facts: &'static BootFacts,
+    /// What the words of the vault are.
+    pub(crate) regions: Regions,
 }
 
 /// What is put back; guest memory has its own base.
@@ -94,7 +97,7 @@ fn compose(
     ground: Ground,
     machine: &'static Machine,
     facts: &'static BootFacts,
-) -> &'static System<Machine> {
+) -> (&'static System<Machine>, Regions) {
     let limits = Limits {
         frames: FRAMES,
         domains: 2,
@@ -105,17 +108,19 @@ fn compose(
     let mut io = IoRanges::new(40);
     assert!(io.add(Mfn(FORBIDDEN), Mfn(FORBIDDEN), IoRule::Forbidden), "room for a range");
     let locks = Box::leak(Box::new(Static::new()));
-    let state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
+    let mut arena = ground.arena();
+    let state = State::carve(&mut arena, limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
-    Box::leak(Box::new(System {
+    let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         policy: policy(),
         leaves: XenLeaves::default(),
         schedule: Schedule::new(size.cpus, size.vcpus),
         scale,
-    }))
+    }));
+    (system, Regions::new(ground, &arena))
 }
 
 impl World {
@@ -128,8 +133,8 @@ impl World {
         let ground = Ground::leak(VAULT_BYTES);
         let machine: &Machine =
             Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
-        let system = compose(size, ground, machine, facts);
-        let world = Self { size, ground, machine, system, facts };
+        let (system, regions) = compose(size, ground, machine, facts);
+        let world = Self { size, ground, machine, system, facts, regions };
         world.build()?;
         Ok(world)
     }
@@ -174,7 +179,7 @@ impl World {
     /// What a start after a failure does first: everything derived is new.
     pub fn restart(&mut self) {
         self.machine.forget_all();
-        self.system = compose(self.size, self.ground, self.machine, self.facts);
+        self.system = compose(self.size, self.ground, self.machine, self.facts).0;
     }
 
     /// Whose registers each CPU holds.
