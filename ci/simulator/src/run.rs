@@ -126,7 +126,7 @@ impl World {
             let Ok(vcpu) = result else { return (result, run > 0) };
             let registers = &self.system.state.contexts.context(vcpu).registers;
             let again = entry.vector == vector::SYSCALL
-                && entry.idle.is_none()
+                && entry.vcpu == Some(vcpu)
                 && entry.register(Reg::Rip) == Some(registers.get(Reg::Rip).wrapping_add(2));
             if !again {
                 return (result, run > 0);

@@ -80,7 +80,8 @@ impl Guest {
         self.vcpu = vcpu;
         self.args = Args::new(vcpu.0, self.view.l1_at, &mut self.r);
         let context = world.system.state.contexts.context(vcpu);
-        let mut entry = Entry { cpu, fpu: self.r.next(), advance: self.r.below(20_000), ..Entry::default() };
+        let (fpu, advance) = (self.r.next(), self.r.below(20_000));
+        let mut entry = Entry { cpu, vcpu: Some(vcpu), fpu, advance, ..Entry::default() };
         self.plain_registers(&mut entry, context.mode());
         if context.mode() == Mode::User {
             self.user_entry(world, &mut entry);
