@@ -126,6 +126,7 @@ impl World {
                 && !logs.contains(index)
                 && !self.is_in_cpu(*index, wanted.lived)
                 && !same.iter().any(|range| range.contains(index))
+                && !self.is_memory(*index, here.load(Ordering::Relaxed), **there)
         });
         for (index, (here, there)) in differ.take(SHOWN) {
             let here = here.load(Ordering::Relaxed);
@@ -135,6 +136,22 @@ impl World {
                 self.regions.describe(index)
             );
         }
+    }
+
+    /// Whether a word is the usage of a frame that nobody uses, and nothing but its kind differs. That says what a
+    /// processor may still take the frame for, and a repetition may have tried to use it as something once more.
+    fn is_memory(&self, index: usize, here: u64, there: u64) -> bool {
+        /// In [`frames::Usage`].
+        const KIND: u64 = 7 << 46;
+        let frames = self.system.state.frames;
+        let usage_at = |mfn| self.range_of(std::slice::from_ref(frames.frame(mfn)?)).start.into();
+        let Some(first) = usage_at(Mfn(0)) else { return false };
+        let mfn = Mfn((index.saturating_sub(first) / (size_of::<frames::Frame>() / 8)) as u64);
+        let unused = frames
+            .frame(mfn)
+            .map(|frame| frame.usage())
+            .is_some_and(|usage| usage.typed() == 0 && !usage.is_validated() && !usage.is_in_work());
+        usage_at(mfn) == Some(index) && unused && (here ^ there) & !KIND == 0
     }
 
     /// Times of runstates that come to the same: where there is a choice, a life that failed may have given another
@@ -281,7 +298,9 @@ impl World {
                 here.fpu_areas, there.fpu_areas
             );
         }
-        if here.kicked.iter().zip(&there.kicked).any(|(a, b)| *b && !*a) {
+        // An idle CPU is called by those who know that it is idle, which a start does not.
+        let called = wanted.lived && turns;
+        if !called && here.kicked.iter().zip(&there.kicked).any(|(a, b)| *b && !*a) {
             let _ = writeln!(found, "a kick is lost");
         }
         if !is_within(&there.console, &here.console) {

@@ -47,6 +47,12 @@ pub struct Guest {
     linked: Option<(u64, u64)>,
 }
 
+/// When a CPU's timer goes off, if it does: time that takes centuries does not pass.
+fn next_deadline(world: &World, cpu: u32) -> Option<u64> {
+    let deadline = world.machine.cpus.borrow()[cpu as usize].timer;
+    (deadline < 1 << 62).then_some(deadline)
+}
+
 /// RIP of ordinary code.
 const CODE: u64 = ENTRY + 0x100;
 const KERNEL_CS: u64 = 0xe033;
@@ -99,16 +105,13 @@ impl Guest {
     /// The interrupt that wakes a sleeping CPU, if one comes.
     pub fn wake(&mut self, world: &World, cpu: u32) -> Option<Entry> {
         let kicked = world.machine.devices.borrow().kicked[cpu as usize];
-        let deadline = world.machine.cpus.borrow()[cpu as usize].timer;
         let now = world.machine.now.get();
         let entry = Entry { cpu, family: "idle", ..Entry::default() };
         if kicked {
             Some(Entry { idle: Some(own_vector::KICK), ..entry })
-        } else if deadline != u64::MAX {
-            let advance = deadline.saturating_sub(now);
-            Some(Entry { idle: Some(own_vector::TIMER), advance, ..entry })
         } else {
-            None
+            let advance = next_deadline(world, cpu)?.saturating_sub(now);
+            Some(Entry { idle: Some(own_vector::TIMER), advance, ..entry })
         }
     }
 

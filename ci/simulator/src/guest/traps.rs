@@ -1,6 +1,6 @@
 //! Entries that are no hypercalls: traps, emulated instructions, `iret`, interrupts.
 
-use super::{CODE, Guest, KERNEL_CS, SS};
+use super::{CODE, Guest, KERNEL_CS, SS, next_deadline};
 use crate::entry::{Entry, Write};
 use crate::kernel;
 use crate::world::World;
@@ -161,9 +161,10 @@ impl Guest {
     }
 
     pub(super) fn interrupt(&mut self, world: &World, entry: &mut Entry) {
-        let deadline = world.machine.cpus.borrow()[entry.cpu as usize].timer;
         entry.family = "interrupt";
-        if deadline != u64::MAX && self.r.chance(70) {
+        if let Some(deadline) = next_deadline(world, entry.cpu)
+            && self.r.chance(70)
+        {
             entry.advance = deadline.saturating_sub(world.machine.now.get());
             entry.vector = own_vector::TIMER.into();
         } else {
