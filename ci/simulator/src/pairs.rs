@@ -113,7 +113,7 @@ impl Campaign {
         let orders = [cpus.clone(), cpus.iter().rev().copied().collect()];
         let mut serials = Vec::new();
         for order in &orders {
-            self.world.restore(&saved, true);
+            self.start_anew(&saved, &entries);
             serials.push(self.serial(&entries, order));
         }
         let off = |serial: &Serial| serial.ends.iter().flatten().any(|end| !is_regular(end));
@@ -131,12 +131,21 @@ impl Campaign {
             self.futile = 0;
             self.explore(&entries, &saved, &serials)?;
         }
-        self.world.restore(&saved, true);
+        self.start_anew(&saved, &entries);
         let Serial { ends, .. } = self.serial(&entries, &orders[0]);
         for (asleep, end) in self.asleep.iter_mut().zip(&ends) {
             *asleep = end.map_or(*asleep, |end| end.is_err());
         }
         Ok(())
+    }
+
+    /// Everything is as it was saved, the composition new: processors without an entry look around, as all do then.
+    fn start_anew(&mut self, saved: &Saved, entries: &[Option<Entry>]) {
+        self.world.restore(saved, true);
+        let mut devices = self.world.machine.devices.borrow_mut();
+        for (kicked, entry) in devices.kicked.iter_mut().zip(entries) {
+            *kicked |= entry.is_none();
+        }
     }
 
     /// One entry after the other, then kicks until there are none.
@@ -205,7 +214,7 @@ impl Campaign {
             let crash = if number < MEETINGS { 0 } else { 1 + self.r.below(steps) };
             let schedule = self.schedule(steps, crash);
             let second = if self.r.chance(30) { 1 + self.r.below(80) } else { 0 };
-            self.world.restore(saved, true);
+            self.start_anew(saved, entries);
             let said = format!("{schedule:?}, in recovery at {second}");
             self.meet(entries, schedule, second, serials).map_err(|e| {
                 let plan = &self.plan;
