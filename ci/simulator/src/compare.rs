@@ -201,7 +201,11 @@ impl World {
     }
 
     /// Compares what a hypercall that ran in pieces promises: the vCPU's state but for argument registers.
-    fn compare_results(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> Result<(), String> {
+    pub(crate) fn compare_results(
+        &self,
+        result: Result<VcpuSlot, Cut>,
+        wanted: &Outcome,
+    ) -> Result<(), String> {
         if result != wanted.result {
             return Err(format!("ended {result:?}, without a crash {:?}", wanted.result));
         }
