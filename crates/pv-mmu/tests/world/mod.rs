@@ -151,15 +151,15 @@ impl World {
     }
 
     pub(crate) fn audit(&mut self) -> Result<(), String> {
-        let auditor = Auditor {
+        let mut auditor = Auditor {
             frames: self.frames,
             memory: &self.memory,
             hypervisor_slots: &self.slots,
-            domains: DOMAINS,
             io_rules: IO_RULES,
-            m2p: &self.m2p_words(),
+            m2p: &self.m2p.iter().map(|w| w.load(Ordering::Relaxed)).collect::<Vec<_>>(),
+            known: &mut self.known,
         };
-        auditor.check(&mut self.known)
+        audit::check_frames(self.frames, DOMAINS, &mut auditor)
     }
 
     /// What a restart does: new handles and locks over what was left, then back or forward. All logs roll
