@@ -105,7 +105,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             match result {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Changed) => {}
-                Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
+                Err(Refusal::Dormant(mfn)) => self.make_way(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
         }
