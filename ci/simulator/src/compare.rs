@@ -36,6 +36,8 @@ const SHOWN: usize = 12;
 const ACCESSED_DIRTY: u64 = 0x60;
 /// `vcpu_time_info.version` within `vcpu_info`.
 const TIME_VERSION: u64 = 32;
+/// `wc_version` within shared_info.
+const WALL_VERSION: u64 = 0xc00;
 
 impl World {
     /// What a run left.
@@ -248,6 +250,8 @@ impl World {
             shown.extend(self.shown_again());
             shown.extend(self.unused_frames());
         }
+        let shared = self.system.state.domains.domain(DomainSlot(0)).shared_info.get().maddr();
+        let wall = Maddr(shared.0 + WALL_VERSION);
         let mut count = 0;
         self.machine.memory.differences(&wanted.memory, |at, here, there| {
             // A clock may be written once more: its version is even then as before, or it is written anew before
@@ -256,6 +260,8 @@ impl World {
             let clock = clock.is_some_and(|(_, runs)| {
                 here >> 32 == there >> 32 && (!runs || here & 1 == 0 && there & 1 == 0)
             });
+            // So may the wall clock.
+            let clock = clock || at == wall && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
             // Accessed and dirty bits are the processor's.
             let marks = (here ^ there) & !ACCESSED_DIRTY == 0 && self.is_table(at);
             let clock = clock || shown.iter().any(|range| range.contains(&at.0));

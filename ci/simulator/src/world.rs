@@ -5,7 +5,7 @@ use crate::machine::{Cpu, Devices, Machine};
 use crate::regions::Regions;
 use crate::tlb::Tlb;
 use anyhow::{Context as _, anyhow};
-use boot_info::BootFacts;
+use boot_info::{BootFacts, ConfigSpace, IoApic};
 use command_line::Dom0Pages;
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::XenLeaves;
@@ -28,6 +28,8 @@ const FIRST_FREE: u64 = 8;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 512 << 10;
+/// Pins of the I/O APIC.
+pub(crate) const GSIS: u32 = 16;
 /// A device's frame that nobody may map.
 pub(crate) const FORBIDDEN: u64 = 0xfee00;
 
@@ -86,6 +88,19 @@ fn policy() -> Policy {
     Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
 }
 
+/// CPUs, an I/O APIC, configuration space of PCI devices.
+fn facts(cpus: u32) -> BootFacts {
+    let mut facts = BootFacts::EMPTY;
+    for id in 0..cpus {
+        let cpu = boot_info::Cpu { apic_id: id, acpi_id: id, enabled: true, online_capable: false };
+        facts.acpi.madt.cpus.push(cpu);
+    }
+    facts.acpi.madt.io_apics.push(IoApic { id: 9, address: Maddr(0xfec0_0000), gsi_base: 0, pins: GSIS });
+    let space = ConfigSpace { address: Maddr(0xb000_0000), segment: 0, first_bus: 0, last_bus: 255 };
+    facts.acpi.config_spaces.push(space);
+    facts
+}
+
 /// Entries 256 to 271 of root tables: an empty table in frame 1.
 pub(crate) fn hypervisor_slots() -> [u64; 16] {
     [0x1063; 16]
@@ -129,7 +144,7 @@ impl World {
     /// # Errors
     /// The guest could not be built.
     pub fn boot(size: Size) -> anyhow::Result<Self> {
-        let facts: &BootFacts = Box::leak(Box::new(BootFacts::EMPTY));
+        let facts = Box::leak(Box::new(facts(size.cpus)));
         let ground = Ground::leak(VAULT_BYTES);
         let machine: &Machine =
             Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));

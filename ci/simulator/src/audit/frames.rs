@@ -17,8 +17,11 @@ impl Whole<'_> {
         (0..self.0.size.vcpus).any(|vcpu| contexts.context(VcpuSlot(vcpu)).root_kernel.get() == mfn)
     }
 
+    /// Whether it is Dom0's and the hypervisor's, and Dom0 cannot give it up.
     fn is_shared(&self, mfn: Mfn) -> bool {
-        self.0.system.state.domains.domain(DOM0).shared_info.get() == mfn
+        let state = self.0.system.state;
+        state.domains.domain(DOM0).shared_info.get() == mfn
+            || state.grants.frames(DOM0).any(|grant| grant == mfn)
     }
 }
 

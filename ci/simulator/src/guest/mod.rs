@@ -2,6 +2,7 @@
 
 mod args;
 mod calls;
+mod devices;
 mod events;
 mod memory;
 mod multicall;

@@ -168,8 +168,10 @@ impl Guest {
             entry.advance = deadline.saturating_sub(world.machine.now.get());
             entry.vector = own_vector::TIMER.into();
         } else {
-            entry.vector =
-                self.r.pick(&[own_vector::TIMER, own_vector::KICK, own_vector::SPURIOUS, 0x30]).into();
+            let devices: Vec<u8> = world.system.device_vectors().collect();
+            let device = if devices.is_empty() { 0x30 } else { self.r.pick(&devices) };
+            let own = [own_vector::TIMER, own_vector::KICK, own_vector::SPURIOUS, 0x30, device, device];
+            entry.vector = self.r.pick(&own).into();
         }
     }
 }
