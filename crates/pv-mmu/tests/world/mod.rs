@@ -1,6 +1,7 @@
 //! A small machine: two domains, two CPUs' logs, memory, and the composition's `Apply`.
 
 pub(crate) mod ops;
+mod random;
 
 use crate::audit::{Auditor, Known};
 use frames::{Frames, Locks, Owner};
