@@ -2,11 +2,10 @@
 # Makes a Debian 12 machine able to build and test the project, and says which Rust toolchain it took.
 # Safe to run again at any time; when nothing is missing it takes well under a second.
 #
-# It runs before there is any Rust. What it decided stands in .build/toolchain (CARGO, RUSTC, RUSTDOC, KIND,
-# LINKER), which ci/lab reads.
+# It runs before there is any Rust. What it decided stands in .build/toolchain (CARGO, RUSTC, RUSTDOC, LINKER),
+# which ci/lab reads.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-target=x86_64-unknown-none
 least_rust=90      # rust-version 1.90 of Cargo.toml
 least_qemu=10      # QEMU 7.2 of Debian 12 has faults that break PV guests
 
@@ -16,11 +15,12 @@ die() { say "$*"; exit 1; }
 # The minor version of a rustc, 0 when it does not run.
 rust_minor() { "$1" --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p' || true; }
 
-# A rustup toolchain that can build for the bare machine: the target, the linter, the formatter and lld are in it.
+# A rustup toolchain that can build for the bare machine: the sources of core, the linter, the formatter and lld are in
+# it.
 find_rustup_toolchain() {
     local home=${RUSTUP_HOME:-${HOME:-/root}/.rustup} dir minor
     for dir in "$home"/toolchains/stable-* "$home"/toolchains/*; do
-        [ -d "$dir/lib/rustlib/$target/lib" ] || continue
+        [ -f "$dir/lib/rustlib/src/rust/library/core/src/lib.rs" ] || continue
         [ -x "$dir/bin/cargo-clippy" ] && [ -x "$dir/bin/rustfmt" ] || continue
         [ -x "$dir/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld" ] || continue
         minor=$(rust_minor "$dir/bin/rustc")
@@ -96,15 +96,12 @@ if [ -n "$toolchain" ]; then
     kind=rustup
     bin=$toolchain/bin
     linker=$toolchain/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld
-    how="with its own $target"
 else
     kind=debian
     bin=/usr/bin
     linker=/usr/bin/ld.lld-19
-    how="core and alloc built from source for $target"
 fi
 cat >"$root/.build/toolchain.new" <<END
-KIND=$kind
 CARGO=$bin/cargo
 RUSTC=$bin/rustc
 RUSTDOC=$bin/rustdoc
@@ -115,4 +112,4 @@ if cmp -s "$root/.build/toolchain.new" "$root/.build/toolchain"; then
 else
     mv "$root/.build/toolchain.new" "$root/.build/toolchain"
 fi
-say "ready; Rust from $kind: $("$bin/rustc" --version) at $bin, $how"
+say "ready; Rust from $kind: $("$bin/rustc" --version) at $bin"

@@ -1,5 +1,5 @@
 // Long file: one program, the rows of one table.
-/* Measures what operations cost a program: bench [ROW...], or names the rows: bench names. For each it prints
+/* Measures what operations cost a program: bench [ROW...], or names the rows that this machine can have: bench names. For each it prints
  * "LAB-BENCH NAME UNITS OPERATIONS BEST FIRST BATCHES": the units of one operation, the operations of a batch, the
  * number of the batch that this was measured in, that of the row's first, and how many batches the row has. The
  * numbers are those of the plugin (ci/plugin/count.c), which sees every batch.
@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -61,6 +62,7 @@ struct row {
     int (*set_up)(void);
     void (*batch)(int operations);
     void (*tear_down)(void);
+    int cpus; /* that it needs; 0: one */
 };
 
 /* --- The processor and the kernel --- */
@@ -231,6 +233,19 @@ static void schedule_as(int policy, int priority)
         die("sched_setscheduler");
 }
 
+/* From here on this process runs on that CPU; -1: on any. */
+static void pin(int cpu)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (cpu < 0 || i == cpu)
+            CPU_SET(i, &set);
+    if (sched_setaffinity(0, sizeof(set), &set))
+        die("sched_setaffinity");
+}
+
 /* Makes a second process; 0 there. Both are in a class where a waker runs on and a yield always switches, so that
  * who runs when is the same everywhere. */
 static pid_t start_partner(void)
@@ -248,20 +263,37 @@ static void partner_tear_down(void)
     kill(partner, 9);
     waitpid(partner, NULL, 0);
     schedule_as(SCHED_OTHER, 0);
+    pin(-1);
 }
 
-static int pipe_set_up(void)
+/* The partner answers each byte; `apart`: on the second CPU. */
+static int answer(int apart)
 {
     char byte;
 
     if (pipe(there) || pipe(back))
         die("pipe");
+    if (apart)
+        pin(0);
     if (start_partner() == 0) {
+        if (apart)
+            pin(1);
         while (read(there[0], &byte, 1) == 1 && write(back[1], &byte, 1) == 1)
             ;
         _exit(1);
     }
     return 0;
+}
+
+static int pipe_set_up(void)
+{
+    return answer(0);
+}
+
+/* Each write wakes a CPU that is idle. */
+static int wake_set_up(void)
+{
+    return answer(1);
 }
 
 static void pipe_batch(int operations)
@@ -286,6 +318,60 @@ static void switch_batch(int operations)
 {
     for (; operations > 0; operations -= 2)
         sched_yield();
+}
+
+/* --- Two CPUs --- */
+
+static volatile int spinning;
+
+/* Other CPUs have their turn at a PAUSE. */
+static int spin(void *unused)
+{
+    (void)unused;
+    pin(1);
+    spinning = 1;
+    for (;;)
+        __asm__ volatile("pause");
+    return 0;
+}
+
+/* A second process with this one's memory, that runs on the second CPU all the time. */
+static int spinner_set_up(void)
+{
+    static char stack[4 * PAGE] __attribute__((aligned(16)));
+
+    pin(0);
+    spinning = 0;
+    partner = clone(spin, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+    if (partner < 0)
+        die("clone");
+    while (!spinning)
+        __asm__ volatile("pause");
+    return 0;
+}
+
+static int ipi_set_up(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) || spinner_set_up();
+}
+
+/* The kernel interrupts the CPUs on which this memory is in use, and waits until they have answered. */
+static void ipi_batch(int operations)
+{
+    while (operations--)
+        if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
+            die("membarrier");
+}
+
+static int shootdown_set_up(void)
+{
+    return mprotect_set_up() || spinner_set_up();
+}
+
+static void shootdown_tear_down(void)
+{
+    partner_tear_down();
+    mprotect_tear_down();
 }
 
 /* --- Hypercalls and events --- */
@@ -508,6 +594,9 @@ static const struct row rows[] = {
     { "event_ping_pong", 10, 16, event_pair_set_up, event_batch, event_pair_tear_down },
     { "nanosleep", 20, 4, sleep_set_up, sleep_batch, NULL },
     { "disk_read", 20, 1, disk_set_up, disk_batch, disk_tear_down },
+    { "ipi", 10, 32, ipi_set_up, ipi_batch, partner_tear_down, 2 },
+    { "shootdown", 10, 32, shootdown_set_up, mprotect_batch, shootdown_tear_down, 2 },
+    { "wake", 10, 16, wake_set_up, pipe_batch, partner_tear_down, 2 },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -538,6 +627,12 @@ static struct cost measure(const struct row *row)
     return cost;
 }
 
+/* Whether this machine has the CPUs for it. */
+static int possible(const struct row *row)
+{
+    return sysconf(_SC_NPROCESSORS_ONLN) >= row->cpus;
+}
+
 static int chosen(int count, char **names, const char *name)
 {
     for (int i = 0; i < count; i++)
@@ -554,13 +649,16 @@ int main(int argc, char **argv)
         return 0;
     if (argc == 2 && strcmp(argv[1], "names") == 0) {
         for (size_t i = 0; i < ROWS; i++)
-            puts(rows[i].name);
+            if (possible(&rows[i]))
+                puts(rows[i].name);
         return 0;
     }
     /* Nothing is printed before the end: the console is no part of what is measured. */
     for (size_t i = 0; i < ROWS; i++) {
         costs[i].ticks = -1;
-        if (!chosen(argc - 1, argv + 1, rows[i].name) || (rows[i].set_up && rows[i].set_up()))
+        if (!chosen(argc - 1, argv + 1, rows[i].name) || !possible(&rows[i]))
+            continue;
+        if (rows[i].set_up && rows[i].set_up())
             continue;
         costs[i] = measure(&rows[i]);
         if (rows[i].tear_down)

@@ -1,9 +1,13 @@
-/* A QEMU plugin that counts what an instruction count does not show: loads of CR3, flushes, MSR writes and so on.
+/* A QEMU plugin that counts what an instruction count does not show: entries into the hypervisor, loads of CR3, flushes,
+ * MSR writes and so on, of all processors together.
  *
  * The guest marks a stretch with two NOPs whose displacement says which (ci/guest/bench.c). For each stretch the
  * plugin writes a line to the file of the option out=: the stretch's number and the counts within, in the order of
  * `enum kind`. With profile=FILE it writes there how many instructions each block of code executed within all
- * stretches: a line "ADDRESS COUNT" each. One processor is assumed, as with -icount.
+ * stretches: a line "ADDRESS COUNT" each. Processors take turns in one thread of QEMU's, as with -icount.
+ *
+ * Everything is counted by calls. Of several processors in one thread, the inline operations of QEMU 10.0 damage what
+ * the second one computes: the number of the processor, a constant of the code generator, is multiplied in place.
  */
 #include "interface.h"
 
@@ -13,30 +17,27 @@
 /* The version of the interface that has all that is used here. */
 __attribute__((visibility("default"))) int qemu_plugin_version = 2;
 
-enum kind { INSTRUCTION, CR3, CR4, INVLPG, WRMSR, IRET, SYSRET, PORT, LOCKED, KINDS };
+enum kind { INSTRUCTION, TRAP, CR3, CR4, FLUSH, INVLPG, WRMSR, IRET, SYSRET, PORT, LOCKED, KINDS };
+
+/* Where a hypervisor's code is, Xen's and the image alike (ci/src/symbols.rs). */
+#define HYPERVISOR 0xffff82d040000000ull
+#define HYPERVISOR_SIZE 0x40000000ull
 
 /* nopl MARK(%rax), the displacement being MARK + BEGIN or MARK + END. */
 static const uint8_t mark[] = { 0x0f, 0x1f, 0x80 };
 #define MARK 0x4c414230u
 enum { BEGIN = 1, END = 2 };
 
-static struct qemu_plugin_scoreboard *score;
-static uint64_t start[KINDS];
+static uint64_t counts[KINDS], start[KINDS];
 static unsigned long stretches;
 static FILE *out;
-
-static plugin_u64 counter(enum kind kind)
-{
-    return (plugin_u64){ score, kind * sizeof(uint64_t) };
-}
 
 /* Blocks of code by address, in a hash table that is never full in practice; what finds no place is not counted. */
 #define BLOCKS (1u << 18)
 struct block {
-    uint64_t address, before, within;
+    uint64_t address, executed, before, within;
 };
 static struct block blocks[BLOCKS];
-static struct qemu_plugin_scoreboard *executed;
 static const char *profile;
 
 static size_t place_of(uint64_t address)
@@ -51,21 +52,18 @@ static size_t place_of(uint64_t address)
     return BLOCKS;
 }
 
-static void profile_begin(unsigned cpu)
+static void profile_begin(void)
 {
-    const uint64_t *counts = qemu_plugin_scoreboard_find(executed, cpu);
-
     for (size_t i = 0; i < BLOCKS; i++)
-        blocks[i].before = counts[i];
+        blocks[i].before = blocks[i].executed;
 }
 
-static void profile_end(unsigned cpu)
+static void profile_end(void)
 {
-    const uint64_t *counts = qemu_plugin_scoreboard_find(executed, cpu);
     FILE *file = fopen(profile, "w");
 
     for (size_t i = 0; i < BLOCKS; i++) {
-        blocks[i].within += counts[i] - blocks[i].before;
+        blocks[i].within += blocks[i].executed - blocks[i].before;
         if (file && blocks[i].within)
             fprintf(file, "%llx %llu\n", (unsigned long long)blocks[i].address, (unsigned long long)blocks[i].within);
     }
@@ -75,12 +73,10 @@ static void profile_end(unsigned cpu)
 
 static void at_mark(unsigned cpu, void *which)
 {
-    const uint64_t *counts = qemu_plugin_scoreboard_find(score, cpu);
-
     if ((uintptr_t)which == BEGIN) {
         memcpy(start, counts, sizeof(start));
         if (profile)
-            profile_begin(cpu);
+            profile_begin();
         return;
     }
     fprintf(out, "%lu", stretches++);
@@ -89,7 +85,50 @@ static void at_mark(unsigned cpu, void *which)
     fputc('\n', out);
     fflush(out);
     if (profile)
-        profile_end(cpu);
+        profile_end();
+    (void)cpu;
+}
+
+/* The registers that an instruction may name, by number, and CR4. */
+static const char *const names[] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",
+                                     "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "cr4" };
+#define NAMES (sizeof(names) / sizeof(names[0]))
+#define CR4_NAME (NAMES - 1)
+static struct qemu_plugin_register *registers[NAMES];
+static struct plugin_bytes *bytes;
+
+static void find_registers(plugin_id id, unsigned cpu)
+{
+    struct plugin_registers *all = qemu_plugin_get_registers();
+
+    for (unsigned i = 0; i < all->count; i++)
+        for (size_t j = 0; j < NAMES; j++)
+            if (strcmp(all->data[i].name, names[j]) == 0)
+                registers[j] = all->data[i].handle;
+    (void)id;
+    (void)cpu;
+}
+
+static uint64_t value_of(size_t name)
+{
+    uint64_t value = 0;
+
+    g_byte_array_set_size(bytes, 0);
+    if (registers[name] && qemu_plugin_read_register(registers[name], bytes) > 0)
+        memcpy(&value, bytes->data, bytes->size < sizeof(value) ? bytes->size : sizeof(value));
+    return value;
+}
+
+/* A change of PGE, or SMEP set, flushes (Intel SDM volume 3, 4.10.4.1; no processor here has PCIDs). */
+#define PGE (1u << 7)
+#define SMEP (1u << 20)
+static void at_cr4(unsigned cpu, void *source)
+{
+    uint64_t before = value_of(CR4_NAME), after = value_of((size_t)source);
+
+    if (((before ^ after) & PGE) || (~before & after & SMEP))
+        counts[FLUSH]++;
+    (void)cpu;
 }
 
 /* The kind of an instruction that is counted by itself, or KINDS. */
@@ -136,32 +175,70 @@ static enum kind kind_of(const uint8_t *code, size_t size)
     }
 }
 
+/* A block of so many instructions runs. */
+static void at_block(unsigned cpu, void *instructions)
+{
+    counts[INSTRUCTION] += (uintptr_t)instructions;
+    (void)cpu;
+}
+
+/* The same for the profile: the block's place above, the instructions in the low bits. */
+#define PLACE_SHIFT 16
+static void at_place(unsigned cpu, void *what)
+{
+    blocks[(uintptr_t)what >> PLACE_SHIFT].executed += (uintptr_t)what & ((1u << PLACE_SHIFT) - 1);
+    (void)cpu;
+}
+
+static void at_kind(unsigned cpu, void *kind)
+{
+    counts[(uintptr_t)kind]++;
+    (void)cpu;
+}
+
+static void count(struct qemu_plugin_insn *instruction, enum kind kind)
+{
+    qemu_plugin_register_vcpu_insn_exec_cb(instruction, at_kind, PLUGIN_NO_REGISTERS, (void *)(uintptr_t)kind);
+}
+
 static void translated(plugin_id id, struct qemu_plugin_tb *block)
 {
-    size_t count = qemu_plugin_tb_n_insns(block);
+    size_t instructions = qemu_plugin_tb_n_insns(block);
 
-    qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, 0, counter(INSTRUCTION), count);
+    qemu_plugin_register_vcpu_tb_exec_cb(block, at_block, PLUGIN_NO_REGISTERS, (void *)instructions);
     if (profile) {
         size_t place = place_of(qemu_plugin_tb_vaddr(block));
 
         if (place != BLOCKS)
-            qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(
-                block, 0, (plugin_u64){ executed, place * sizeof(uint64_t) }, count);
+            qemu_plugin_register_vcpu_tb_exec_cb(block, at_place, PLUGIN_NO_REGISTERS,
+                                                 (void *)(place << PLACE_SHIFT | instructions));
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < instructions; i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
         uint8_t code[16];
         size_t size = qemu_plugin_insn_data(instruction, code, sizeof(code));
         enum kind kind = kind_of(code, size);
 
         if (kind != KINDS)
-            qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(instruction, 0, counter(kind), 1);
+            count(instruction, kind);
+        /* Each entry ends so. Unsigned: what is below has a large difference. */
+        if ((kind == IRET || kind == SYSRET) && qemu_plugin_insn_vaddr(instruction) - HYPERVISOR < HYPERVISOR_SIZE)
+            count(instruction, TRAP);
+        if (kind == CR3)
+            count(instruction, FLUSH);
+        /* REX.B is the highest bit of the register's number; it stands right before the opcode. */
+        if (kind == CR4) {
+            size_t source = (code[size - 1] & 7) | (size > 3 && (code[size - 4] & 0xf1) == 0x41 ? 8 : 0);
+
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, at_cr4, PLUGIN_READS_REGISTERS, (void *)source);
+        }
         if (size == 7 && memcmp(code, mark, sizeof(mark)) == 0) {
             uint32_t which;
 
             memcpy(&which, code + sizeof(mark), sizeof(which));
             if (which == MARK + BEGIN || which == MARK + END)
-                qemu_plugin_register_vcpu_insn_exec_cb(instruction, at_mark, 0, (void *)(uintptr_t)(which - MARK));
+                qemu_plugin_register_vcpu_insn_exec_cb(instruction, at_mark, PLUGIN_NO_REGISTERS,
+                                                       (void *)(uintptr_t)(which - MARK));
         }
     }
     (void)id;
@@ -180,9 +257,8 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
         fprintf(stderr, "count: the option out=FILE is missing, or the file cannot be written\n");
         return -1;
     }
-    if (profile)
-        executed = qemu_plugin_scoreboard_new(BLOCKS * sizeof(uint64_t));
-    score = qemu_plugin_scoreboard_new(KINDS * sizeof(uint64_t));
+    bytes = g_byte_array_new();
+    qemu_plugin_register_vcpu_init_cb(id, find_registers);
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     return 0;
 }

@@ -21,7 +21,8 @@
  *   met CPU ADDRESS                the NMI came there
  *   ran 0 ADDRESS TIMES            an instruction; address 0 ends the list
  *   back CPU INSTRUCTIONS          that CPU runs a guest again, or idles; so many of the hypervisor's until
- *                                  then, of the CPU itself and, while a recovery is led, of the others
+ *                                  then, of the CPU that took most of them: it itself, or another one while
+ *                                  a recovery is led
  *
  * Blocks of code with a PAUSE in them only wait too: they do not count. Those with a HLT count as idle. A string instruction
  * counts once. How a CPU is made to fail stands in inside.h. */
@@ -81,8 +82,8 @@ static unsigned cpus;
 static _Atomic int mode, when, mate = -1;
 static _Atomic int64_t left;
 static _Atomic uint64_t wanted;
-/* Instructions of the hypervisor since the failure. */
-static _Atomic uint64_t spent;
+/* Instructions of the hypervisor since the failure, of each CPU. */
+static uint64_t spent[MOST_CPUS];
 
 static struct cell *cell(unsigned cpu)
 {
@@ -153,7 +154,7 @@ static void at_block(unsigned cpu, void *which)
     if (block->waits)
         return;
     if (own->away || recovering())
-        atomic_fetch_add(&spent, block->count);
+        spent[cpu] += block->count;
     else
         for (uint32_t i = 0; i < block->count; i++)
             runs[block->address[i] - text.start]++;
@@ -175,7 +176,7 @@ static void at_block(unsigned cpu, void *which)
 static void fail_here(unsigned cpu, uint64_t address, uintptr_t from)
 {
     cell(cpu)->away = 1;
-    spent = 0;
+    memset(spent, 0, sizeof(spent));
     tell("hit", cpu, address, head(cpu), others_inside(cpu));
     take_machine_check(cpu, from);
 }
@@ -222,9 +223,13 @@ static void at_instruction(unsigned cpu, void *which)
 /* A CPU that failed runs a guest again, or idles. */
 static void at_return(unsigned cpu, void *nothing)
 {
+    uint64_t most = 0;
+
+    for (unsigned other = 0; other < MOST_CPUS; other++)
+        most = spent[other] > most ? spent[other] : most;
     (void)nothing;
     cell(cpu)->away = 0;
-    tell("back", cpu, spent, 0, 0);
+    tell("back", cpu, most, 0, 0);
 }
 
 static void translated(plugin_id id, struct qemu_plugin_tb *tb)

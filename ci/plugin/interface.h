@@ -6,6 +6,7 @@ typedef uint64_t plugin_id;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 struct qemu_plugin_scoreboard;
+struct qemu_plugin_register;
 typedef struct {
     struct qemu_plugin_scoreboard *score;
     size_t offset;
@@ -14,11 +15,32 @@ typedef struct {
 /* What an inline operation does. */
 enum { PLUGIN_ADD = 0, PLUGIN_STORE = 1 };
 /* What a callback does to the processor's registers. */
-enum { PLUGIN_NO_REGISTERS = 0, PLUGIN_CHANGES_REGISTERS = 2 };
+enum { PLUGIN_NO_REGISTERS = 0, PLUGIN_READS_REGISTERS = 1, PLUGIN_CHANGES_REGISTERS = 2 };
 /* When a conditional callback comes: the number in the scoreboard is or is not the one given. */
 enum { PLUGIN_EQUAL = 2, PLUGIN_DIFFERS = 3 };
 
 typedef void (*plugin_callback)(unsigned cpu, void *);
+
+/* Of GLib. */
+struct plugin_bytes {
+    uint8_t *data;
+    unsigned size;
+};
+struct plugin_bytes *g_byte_array_new(void);
+struct plugin_bytes *g_byte_array_set_size(struct plugin_bytes *, unsigned size);
+
+/* A list, by GLib, of the registers. */
+struct plugin_registers {
+    const struct plugin_register {
+        struct qemu_plugin_register *handle;
+        const char *name, *feature;
+    } *data;
+    unsigned count;
+};
+struct plugin_registers *qemu_plugin_get_registers(void);
+/* Adds the register's bytes to the array. */
+int qemu_plugin_read_register(struct qemu_plugin_register *, struct plugin_bytes *);
+void qemu_plugin_register_vcpu_init_cb(plugin_id, void (*)(plugin_id, unsigned cpu));
 
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
 void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *, unsigned cpu);

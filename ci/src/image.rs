@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::branches;
 use crate::command::{progress, run};
 use crate::toolchain::{IMAGE_TARGET, Toolchain};
 use crate::workspace::Workspace;
@@ -35,6 +36,7 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain, features: &[St
     if image.exists() && same_content(&built, &debug) {
         return Ok(image);
     }
+    branches::check(&built)?;
     fs::copy(&built, &debug).with_context(|| format!("copying {}", built.display()))?;
     run(Command::new("objcopy").arg("--strip-debug").arg(&debug).arg(&image))?;
     progress(&format!("image: {} ({} KiB)", image.display(), fs::metadata(&image)?.len() / 1024));

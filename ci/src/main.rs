@@ -5,6 +5,7 @@
 
 mod bad_inputs;
 mod bench;
+mod branches;
 mod check;
 mod command;
 mod cpio;

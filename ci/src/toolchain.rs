@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
@@ -21,8 +21,6 @@ pub(crate) struct Toolchain {
     rustc: PathBuf,
     rustdoc: PathBuf,
     linker: PathBuf,
-    /// `core` and `alloc` for the image come from source, because the toolchain has no such target.
-    build_std: bool,
 }
 
 impl Toolchain {
@@ -37,17 +35,11 @@ impl Toolchain {
     fn parse(text: &str) -> Result<Toolchain> {
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
         let field = |name: &str| fields.get(name).copied().with_context(|| format!("toolchain: no {name}"));
-        let build_std = match field("KIND")? {
-            "debian" => true,
-            "rustup" => false,
-            other => bail!("toolchain: unknown kind {other}"),
-        };
         Ok(Toolchain {
             cargo: field("CARGO")?.into(),
             rustc: field("RUSTC")?.into(),
             rustdoc: field("RUSTDOC")?.into(),
             linker: field("LINKER")?.into(),
-            build_std,
         })
     }
 
@@ -76,9 +68,8 @@ impl Toolchain {
         let mut command = self.cargo(workspace, subcommand);
         command.args(["--package", "hypervisor", "--profile", "image", "--target", IMAGE_TARGET]);
         command.arg("--target-dir").arg(workspace.build("image"));
-        if self.build_std {
-            command.arg("-Zbuild-std=core,alloc").env("RUSTC_BOOTSTRAP", "1");
-        }
+        // From source, for the compiled ones have indirect branches.
+        command.arg("-Zbuild-std=core,alloc").env("RUSTC_BOOTSTRAP", "1");
         let script = workspace.path("crates/hypervisor/link.ld");
         // The separator is what cargo defines for this variable; paths may hold spaces.
         command.env("CARGO_ENCODED_RUSTFLAGS", self.image_flags(&script).join("\u{1f}"));
@@ -92,6 +83,8 @@ impl Toolchain {
             "-Clink-arg=--no-pie".into(),
             format!("-Clink-arg=-T{}", script.display()),
             "-Cforce-frame-pointers=yes".into(),
+            // Indirect branches go through the one of `machine::thunk`.
+            "-Zretpoline-external-thunk=yes".into(),
             format!("-Clinker={}", self.linker.display()),
         ]
     }
@@ -101,20 +94,19 @@ impl Toolchain {
 mod tests {
     use super::*;
 
-    const DEBIAN: &str = "KIND=debian\nCARGO=/usr/bin/cargo\nRUSTC=/usr/bin/rustc\nRUSTDOC=/usr/bin/rustdoc\nLINKER=/usr/bin/ld.lld-19\n";
+    const DEBIAN: &str =
+        "CARGO=/usr/bin/cargo\nRUSTC=/usr/bin/rustc\nRUSTDOC=/usr/bin/rustdoc\nLINKER=/usr/bin/ld.lld-19\n";
 
     #[test]
-    fn debian_builds_core_from_source() {
+    fn the_choice_names_its_programs() {
         let toolchain = Toolchain::parse(DEBIAN).unwrap();
-        assert!(toolchain.build_std);
         assert_eq!(toolchain.rustc, Path::new("/usr/bin/rustc"));
-        assert!(!Toolchain::parse(&DEBIAN.replace("debian", "rustup")).unwrap().build_std);
+        assert_eq!(toolchain.linker, Path::new("/usr/bin/ld.lld-19"));
     }
 
     #[test]
     fn a_damaged_choice_is_refused() {
         assert!(Toolchain::parse("").is_err());
-        assert!(Toolchain::parse(&DEBIAN.replace("KIND=debian", "KIND=other")).is_err());
         assert!(Toolchain::parse(&DEBIAN.replace("LINKER", "LINK")).is_err());
     }
 

@@ -3,5 +3,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod platform;
 pub mod v4_17;

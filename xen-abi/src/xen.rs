@@ -1,5 +1,6 @@
 //! The core of the ABI shared by all guests (`xen.h`).
 
+mod bitmap;
 mod console;
 mod domid;
 mod mmu;
@@ -8,6 +9,7 @@ mod start_info;
 mod virq;
 mod vm_assist;
 
+pub use bitmap::*;
 pub use console::*;
 pub use domid::*;
 pub use mmu::*;

@@ -16,6 +16,7 @@ mod kernel;
 mod machine;
 mod memory;
 mod pairs;
+mod pci;
 mod random;
 mod regions;
 mod run;

@@ -5,7 +5,8 @@ use crate::shared::Shared;
 use crate::shootdown::Shootdown;
 use crate::steps::{Cut, cut, step};
 use crate::tlb::Tlb;
-use ids::{CpuId, Mfn, VcpuSlot};
+use crate::world::DEVICES;
+use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use std::cell::Cell;
 use system::{Base, Clock, Flush, Platform, Power};
@@ -109,7 +110,7 @@ impl Machine {
                 kicked: vec![false; cpus],
                 fpu_areas: vec![0; vcpus],
             }),
-            tlbs: Shared::new(vec![Tlb::new(frames); cpus]),
+            tlbs: Shared::new(vec![Tlb::new(DEVICES.end as usize); cpus]),
             shootdown: Shared::new(vec![Shootdown::default(); cpus]),
             stale: Shared::default(),
             forgetful: Shared::default(),
@@ -253,6 +254,9 @@ impl Platform for Machine {
     fn port_out(&self, _: u16, _: u32, _: u32) {
         step();
     }
+    fn write_device(&self, _: Maddr, _: u32, _: u64) {
+        step();
+    }
     fn owns_port(&self, port: u16) -> bool {
         (0x3f8..0x400).contains(&port)
     }
@@ -303,6 +307,7 @@ impl Platform for Machine {
     fn selectors(&self) -> [u16; 4] {
         self.here(|cpu| cpu.selectors)
     }
+    fn forget_log(&self, _: u32) {}
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }

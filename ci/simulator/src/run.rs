@@ -101,7 +101,7 @@ impl World {
     /// Looks at what processors remember of page tables.
     pub(crate) fn watcher(&self) -> impl Fn() + Clone + Send + Sync + 'static {
         let (machine, state) = (self.machine, self.system.state);
-        move || machine.watch(&state.frames)
+        move || machine.watch(state)
     }
 
     /// Handles a presented entry on the CPU that this thread is.

@@ -3,7 +3,7 @@
 use crate::machine::{Machine, this_cpu};
 use crate::steps::{Cut, cut};
 use crate::tlb::Tlb;
-use frames::Frames;
+use domain::State;
 use ids::Maddr;
 use system::Flush;
 
@@ -61,13 +61,10 @@ impl Machine {
     }
 
     /// Ends the run if a processor remembers what it must not.
-    pub(crate) fn watch(&self, frames: &Frames) {
-        let found = self
-            .tlbs
-            .borrow_mut()
-            .iter_mut()
-            .zip(0..)
-            .find_map(|(tlb, cpu)| tlb.check(frames).err().map(|what| format!("CPU {cpu}: {what}")));
+    pub(crate) fn watch(&self, state: &State) {
+        let found = self.tlbs.borrow_mut().iter_mut().zip(0..).find_map(|(tlb, cpu)| {
+            tlb.check(&state.frames, state.irqs.msix_tables).err().map(|what| format!("CPU {cpu}: {what}"))
+        });
         if found.is_some() {
             *self.stale.borrow_mut() = found;
             cut(Cut::Stale);

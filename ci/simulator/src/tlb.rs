@@ -6,11 +6,13 @@
 //!
 //! - a frame that became free and was handed out since ([`frames`]' promise),
 //! - a writable page that has become a table whose entries count,
-//! - a table that has become something else: a page to write to is a table of whatever the guest likes.
+//! - a table that has become something else: a page to write to is a table of whatever the guest likes,
+//! - a writable page of a device's that has become part of a closed MSI-X table.
 
 use crate::memory::Memory;
 use frames::{Frames, Kind, Owner, Usage};
 use ids::Mfn;
+use irqs::Tables;
 use system::Flush;
 
 /// A page is translated to the frame.
@@ -40,7 +42,7 @@ impl Tlb {
         Self { known: vec![0; frames], ..Self::default() }
     }
 
-    /// Remembers a page; no frame of RAM: nothing.
+    /// Remembers a page; neither RAM nor a device's: nothing.
     pub(crate) fn learn_page(&mut self, va: u64, mfn: u64, flags: u64) {
         if let Some(known) = self.known.get_mut(mfn as usize) {
             *known |= PAGE | if flags & WRITE != 0 { WRITABLE } else { 0 };
@@ -92,16 +94,23 @@ impl Tlb {
         }
     }
 
-    /// Looks at what is known against the frame table.
+    /// Looks at what is known against the frame table and the MSI-X tables.
     ///
     /// # Errors
     /// What is known and must not be.
-    pub(crate) fn check(&mut self, frames: &Frames) -> Result<(), String> {
+    pub(crate) fn check(&mut self, frames: &Frames, tables: Tables) -> Result<(), String> {
         for (mfn, known) in (0..).zip(&mut self.known) {
             if *known == 0 {
                 continue;
             }
-            let Some(frame) = frames.frame(Mfn(mfn)) else { continue };
+            let Some(frame) = frames.frame(Mfn(mfn)) else {
+                if *known & WRITABLE != 0 && tables.is_closed(Mfn(mfn)) {
+                    return Err(format!(
+                        "device frame {mfn:#x} of a closed table is still known as writable"
+                    ));
+                }
+                continue;
+            };
             let usage = frame.usage();
             if usage.owner() == Owner::FREE {
                 *known |= FREED;

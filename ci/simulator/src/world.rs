@@ -1,9 +1,9 @@
 //! The world: what a crash leaves (the vault, memory, the machine) and what it does not (the composition).
 
-use crate::kernel;
 use crate::machine::{Cpu, Devices, Machine};
 use crate::regions::Regions;
 use crate::tlb::Tlb;
+use crate::{kernel, pci};
 use anyhow::{Context as _, anyhow};
 use boot_info::{BootFacts, ConfigSpace, IoApic};
 use command_line::Dom0Pages;
@@ -30,6 +30,8 @@ const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 512 << 10;
 /// Pins of the I/O APIC.
 pub(crate) const GSIS: u32 = 16;
+/// Frames of devices, behind RAM.
+pub(crate) const DEVICES: core::ops::Range<u64> = FRAMES as u64..FRAMES as u64 + 6;
 /// A device's frame that nobody may map.
 pub(crate) const FORBIDDEN: u64 = 0xfee00;
 
@@ -124,8 +126,9 @@ fn compose(
     assert!(io.add(Mfn(FORBIDDEN), Mfn(FORBIDDEN), IoRule::Forbidden), "room for a range");
     let locks = Box::leak(Box::new(Static::new()));
     let mut arena = ground.arena();
-    let state = State::carve(&mut arena, limits, locks, facts, io, hypervisor_slots())
+    let mut state = State::carve(&mut arena, limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
+    state.pci = Some(&pci::Devices);
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
     let system = Box::leak(Box::new(System {
         platform: machine,
@@ -149,6 +152,7 @@ impl World {
         let machine: &Machine =
             Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
         let (system, regions) = compose(size, ground, machine, facts);
+        system.state.table_locks.devices.start();
         let world = Self { size, ground, machine, system, facts, regions };
         world.build()?;
         Ok(world)

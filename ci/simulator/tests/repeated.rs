@@ -65,10 +65,12 @@ fn an_entry_that_fails_less_often_is_complete() {
             world.charge(0);
         }
         let result = world.recover(0, 0).0.result;
-        assert_eq!(world.system.state.contexts.context(vcpu).failures.get(), 0, "{entry:x?}");
         if result.is_err() {
+            // The entry itself ends the domain.
             world.restore(&saved, true);
             world.withdraw(&entry);
+            continue;
         }
+        assert_eq!(world.system.state.contexts.context(vcpu).failures.get(), 0, "{entry:x?}");
     }
 }

@@ -95,9 +95,9 @@ fn name_of(below: Below) -> &'static str {
     COLUMNS.iter().find(|(column, _)| *column == below).map_or("", |(_, name)| name)
 }
 
-/// Where the figures of a column are kept.
+/// Where the figures of a column are kept: with the code, so that a change shows what it moves.
 fn kept(workspace: &Workspace, below: Below, model: &Model) -> PathBuf {
-    workspace.build(&format!("bench/{}/{}.txt", model.name, name_of(below)))
+    workspace.path(&format!("ci/bench/{}/{}.txt", model.name, name_of(below)))
 }
 
 /// Measures one column, says which rows moved since the last time, and keeps it.
@@ -135,28 +135,50 @@ fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &M
     let socket = std::env::temp_dir().join(format!("lab-{}.gdb", std::process::id()));
     let _ = fs::remove_file(&socket);
     let places = Places::find(hypervisor.as_deref(), &kernel, MACHINE_MEMORY)?;
-    let counted = kept(workspace, below, model).with_extension("counts");
-    if let Some(folder) = counted.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut options = options(below, model, hypervisor);
-    options.machine.frozen = true;
-    options.machine.gdb = Some(socket.clone());
-    let plugin = format!("{},out={}", plugin::compile(workspace, "count")?.display(), counted.display());
-    options.machine.more.extend(["-plugin".into(), plugin]);
+    let two = pair(options(below, model, hypervisor.clone()));
+    let mut one = options(below, model, hypervisor);
+    one.machine.frozen = true;
+    one.machine.gdb = Some(socket.clone());
     let watcher = places.watcher(&socket, LIMIT);
-    let outcome = stand::boot(workspace, toolchain, &options);
+    let figures = counted(workspace, toolchain, one);
     let _ = fs::remove_file(&socket);
-    let outcome = outcome?;
+    let mut figures = figures?;
     let stamps = watcher.join().map_err(|_| anyhow!("the watcher of the boot failed"))?;
+    figures.add_boot(stamps?)?;
+    let counts = figures.get("instructions").unwrap_or_default();
+    ensure!((0.99..1.01).contains(&counts), "the TSC counts {counts} for an instruction");
+    figures.join(counted(workspace, toolchain, two)?);
+    Ok(figures)
+}
+
+/// Boots a machine with the plugin that counts, and takes the figures of its rows.
+fn counted(workspace: &Workspace, toolchain: &Toolchain, mut options: Options) -> Result<Figures> {
+    let file = counts_file(workspace, &options.name)?;
+    let plugin = format!("{},out={}", plugin::compile(workspace, "count")?.display(), file.display());
+    options.machine.more.extend(["-plugin".into(), plugin]);
+    let outcome = stand::boot(workspace, toolchain, &options)?;
     ensure!(outcome.end == End::Done, "{} (console log: {})", outcome.end, outcome.log.display());
     let log = log(&outcome)?;
     let mut figures = Figures::of_log(&log);
-    figures.add_boot(stamps?)?;
-    figures.add_counts(&log, &Counts::parse(&fs::read_to_string(&counted)?)?)?;
-    let counted = figures.get("instructions").unwrap_or_default();
-    ensure!((0.99..1.01).contains(&counted), "the TSC counts {counted} for an instruction");
+    figures.add_counts(&log, &Counts::parse(&fs::read_to_string(&file)?)?)?;
     Ok(figures)
+}
+
+/// Where the plugin writes what it counts.
+fn counts_file(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let folder = workspace.build("bench");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join(name).with_extension("counts"))
+}
+
+/// The same machine with a second CPU, for the rows that need it. Each vCPU stays on its CPU, under both hypervisors.
+fn pair(mut options: Options) -> Options {
+    let rows: Vec<&str> = ROWS.iter().filter(|row| row.pair).map(|row| row.name).collect();
+    options.machine.cpus = 2;
+    options.append += &format!(" lab.bench={}", rows.join(","));
+    options.xen += " dom0_vcpus_pin";
+    options.name += "-2";
+    options
 }
 
 /// Prints where the instructions of one row go on the image, on the first model that `words` name.
@@ -171,12 +193,15 @@ pub(crate) fn profile(
     let model = MODELS.iter().find(named).unwrap_or(&MODELS[0]);
     let image = image::build(workspace, toolchain, &[])?;
     let symbols = Symbols::read(&image.with_extension("debug"))?;
-    let folder = workspace.build(&format!("bench/{}", model.name));
-    fs::create_dir_all(&folder)?;
-    let (counted, profile) = (folder.join("profile.counts"), folder.join("profile.txt"));
     let mut options = options(Below::Revenant, model, Some(image));
+    if ROWS.iter().any(|known| known.name == row && known.pair) {
+        options = pair(options);
+    }
+    // The guest takes the last.
     options.append += &format!(" lab.bench={row}");
     options.name = format!("bench-{}-profile", model.name);
+    let counted = counts_file(workspace, &options.name)?;
+    let profile = counted.with_extension("profile");
     let plugin = plugin::compile(workspace, "count")?;
     let plugin = format!("{},out={},profile={}", plugin.display(), counted.display(), profile.display());
     options.machine.more.extend(["-plugin".into(), plugin]);
@@ -222,7 +247,7 @@ fn options(below: Below, model: &Model, hypervisor: Option<PathBuf>) -> Options 
 fn print_tables(workspace: &Workspace, model: &Model) {
     let [bare, peer, ours] =
         COLUMNS.map(|(below, _)| Figures::read(&kept(workspace, below, model)).unwrap_or_default());
-    println!("\n{}, one CPU, instructions of one operation:\n", model.name);
+    println!("\n{}, instructions of one operation:\n", model.name);
     println!("{}", table::costs(&bare, &peer, &ours));
     println!("What instructions do not show, of one operation, Xen / Revenant:\n");
     println!("{}", table::counts(&peer, &ours));
@@ -243,5 +268,8 @@ mod tests {
         let peer = options(Below::Peer, &MODELS[0], None);
         assert_eq!(bare.machine.memory, peer.dom0_memory);
         assert!(bare.machine.icount);
+        let two = pair(bare);
+        assert_eq!((two.machine.cpus, two.name.as_str()), (2, "bench-EPYC-Milan-bare-2"));
+        assert!(two.append.ends_with("lab.bench=ipi,shootdown,wake"));
     }
 }

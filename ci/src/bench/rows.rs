@@ -22,12 +22,14 @@ pub(crate) struct Row {
     pub(crate) bare: bool,
     /// It waits: the instructions alone count, not the time.
     pub(crate) waits: bool,
+    /// It needs a second CPU; the instructions of both count.
+    pub(crate) pair: bool,
     /// A figure that moved by less than this part of it is the same.
     pub(crate) tolerance: f64,
 }
 
 const fn row(name: &'static str, title: &'static str) -> Row {
-    Row { name, title, unit: Unit::One, bare: true, waits: false, tolerance: 0.02 }
+    Row { name, title, unit: Unit::One, bare: true, waits: false, pair: false, tolerance: 0.02 }
 }
 
 const fn xen(name: &'static str, title: &'static str) -> Row {
@@ -42,13 +44,17 @@ const fn wait(name: &'static str, title: &'static str) -> Row {
     Row { waits: true, ..row(name, title) }
 }
 
+const fn pair(name: &'static str, title: &'static str) -> Row {
+    Row { pair: true, ..wait(name, title) }
+}
+
 /// When the disk answers depends on the host's threads.
 const fn disk(name: &'static str, title: &'static str) -> Row {
     Row { waits: true, tolerance: 0.15, ..row(name, title) }
 }
 
 /// All rows, in the table's order.
-pub(crate) const ROWS: [Row; 22] = [
+pub(crate) const ROWS: [Row; 25] = [
     row("getpid", "system call (getpid)"),
     row("clock_gettime", "clock_gettime as a system call"),
     row("page_fault", "anonymous page fault"),
@@ -62,6 +68,9 @@ pub(crate) const ROWS: [Row; 22] = [
     row("sched_yield", "sched_yield to itself"),
     wait("nanosleep", "nanosleep 100 us (idle left out)"),
     disk("disk_read", "disk read, 1 MiB (virtio-blk; idle left out)"),
+    pair("ipi", "IPI to the other CPU, and its answer"),
+    pair("shootdown", "mprotect twice + touch, in use on 2 CPUs"),
+    pair("wake", "pipe ping-pong, two CPUs that idle"),
     xen("privcmd", "privcmd ioctl without a hypercall"),
     xen("xen_version", "hypercall xen_version through privcmd"),
     xen("enosys", "hypercall answering -ENOSYS"),

@@ -8,11 +8,13 @@ const HEADS: [&str; 7] =
     ["operation", "bare", "Xen", "Revenant", "Xen adds", "Revenant adds", "ratio of added"];
 
 /// The kinds of the table of counts, with their heads.
-const COUNTED: [(&str, &str); 8] = [
+const COUNTED: [(&str, &str); 10] = [
+    ("trap", "traps"),
     ("iret", "IRET"),
     ("sysret", "SYSRET"),
     ("cr3", "CR3 loads"),
     ("cr4", "CR4 loads"),
+    ("flush", "flushes"),
     ("invlpg", "INVLPG"),
     ("wrmsr", "WRMSR"),
     ("port", "port I/O"),

@@ -55,9 +55,10 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "hostile hypercalls are refused, and user mode has its processor",
+        name: "xl sees the machine, hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
-        guest_tests: &["refusals", "processor", "msrs", "fuzz"],
+        toolstack: true,
+        guest_tests: &["xl-list", "refusals", "processor", "msrs", "fuzz"],
         limit: 300,
         ..USUAL
     },
@@ -123,13 +124,14 @@ pub(super) const TESTS: &[Test] = &[
             "Linux version",
         ],
         xen: "com2=115200,8n1 console=com2 mem=768M maxcpus=1 watchdog dom0_vcpus_pin colour=red com1=fast conring_size=64k \
-              boot-selftest",
+              boot-selftest spec-ctrl=bti-thunk=lfence",
         second_port: true,
         ..USUAL
     },
     Test {
         name: "Debian 12's kernel is Dom0 on 1 CPU, with disks and network cards",
-        guest_tests: &["xen-version", "devices"],
+        guest_tests: &["xen-version", "devices", "messages"],
+        append: "iomem=relaxed",
         qemu: DEVICES,
         damage: true,
         ..USUAL
@@ -168,7 +170,8 @@ pub(super) const TESTS: &[Test] = &[
         name: "Debian 13's kernel is Dom0 on 2 CPUs, with disks and network cards",
         kernel: Suite::Trixie,
         cpus: 2,
-        guest_tests: &["devices"],
+        guest_tests: &["devices", "messages"],
+        append: "iomem=relaxed",
         qemu: DEVICES,
         limit: 240,
         ..USUAL

@@ -33,6 +33,8 @@ pub(crate) struct Chart {
     pub(crate) root: u64,
     pub(crate) cpus: u64,
     pub(crate) ram: Vec<(u64, u64)>,
+    /// Memory-mapped configuration space.
+    pub(crate) configuration: Vec<(u64, u64)>,
     pub(crate) own: Vec<Own>,
     /// Single words: name and address.
     pub(crate) words: Vec<(String, u64)>,
@@ -66,6 +68,7 @@ impl Chart {
             ["root", root] => self.root = number(root)?,
             ["cpus", cpus] => self.cpus = number(cpus)?,
             ["ram", start, end] => self.ram.push((number(start)?, number(end)?)),
+            ["configuration", start, end] => self.configuration.push((number(start)?, number(end)?)),
             ["own", name, start, end] => {
                 self.own.push(Own { name: name.into(), start: number(start)?, end: number(end)? });
             }

@@ -20,6 +20,7 @@ mod mutation;
 mod own;
 mod paging;
 mod reach;
+mod read_only;
 mod usage;
 
 pub use machine::Machine;
@@ -51,6 +52,8 @@ pub struct Report {
     pub ports: usize,
     /// Interrupts set up.
     pub irqs: usize,
+    /// MSI-X tables and their pending bits, found closed to writes.
+    pub msix_tables: usize,
 }
 
 /// Violations kept: a broken machine would give millions.
@@ -69,7 +72,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} roots ({} isolated), {} tables ({} in work), {} mappings, {} frames, {} ports, {} interrupts: {} violations",
+            "{} roots ({} isolated), {} tables ({} in work), {} mappings, {} frames, {} ports, {} interrupts, {} closed tables: {} violations",
             self.roots,
             self.isolated,
             self.tables,
@@ -78,6 +81,7 @@ impl fmt::Display for Report {
             self.frames,
             self.ports,
             self.irqs,
+            self.msix_tables,
             self.violations.len()
         )
     }

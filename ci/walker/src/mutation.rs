@@ -38,6 +38,7 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
         found.push(Mutation { name, maddr: at, value: word(machine.memory, at).unwrap_or(0) + 1 });
     }
     ports(machine, &mut found)?;
+    read_only(machine, &table, &mut found)?;
     isolated::mutations(machine, &table, &mut found);
     Ok(found)
 }
@@ -101,6 +102,25 @@ fn entries(machine: &Machine<'_>, table: &Table, held: &Held, found: &mut Vec<Mu
         let value = 0x00af_9b00_0000_ffff;
         found.push(Mutation { name: "a guest has a ring 0 code segment", maddr: mfn * FRAME + 64, value });
     }
+}
+
+/// Configuration space and a table with messages can be written.
+fn read_only(machine: &Machine<'_>, table: &Table, found: &mut Vec<Mutation>) -> Result<(), String> {
+    let mut tables = table.all().filter(|(_, f)| f.kind == 1 && f.validated);
+    let leaf = tables.find_map(|(mfn, _)| writable_entry(machine, table, mfn));
+    let tables = machine.records("irqs::TableRecord")?;
+    let (at, closed) = (tables.column("at", 8)?.at(0, 0), tables.column("closed", 1)?.at(0, 0));
+    let mut map = |name, to: u64| {
+        let Some((maddr, entry)) = leaf else { return };
+        found.push(Mutation { name, maddr, value: entry & !ADDRESS | to & ADDRESS });
+    };
+    if let Some((start, _)) = machine.chart.configuration.first() {
+        map("configuration space is mapped writable", *start);
+    }
+    if closed != 0 {
+        map("an MSI-X table is mapped writable", at);
+    }
+    Ok(())
 }
 
 /// Words of the frame table.

@@ -5,6 +5,7 @@ use crate::bindings::Held;
 use crate::machine::Machine;
 use crate::own::{Own, SLOTS};
 use crate::paging::{Leaf, PRESENT, USER, Visitor, Walker};
+use crate::read_only::ReadOnly;
 use crate::usage::{DESCRIPTORS, Frame, Owner, Table, WRITABLE};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ pub(crate) fn walk(
     report: &mut Report,
 ) -> Result<(), String> {
     report.roots = roots.len();
+    let read_only = ReadOnly::read(machine, report)?;
     let mut by_owner: BTreeMap<u64, Reached> = BTreeMap::new();
     for root in roots {
         let kernel = held.kernel_roots.contains(root);
@@ -44,6 +46,7 @@ pub(crate) fn walk(
             own,
             tables: &tables,
             descriptors: &descriptors,
+            read_only: &read_only,
             slot: *slot,
             privileged,
         };
@@ -124,6 +127,7 @@ struct Judge<'a> {
     own: &'a Own,
     tables: &'a BTreeSet<u64>,
     descriptors: &'a BTreeSet<u64>,
+    read_only: &'a ReadOnly,
     slot: u64,
     privileged: bool,
 }
@@ -171,6 +175,9 @@ impl Judge<'_> {
             return Some(format!("the hypervisor's {name}"));
         }
         let Some(frame) = self.table.get(mfn).filter(|_| self.machine.is_ram(mfn)) else {
+            if writable && let Some(what) = self.read_only.what(mfn) {
+                return Some(what.into());
+            }
             let refused = !self.privileged || FORBIDDEN.contains(&mfn);
             return refused.then(|| "device memory that it may not reach".to_string());
         };

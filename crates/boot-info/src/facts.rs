@@ -104,7 +104,7 @@ pub struct CpuFacts {
     pub max_leaf: u32,
     /// The name in CPUID leaves 0x80000002 to 4.
     pub brand: [u8; 48],
-    /// CPUID 1.EDX, 1.ECX, 0x80000001.EDX, .ECX, 0xd[1].EAX, 7.EBX, 7.ECX.
+    /// What is there and can be used of CPUID 1.EDX, 1.ECX, 0x80000001.EDX, .ECX, 0xd[1].EAX, 7.EBX, 7.ECX.
     pub capabilities: [u32; 7],
     /// Level 2 cache, KiB.
     pub cache_kib: u32,

@@ -3,16 +3,12 @@
 //! A guest's descriptors stand in the GDT and LDT that the processor uses, so each is checked before it
 //! gets there: it must not let anybody into ring 0, and must not be a system descriptor.
 
+use xen_abi::arch::{FLAT_RING3_CS32, FLAT_RING3_CS64};
+
 /// Entries of a GDT that are the guest's own; those above are the hypervisor's.
 pub const GUEST_GDT_ENTRIES: u16 = 7168;
 /// Entries of the largest LDT.
 pub const MAX_LDT_ENTRIES: u16 = 8192;
-/// Flat ring-3 32-bit code, in the hypervisor's part of the GDT.
-pub const FLAT_CODE32: u16 = 0xe023;
-/// Flat ring-3 data, in the hypervisor's part of the GDT.
-pub const FLAT_DATA: u16 = 0xe02b;
-/// Flat ring-3 64-bit code, in the hypervisor's part of the GDT.
-pub const FLAT_CODE64: u16 = 0xe033;
 
 /// A code or data segment instead of a system descriptor.
 const USER: u64 = 1 << 44;
@@ -69,7 +65,7 @@ pub const fn is_guest_entry(selector: u16) -> bool {
 /// the flat segments, null excluded.
 pub const fn is_code_selector_okay(selector: u16) -> bool {
     let fixed = fix_selector(selector);
-    !is_null(selector) && (is_guest_entry(selector) || fixed == FLAT_CODE64 || fixed == FLAT_CODE32)
+    !is_null(selector) && (is_guest_entry(selector) || fixed == FLAT_RING3_CS64 || fixed == FLAT_RING3_CS32)
 }
 
 /// Whether a GDT of this many entries leaves the hypervisor's part alone.
@@ -125,7 +121,7 @@ mod tests {
 
     #[test]
     fn selectors() {
-        assert_eq!(fix_selector(0xe030), FLAT_CODE64);
+        assert_eq!(fix_selector(0xe030), FLAT_RING3_CS64);
         assert!(is_null(0) && is_null(3) && !is_null(4) && !is_null(8));
         assert!(
             is_guest_entry(0x10)

@@ -7,6 +7,7 @@ extern crate alloc;
 mod console;
 pub mod dom0;
 mod efi;
+mod host;
 mod hypercall_page;
 mod notices;
 mod pci;
@@ -14,7 +15,8 @@ mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
 pub use efi::{RuntimeCall, RuntimeServices, Unavailable};
+pub use host::{Host, Log};
 pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use notices::Notices;
-pub use pci::PciDevices;
+pub use pci::{InBar, Msix, PciDevices};
 pub use state::{Limits, State, Static};

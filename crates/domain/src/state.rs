@@ -2,6 +2,7 @@
 
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
+use crate::host::Host;
 use crate::notices::Notices;
 use crate::pci::PciDevices;
 use frames::Frames;
@@ -127,6 +128,8 @@ pub struct State {
     pub epitaph: fn(&mut [u8]) -> usize,
     /// The machine's PCI devices, where they can be looked at. Derived: as above.
     pub pci: Option<&'static dyn PciDevices>,
+    /// The machine as the toolstack sees it.
+    pub host: Host,
 }
 
 impl core::fmt::Debug for State {
@@ -142,7 +145,7 @@ impl State {
         limits: Limits,
         locks: &'static Static,
         facts: &'static boot_info::BootFacts,
-        io: IoRanges,
+        mut io: IoRanges,
         hypervisor_slots: [u64; 16],
     ) -> Option<Self> {
         let counts =
@@ -158,6 +161,7 @@ impl State {
         let counts =
             irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
         let irqs = irqs::Region::carve(arena, counts)?;
+        io.guard(irqs.msix_tables);
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
@@ -188,6 +192,7 @@ impl State {
             efi: None,
             epitaph: |_| 0,
             pci: None,
+            host: Host::default(),
         })
     }
 

@@ -6,23 +6,8 @@ use guest_memory::GuestMemory;
 use ids::{DomId, Gva};
 use vault::Apply;
 use xen_abi::Errno;
+use xen_abi::domctl::{Domctl, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SHADOW_OP};
 use xen_abi::hypercall as number;
-use xen_abi::xen::DOMID_FIRST_RESERVED;
-
-/// `XEN_SYSCTL_INTERFACE_VERSION` and `XEN_DOMCTL_INTERFACE_VERSION` of Xen 4.17.
-const CONTROL_VERSION: u32 = 0x15;
-/// 64-bit words of the arguments of `sysctl` and `domctl`.
-const SYSCTL_WORDS: usize = 17;
-const DOMCTL_WORDS: usize = 18;
-/// The highest commands of each.
-const LAST_SYSCTL: u32 = 29;
-const LAST_DOMCTL: u32 = 86;
-const DOMCTL_CREATE: u32 = 1;
-const DOMCTL_INFO: u32 = 5;
-/// `XEN_DOMCTL_shadow_op`, whose continuation has a hypercall of its own.
-const DOMCTL_SHADOW: u32 = 10;
-/// Those that a domain may not do to itself: destroy, pause, unpause.
-const TO_OTHERS: core::ops::RangeInclusive<u32> = 2..=4;
 
 /// Buffers of a `dm_op`, and bytes of what describes one.
 const DM_BUFFERS: u32 = 2;
@@ -36,8 +21,6 @@ pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
         number::XENPMU_OP => Err(Errno::EOPNOTSUPP),
         // No security module, no Argo and no transcendent memory: what Xen answers without them.
         number::XSM_OP | number::ARGO_OP | number::TMEM_OP => Err(Errno::ENOSYS),
-        number::SYSCTL => sysctl(call),
-        number::DOMCTL => domctl(call),
         number::ARCH_1 => paging_continuation(call),
         number::XENOPROF_OP => profile(call),
         number::DM_OP => device_model(call),
@@ -47,51 +30,13 @@ pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
     }
 }
 
-/// The command and the argument's words; both kinds of control begin alike.
-fn control<M: GuestMemory + 'static, A: Apply, const N: usize>(
-    call: &Call<'_, M, A>,
-) -> Result<(u32, [u64; N]), Errno> {
-    let words: [u64; N] = call.memory.read(Gva(call.args[0])).map_err(fault)?;
-    if words[0] >> 32 != u64::from(CONTROL_VERSION) {
-        return Err(Errno::EACCES);
-    }
-    Ok((words[0] as u32, words))
-}
-
-fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (command, _) = control::<M, A, SYSCTL_WORDS>(call)?;
-    call.privileged()?;
-    match command {
-        1..=LAST_SYSCTL => call.unsupported(number::SYSCTL, command.into(), Errno::ENOSYS),
-        _ => Err(Errno::ENOSYS),
-    }
-}
-
-fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let (command, words) = control::<M, A, DOMCTL_WORDS>(call)?;
-    let id = DomId(words[1] as u16);
-    let found = call.state.domains.by_id(id);
-    if found.is_none() && !matches!(command, DOMCTL_CREATE | DOMCTL_INFO) {
-        return Err(Errno::ESRCH);
-    }
-    call.privileged()?;
-    match command {
-        DOMCTL_INFO if found.is_none() && id.0 >= DOMID_FIRST_RESERVED => Err(Errno::EINVAL),
-        // Those after this one are meant too, and there is none.
-        DOMCTL_INFO if found.is_none() => Err(Errno::ESRCH),
-        _ if TO_OTHERS.contains(&command) && found == Some(call.domain) => Err(Errno::EINVAL),
-        1..=LAST_DOMCTL => call.unsupported(number::DOMCTL, command.into(), Errno::ENOSYS),
-        _ => Err(Errno::ENOSYS),
-    }
-}
-
 /// What a `domctl` on shadow page tables goes on by: no domain has any.
 fn paging_continuation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    let words: [u64; DOMCTL_WORDS] = call.memory.read(Gva(call.args[0])).map_err(fault)?;
-    if words[0] != u64::from(CONTROL_VERSION) << 32 | u64::from(DOMCTL_SHADOW) {
+    let op: Domctl = call.memory.read(Gva(call.args[0])).map_err(fault)?;
+    if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION || op.cmd != XEN_DOMCTL_SHADOW_OP {
         return Err(Errno::EOPNOTSUPP);
     }
-    call.state.domains.by_id(DomId(words[1] as u16)).ok_or(Errno::ESRCH)?;
+    call.state.domains.by_id(DomId(op.domain)).ok_or(Errno::ESRCH)?;
     Err(Errno::EINVAL)
 }
 

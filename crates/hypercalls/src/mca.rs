@@ -2,6 +2,7 @@
 
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::event_channel::copy_back;
+use crate::topology::topology;
 use boot_info::{BootFacts, Cpu};
 use guest_memory::GuestMemory;
 use ids::Gva;
@@ -78,18 +79,14 @@ fn physical_cpus<M: GuestMemory + 'static, A: Apply>(
 /// A processor; what is not asked of each is the boot CPU's.
 fn describe(facts: &BootFacts, number: u32, cpu: &Cpu) -> McinfoLogicalCpu {
     let own = &facts.cpu;
-    let below = |bits: u8| (1_u32 << bits.min(31)) - 1;
-    let package = |cpu: &Cpu| cpu.apic_id >> own.package_bits.min(31);
-    let threads = 1 << own.thread_bits.min(8);
-    let in_package = facts.cpus().iter().filter(|other| package(other) == package(cpu)).count() as u32;
+    let place = topology(facts, cpu.apic_id);
     let (family, model, stepping) = own.model();
     let mut info = McinfoLogicalCpu::new_zeroed();
     info.mc_cpunr = number;
-    info.mc_chipid = package(cpu);
-    info.mc_coreid = ((cpu.apic_id & below(own.package_bits)) >> own.thread_bits.min(31)) as u16;
-    info.mc_threadid = (cpu.apic_id & below(own.thread_bits)) as u16;
+    info.mc_chipid = place.package;
+    (info.mc_coreid, info.mc_threadid) = (place.core as u16, place.thread as u16);
     info.mc_apicid = cpu.apic_id;
-    (info.mc_ncores, info.mc_nthreads) = (in_package.div_ceil(threads), threads);
+    (info.mc_ncores, info.mc_nthreads) = (place.cores, place.threads);
     info.mc_ncores_active = info.mc_ncores;
     info.mc_cpuid_level = own.max_leaf as i32;
     (info.mc_family, info.mc_model, info.mc_step) = (family, model, stepping);

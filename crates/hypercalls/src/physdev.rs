@@ -4,6 +4,7 @@
 //! message, a *PIRQ* the domain's name for an irq. Dom0 names pins by their GSI.
 
 mod io_apic;
+mod msix;
 mod pci;
 mod pirq;
 
@@ -33,14 +34,16 @@ const HYPERVISOR: core::ops::Range<u64> = 0xffff_8000_0000_0000..0xffff_8800_000
 /// The hypercall: command, argument.
 pub(crate) fn physdev_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, at, ..] = call.args;
-    operation(call, command as u32, Gva(at))
+    let result = operation(call, command as u32, Gva(at));
+    call.restartable(result)
 }
 
 /// The old form: the command stands in the argument, before the operation's own.
 pub(crate) fn old_physdev_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let at = call.args[0];
     let [command, ..]: [u64; 3] = call.memory.read(Gva(at)).map_err(fault)?;
-    operation(call, command as u32, Gva(at.wrapping_add(8)))
+    let result = operation(call, command as u32, Gva(at.wrapping_add(8)));
+    call.restartable(result)
 }
 
 fn operation<M: GuestMemory + 'static, A: Apply>(

@@ -2,8 +2,8 @@
 
 use crate::call::{Call, CallResult, Outcome};
 use crate::{
-    absent, assist, console_io, cpu_state, descriptors, grant_table, kexec, mca, memory_op, mmu_update,
-    mmuext, multicall, physdev, platform_op, trap_table, va_mapping, version,
+    absent, assist, console_io, cpu_state, descriptors, domctl, grant_table, kexec, mca, memory_op,
+    mmu_update, mmuext, multicall, physdev, platform_op, sysctl, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
 use guest_memory::GuestMemory;
@@ -49,6 +49,8 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::XEN_VERSION => version::xen_version,
         number::MEMORY_OP => memory_op::memory_op,
         number::CONSOLE_IO => console_io::console_io,
+        number::SYSCTL => sysctl::sysctl,
+        number::DOMCTL => domctl::domctl,
         number::PLATFORM_OP => platform_op::platform_op,
         number::GRANT_TABLE_OP => grant_table::grant_table_op,
         number::KEXEC_OP => kexec::kexec_op,

@@ -1,13 +1,14 @@
 //! `vcpu_op`: vCPUs come up and go down, their timers, and the areas they share with the hypervisor.
 
 use crate::call::{Call, CallResult, Outcome, fault, timer_errno};
+use crate::domain_info::runstate;
 use crate::event_channel::{errno, hold, reclaim};
 use crate::shutdown::shut_down;
 use crate::vcpu_init;
 use domains::VcpuState;
 use guest_memory::GuestMemory;
 use ids::{Gva, Maddr, Mfn, VcpuId, VcpuSlot};
-use timers::{Runstate, State};
+use timers::State;
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
@@ -209,22 +210,9 @@ fn get_runstate<M: GuestMemory + 'static, A: Apply>(
     vcpu: VcpuSlot,
     at: u64,
 ) -> CallResult {
-    let spent = consistent(call, vcpu)?.until(call.now());
+    let spent = runstate(call, vcpu)?.until(call.now());
     call.memory.copy_out(Gva(at), &spent.bytes(false)).map_err(fault)?;
     Ok(Outcome::Value(0))
-}
-
-/// A vCPU's runstate while its own CPU does not change it.
-fn consistent<M: GuestMemory + 'static, A: Apply>(
-    call: &mut Call<'_, M, A>,
-    vcpu: VcpuSlot,
-) -> Result<Runstate, Errno> {
-    let timers = call.state.timers();
-    let read = call.j.transaction(|tx| {
-        timers.hold(tx, vcpu)?;
-        timers.runstate(vcpu)
-    });
-    read.map_err(timer_errno)
 }
 
 /// Refuses a guest address of `len` bytes that reaches into the hypervisor's range; whether it is mapped
@@ -241,7 +229,7 @@ fn register_runstate<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let op: VcpuRegisterRunstateMemoryArea = call.memory.read(Gva(at)).map_err(fault)?;
     check_area(op.addr, size_of::<VcpuRunstateInfo>() as u64)?;
-    let present = consistent(call, vcpu)?;
+    let present = runstate(call, vcpu)?;
     // The caller's own is shown as it will be at each change, another's up to now.
     let shown = if vcpu == call.vcpu { present } else { present.until(call.now()) };
     // As on Xen an area that is not mapped now is no error: it is tried again at every change.

@@ -11,7 +11,8 @@ use ids::{CpuId, Maddr};
 use machine::image::{ImageCopies, SEAL_BYTES, Sections};
 use machine::paging::{Access, PageSize, PageTables};
 use machine::smp::Trampoline;
-use machine::{control, direct, layout, percpu, stack, tables};
+use machine::{control, direct, layout, percpu, stack, tables, thunk};
+use mitigations::Thunk;
 use multiboot2::BootInformation;
 use spin::Mutex;
 
@@ -81,6 +82,11 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let tables = new_tables(&mut memory, &ram, largest);
     // SAFETY: the boot tables are in use; no guest runs.
     unsafe { guarded::install(&mitigations) };
+    match mitigations.thunk {
+        Thunk::Retpoline => {}
+        // SAFETY: as above; no other CPU runs.
+        other => unsafe { thunk::jump(other == Thunk::Fence) },
+    }
     let image = second_image(&mut memory, tables, sections, Maddr(image.start));
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);

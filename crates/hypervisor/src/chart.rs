@@ -8,6 +8,7 @@
 //! root MADDR                             the hypervisor's own L4 table
 //! cpus COUNT
 //! ram START END                          every range of RAM
+//! configuration START END                memory-mapped configuration space
 //! own NAME START END                     memory of the hypervisor's, by purpose
 //! word NAME VA                           a word, or a place in the code, that those outside look at
 //! region RECORD VA STRIDE COUNT          a region of the vault, followed by its record's fields
@@ -42,6 +43,9 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
     writeln!(page, "revenant chart {VERSION}\nroot {:x}\ncpus {:x}", record.root.0, record.cpus)?;
     for range in record.ram.iter() {
         writeln!(page, "ram {:x} {:x}", range.start, range.end)?;
+    }
+    for range in record.facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
+        writeln!(page, "configuration {:x} {:x}", range.start, range.end)?;
     }
     let image = |copy| Range::new(record.image.base(copy), record.image.bytes());
     let (seals, seal_bytes) = record.image.seals();

@@ -4,7 +4,7 @@
 
 use alloc::boxed::Box;
 
-use crate::console::log;
+use crate::console::{self, log};
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
@@ -13,7 +13,7 @@ use boot_info::FreeRanges;
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Audience, Controls, Policy};
-use domain::{Limits, State, Static};
+use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
@@ -23,6 +23,7 @@ use pv_mmu::{IoRanges, IoRule};
 use system::{Schedule, System, own_vector};
 use timers::TimeScale;
 use vault::Arena;
+use xen_abi::arch::FLAT_RING3_CS32;
 
 /// Domain slots.
 const DOMAINS: usize = 64;
@@ -75,10 +76,16 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     fpu_areas::install(areas);
     if !state.machine.booted.get() {
         chart::write(record, &arena);
+        state.table_locks.devices.start();
     }
     state.efi = efi::services();
     state.epitaph = epitaph::text;
     state.pci = Some(&pci_config::Devices);
+    state.host = Host {
+        ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
+        last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
+        log: Some(&console::Reader),
+    };
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
@@ -96,19 +103,23 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     system
 }
 
-/// What Dom0 may not map: local and I/O APICs and the interrupt message window. All memory below 1 MiB is the
-/// firmware's, which Linux searches: also the page there that starts CPUs.
+/// What Dom0 may not map: local and I/O APICs and the interrupt message window; configuration space it may read, its
+/// writes are looked at. All memory below 1 MiB is the firmware's, which Linux searches: also the page there that
+/// starts CPUs.
 fn io_ranges(record: &Sealed) -> IoRanges {
     let facts = &record.facts;
     let mut ranges = IoRanges::new(u32::from(facts.cpu.physical_bits));
-    let mut forbid = |first: u64, last: u64| {
-        let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), IoRule::Forbidden);
+    let mut add = |first: u64, last: u64, rule: IoRule| {
+        let added = ranges.add(Mfn(first >> 12), Mfn(last >> 12), rule);
         assert!(added, "room for the machine's own devices");
     };
-    forbid(0xfee0_0000, 0xfeef_ffff);
-    forbid(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0);
+    add(0xfee0_0000, 0xfeef_ffff, IoRule::Forbidden);
+    add(facts.acpi.madt.local_apic.0, facts.acpi.madt.local_apic.0, IoRule::Forbidden);
     for io_apic in &facts.acpi.madt.io_apics {
-        forbid(io_apic.address.0, io_apic.address.0);
+        add(io_apic.address.0, io_apic.address.0, IoRule::Forbidden);
+    }
+    for bytes in facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
+        add(bytes.start, bytes.end.saturating_sub(1), IoRule::ReadOnly);
     }
     ranges
 }
@@ -204,10 +215,7 @@ pub(crate) fn load_entry_points() {
     }
     let entry = |table: *const u8| table.addr() as u64 + u64::from(cpu.0) * stubs::SYSCALL_STRIDE;
     let registers = [
-        (
-            x86::msr::IA32_STAR,
-            u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(tables::FLAT_RING3_CS32) << 48,
-        ),
+        (x86::msr::IA32_STAR, u64::from(tables::HYPERVISOR_CS) << 32 | u64::from(FLAT_RING3_CS32) << 48),
         (x86::msr::IA32_LSTAR, entry(call64)),
         (x86::msr::IA32_CSTAR, entry(call32)),
         (x86::msr::IA32_FMASK, SYSCALL_MASK),

@@ -234,6 +234,26 @@ pub(crate) fn print_unlocked(args: fmt::Arguments<'_>) {
     }
 }
 
+/// The log as the toolstack reads it.
+#[derive(Debug)]
+pub(crate) struct Reader;
+
+impl domain::Log for Reader {
+    fn start(&self, from: Option<u32>) -> u32 {
+        let request = Request { incremental: from.is_some(), index: from.unwrap_or(0), clear: false };
+        LOG.lock().ring().start(request)
+    }
+    fn copy(&self, at: u32, out: &mut [u8]) -> (usize, u32) {
+        let answer = LOG.lock().ring().copy(at, out);
+        (answer.count, answer.index)
+    }
+}
+
+/// Forgets the log up to `position`.
+pub(crate) fn forget(position: u32) {
+    LOG.lock().ring().clear_to(position);
+}
+
 /// Whether `port` belongs to the console.
 pub(crate) fn owns_port(number: u16) -> bool {
     port().is_some_and(|port| (port.base..=port.base + 7).contains(&number))

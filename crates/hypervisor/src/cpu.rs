@@ -9,6 +9,11 @@ use mitigations::{Host, Plan, Vendor};
 use crate::console::log;
 
 /// Leaf 1 EDX: memory type ranges, and the machine check architecture.
+/// CPUID 1.EDX: `sysenter`.
+const SEP: u32 = 1 << 11;
+/// Bits of CPUID 0x80000001.EDX that repeat those of 1.EDX.
+const REPEATED: u32 = 0x0183_f3ff;
+
 const HAS_MTRR: u32 = 1 << 12;
 const HAS_MCA: u32 = 1 << 14;
 const MCG_CAP: u32 = 0x179;
@@ -48,10 +53,12 @@ pub(crate) fn facts() -> CpuFacts {
     }
     let extended = leaf(0x8000_0001, 0);
     let structured = leaf(7, 0);
+    let is_amd = matches!(&facts.vendor, b"AuthenticAMD" | b"HygonGenuine");
     facts.capabilities = [
-        basic.edx,
+        // Theirs have no `sysenter` in 64-bit mode.
+        if is_amd { basic.edx & !SEP } else { basic.edx },
         basic.ecx,
-        extended.map_or(0, |r| r.edx),
+        extended.map_or(0, |r| r.edx & !REPEATED),
         extended.map_or(0, |r| r.ecx),
         leaf(0xd, 1).map_or(0, |r| r.eax),
         structured.map_or(0, |r| r.ebx),

@@ -83,7 +83,7 @@ revenant_efi_call:
     push rax
     mov r12, rcx
     mov r13, rsi
-    mov r14, rdi
+    mov r11, rdi
     mov [r12], rsp
     mov cr3, rdx
     mov rax, cr4
@@ -99,7 +99,7 @@ revenant_efi_call:
     mov rdx, [r13 + 8]
     mov rcx, [r13]
     cld
-    call r14
+    call __x86_indirect_thunk_r11
     add rsp, 48
     xor edx, edx
 2:

@@ -1,6 +1,7 @@
 //! PCI configuration space, and a window onto device memory.
 #![expect(unsafe_code, reason = "port I/O, device registers")]
 
+use domain::{InBar, Msix};
 use ids::{FRAME_SIZE, Maddr};
 use machine::paging::{Access, Bits, PageTables, TableMemory};
 use machine::{control, layout, port};
@@ -32,9 +33,21 @@ const ADDRESS_PORT: u16 = 0xcf8;
 /// Its data port.
 const DATA_PORT: u16 = 0xcfc;
 const VENDOR: u16 = 0;
-const STATUS: u16 = 4;
+/// Command in the lower half, status in the upper.
+pub(crate) const COMMAND: u16 = 4;
 const HAS_CAPABILITIES: u32 = 1 << 20;
 const CAPABILITIES: u16 = 0x34;
+/// The header's kind, one of which has six base address registers.
+const HEADER: u16 = 0xc;
+const BASE_ADDRESSES: u16 = 0x10;
+const LAST_BASE_ADDRESS: u16 = 0x24;
+/// Of a base address register (6.2.5.1): ports; 64 bits.
+const PORTS: u32 = 1;
+const WIDE: u32 = 2 << 1;
+const KIND: u32 = 0xf;
+/// MSI-X (appendix H), and the number of the last entry in its message control (6.8.2.3).
+pub(crate) const MSIX: u8 = 0x11;
+pub(crate) const LAST_ENTRY: u32 = 0x7ff;
 /// Capabilities that fit the space: a longer list is a loop.
 const MAX_CAPABILITIES: usize = 48;
 
@@ -51,6 +64,34 @@ impl domain::PciDevices for Devices {
         let device = Device::new(segment, bus, devfn);
         device.capability(id).map(|at| (at, device.read(at)))
     }
+
+    fn msix(&self, segment: u16, bus: u8, devfn: u8) -> Option<Msix> {
+        let device = Device::new(segment, bus, devfn);
+        let at = device.capability(MSIX)?;
+        let last = device.read(at) >> 16 & LAST_ENTRY;
+        Some(Msix {
+            entries: last as u16 + 1,
+            table: device.in_bar(device.read(at + 4))?,
+            pending: device.in_bar(device.read(at + 8))?,
+        })
+    }
+}
+
+/// Writes a register of a device's memory, of `width` bytes at an aligned address.
+pub(crate) fn write_device(at: Maddr, width: u32, value: u64) {
+    with_page(at, |page| {
+        let register = page.wrapping_byte_add(at.offset() as usize);
+        match width {
+            // SAFETY: within the page, which is a device's and mapped; the guest that drives it wants the write.
+            1 => unsafe { register.cast::<u8>().write_volatile(value as u8) },
+            // SAFETY: as above, and aligned.
+            2 => unsafe { register.cast::<u16>().write_volatile(value as u16) },
+            // SAFETY: as above.
+            4 => unsafe { register.write_volatile(value as u32) },
+            // SAFETY: as above.
+            _ => unsafe { register.cast::<u64>().write_volatile(value) },
+        }
+    });
 }
 
 /// A PCI device's configuration space.
@@ -68,12 +109,18 @@ impl Device {
 
     /// Whether there is one.
     fn exists(self) -> bool {
-        self.read(VENDOR) as u16 != u16::MAX
+        self.read(VENDOR) as u16 != u16::MAX || self.is_virtual()
+    }
+
+    /// Whether it is a virtual function (Single root I/O virtualization and sharing specification 1.1, 3.4.1): without
+    /// a vendor, base addresses or memory decoding of its own.
+    pub(crate) fn is_virtual(self) -> bool {
+        self.read(VENDOR) == u32::MAX && self.read(COMMAND) != u32::MAX
     }
 
     /// Where its capability `id` begins.
     pub(crate) fn capability(self, id: u8) -> Option<u16> {
-        if !self.exists() || self.read(STATUS) & HAS_CAPABILITIES == 0 {
+        if !self.exists() || self.read(COMMAND) & HAS_CAPABILITIES == 0 {
             return None;
         }
         let mut at = (self.read(CAPABILITIES) & 0xfc) as u16;
@@ -88,6 +135,20 @@ impl Device {
             at = (header >> 8 & 0xfc) as u16;
         }
         None
+    }
+
+    /// The place that a double word of the MSI-X capability names: register in bits 0 to 2, offset in the rest.
+    fn in_bar(self, place: u32) -> Option<InBar> {
+        let register = BASE_ADDRESSES + 4 * (place & 7) as u16;
+        if register > LAST_BASE_ADDRESS || self.read(HEADER) >> 16 & 0x7f != 0 {
+            return None;
+        }
+        let low = self.read(register);
+        let wide = low & (PORTS | KIND & !8) == WIDE && register < LAST_BASE_ADDRESS;
+        let high = if wide { u64::from(self.read(register + 4)) << 32 } else { 0 };
+        let address = high | u64::from(low & !KIND);
+        let base = (low & PORTS == 0 && address != 0).then_some(Maddr(address));
+        Some(InBar { register, wide, base, offset: place & !7 })
     }
 
     /// The double word at `offset`; all ones where there is no device.
@@ -118,12 +179,10 @@ impl Device {
 
     /// Its page of memory-mapped configuration space, if the firmware tells of one.
     fn page(self) -> Option<Maddr> {
-        let spaces = &sealed().facts.acpi.config_spaces;
-        let of_this = |s: &&boot_info::ConfigSpace| {
-            s.segment == self.segment && (s.first_bus..=s.last_bus).contains(&self.bus)
-        };
-        let base = spaces.iter().find(of_this)?.address.0;
-        base.checked_add(u64::from(self.bus) << 20 | u64::from(self.devfn) << 12).map(Maddr)
+        let spaces = sealed().facts.acpi.config_spaces.iter();
+        spaces
+            .filter(|space| space.segment == self.segment)
+            .find_map(|space| space.page(self.bus, self.devfn))
     }
 
     /// Configuration mechanism 1 (PCI local bus specification 3.0, 3.2.2.3.2). The address port is Dom0's:

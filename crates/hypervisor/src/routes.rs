@@ -13,7 +13,7 @@ use pv_mmu::IoRule;
 use spin::Mutex;
 
 use crate::guest::run::system;
-use crate::pci_config::{self, Device};
+use crate::pci_config::{self, COMMAND, Device, LAST_ENTRY, MSIX};
 use crate::sealed::sealed;
 use crate::watchdog;
 
@@ -66,15 +66,12 @@ fn program_pin(gsi: u32, entry: u64) {
 
 /// Capabilities (PCI local bus specification 3.0, appendix H).
 const MSI: u8 = 0x05;
-const MSIX: u8 = 0x11;
 /// In the first double word of either capability: message control is the upper half.
 const MSI_ENABLE: u32 = 1 << 16;
 const MSI_SEVERAL: u32 = 7 << 20;
 const MSI_WIDE: u32 = 1 << 23;
 const MSI_MASKABLE: u32 = 1 << 24;
-const MSIX_LAST_ENTRY: u32 = 0x7ff << 16;
 /// The command register's memory decoding bit.
-const COMMAND: u16 = 4;
 const MEMORY_DECODED: u32 = 1 << 1;
 
 /// MSI (6.8.1): address and data in the capability; a mask bit only if the device has one.
@@ -114,20 +111,10 @@ fn change(device: Device, at: u16, mask: u32, value: u32) {
     }
 }
 
-/// MSI-X (6.8.2): an entry of 16 bytes in the device's memory. Without memory decoding there is nothing to
-/// write to; the guest has the entry restored when it switches the device on again.
+/// MSI-X (6.8.2): an entry of 16 bytes in the device's memory.
 fn program_msix(source: &MsiSource, route: Option<&RouteWord>) {
     let device = Device::new(source.segment, source.bus, source.devfn);
-    let Some(at) = device.capability(MSIX) else { return };
-    let last = (device.read(at) & MSIX_LAST_ENTRY) >> 16;
-    if u32::from(source.entry) > last || device.read(COMMAND) & MEMORY_DECODED == 0 {
-        return;
-    }
-    let offset = u64::from(device.read(at + 4) & !7) + 16 * u64::from(source.entry);
-    let Some(entry) = source.table_base.checked_add(offset) else { return };
-    if !entry.is_multiple_of(16) || !is_device_memory(Maddr(entry)) {
-        return;
-    }
+    let Some(Maddr(entry)) = entry(device, source).filter(|entry| is_device_memory(*entry)) else { return };
     pci_config::with_page(Maddr(entry & !(FRAME_SIZE - 1)), |page| {
         let words: *mut u32 = page.wrapping_add((entry % FRAME_SIZE / 4) as usize);
         let put = |word: usize, value: u32| {
@@ -143,6 +130,23 @@ fn program_msix(source: &MsiSource, route: Option<&RouteWord>) {
             put(3, 0);
         }
     });
+}
+
+/// Where an entry is: in the guarded table. Without memory decoding there is nothing to write to; the guest has the
+/// entry restored when it switches the device on again.
+fn entry(device: Device, source: &MsiSource) -> Option<Maddr> {
+    let at = device.capability(MSIX)?;
+    let last = device.read(at) >> 16 & LAST_ENTRY;
+    let decodes = device.read(COMMAND) & MEMORY_DECODED != 0 || device.is_virtual();
+    if u32::from(source.entry) > last || !decodes {
+        return None;
+    }
+    let guarded = system().state.irqs().table_of(source.segment, source.bus, source.devfn);
+    // Of a message that is being unmapped nothing may be known any more.
+    let said = || source.table_base.checked_add(u64::from(device.read(at + 4) & !7)).map(Maddr);
+    let table = guarded.map(|table| table.at).or_else(said)?;
+    let entry = table.0.checked_add(16 * u64::from(source.entry))?;
+    entry.is_multiple_of(16).then_some(Maddr(entry))
 }
 
 /// Whether an address that a guest named is a device's: no RAM, and nothing kept from Dom0.

@@ -13,7 +13,8 @@ use ids::{CpuId, Maddr};
 use machine::image::Copy;
 use machine::paging::{Bits, PageTables, TableMemory};
 use machine::reset::{self, Method, Register};
-use machine::{control, direct, layout, percpu};
+use machine::{control, direct, layout, percpu, thunk};
+use mitigations::Thunk;
 
 use crate::console::log;
 use crate::sealed::sealed;
@@ -41,6 +42,8 @@ pub(crate) fn run() {
     assert_eq!(control::root(), sealed().root);
     the_address_space_is_as_said();
     the_image_switches();
+    let plan = &sealed().mitigations;
+    assert_eq!(thunk::is_jump(), plan.thunk != Thunk::Retpoline, "indirect branches");
     scratch_memory_comes_back();
     interrupts::come();
     the_log_is_kept();

@@ -14,6 +14,8 @@ pub enum Violation {
     Pirq(usize, usize),
     /// A table is held twice or by nobody.
     Table(usize),
+    /// A device's MSI-X table has two records, lies behind an unused one, or is open with messages in use.
+    MsixTable(usize),
 }
 
 /// The frames of end-of-interrupt bitmaps, each held by a typed and a general reference.
@@ -40,6 +42,7 @@ pub fn audit(region: &Region) -> Result<(), Violation> {
             return Err(Violation::Irq(irq));
         }
     }
+    msix_tables(region)?;
     for (number, table) in region.tables.iter().enumerate() {
         let owner = table.owner.get() as usize;
         let back = owner.checked_sub(1).and_then(|slot| region.domains.get(slot));
@@ -62,6 +65,24 @@ pub fn audit(region: &Region) -> Result<(), Violation> {
             table.is_some_and(|t| region.tables.get(t).is_some_and(|t| t.owner.get() as usize == slot + 1));
         if held != (domain.nr_pirqs.get() != 0) || table.is_some() != held {
             return Err(Violation::Table(slot));
+        }
+    }
+    Ok(())
+}
+
+fn msix_tables(region: &Region) -> Result<(), Violation> {
+    let records = region.msix_tables.0;
+    let name = |index: usize| (records[index].segment.get(), records[index].bdf.get());
+    let used = |index: &usize| records[*index].at.get() != 0;
+    for index in (0..records.len()).filter(used) {
+        let twice = (0..index).any(|other| !used(&other) || name(other) == name(index));
+        let in_use = region.irqs.iter().any(|irq| {
+            irq.kind.get() == 2
+                && irq.table_base.get() != 0
+                && (irq.segment.get(), irq.bdf.get()) == name(index)
+        });
+        if twice || in_use && !records[index].closed.get() {
+            return Err(Violation::MsixTable(index));
         }
     }
     Ok(())

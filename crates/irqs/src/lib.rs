@@ -26,6 +26,7 @@ mod handle;
 mod map;
 mod record;
 mod route;
+mod tables;
 mod teardown;
 mod vectors;
 
@@ -34,6 +35,7 @@ pub use handle::{Action, Binding, Eoi, STATUS_NEEDS_EOI, STATUS_SHARED};
 pub use map::{Mapped, MsiSource, Source};
 pub use record::{Counts, Derived, DomainIrqs, IrqRecord, Kind, MAX_PIRQS, PirqTable, Region, rebuild};
 pub use route::{Polarity, RouteWord, Trigger};
+pub use tables::{Guard, Met, MsixTable, TableRecord, Tables};
 pub use vectors::{FIRST_VECTOR, LAST_VECTOR};
 
 /// Why an operation is refused. Each variant is one errno.

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::route::{Polarity, Trigger};
+use crate::tables::Tables;
 use alloc::boxed::Box;
 use ids::DomainSlot;
 use vault::{Arena, Durable, LockWord, record};
@@ -111,6 +112,8 @@ pub struct Region {
     pub(crate) domains: &'static [DomainIrqs],
     pub(crate) tables: &'static [PirqTable],
     pub(crate) vectors: &'static Vectors,
+    /// Guarded MSI-X tables.
+    pub msix_tables: Tables,
     pub(crate) gsis: u32,
 }
 
@@ -129,6 +132,7 @@ impl Region {
             irqs: arena.carve(irqs)?,
             domains: arena.carve(counts.domains)?,
             tables: arena.carve(counts.tables)?,
+            msix_tables: Tables::carve(arena, counts.msis as usize)?,
             gsis: counts.gsis,
         })
     }

@@ -9,6 +9,7 @@
 use ids::Maddr;
 
 use crate::paging::{Access, Bits, MapError, PageSize, PageTables, TableMemory};
+use crate::seal::Sum;
 use crate::{control, direct, layout};
 
 /// Bytes in a page of the image.
@@ -82,6 +83,7 @@ pub struct ImageCopies {
     l2: [Maddr; 2],
     l3: Maddr,
     seals: Maddr,
+    sum: Sum,
 }
 
 impl ImageCopies {
@@ -108,12 +110,14 @@ impl ImageCopies {
             let entry = memory.read(l3, layout::l3_index(layout::IMAGE));
             l2[copy.index()] = Maddr(entry & crate::paging::ADDRESS_MASK);
         }
-        let copies = Self { sections, base: [first, second], l2, l3, seals };
+        let copies = Self { sections, base: [first, second], l2, l3, seals, sum: Sum::of_this_cpu() };
         // SAFETY: the caller owns both; variables are refreshed next.
         unsafe { direct::copy(first, second, sections.data as usize) };
         for page in 0..sections.data / PAGE {
             // SAFETY: the caller's promise.
-            unsafe { direct::write_word(Maddr(seals.0 + page * 8), seal(copies.page(Copy::A, page))) };
+            unsafe {
+                direct::write_word(Maddr(seals.0 + page * 8), copies.sum.of(copies.page(Copy::A, page)))
+            };
         }
         // SAFETY: copy B does not run.
         unsafe { copies.refresh_variables(Copy::B) };
@@ -172,7 +176,7 @@ impl ImageCopies {
     pub fn is_intact(&self, copy: Copy, page: u64) -> bool {
         // SAFETY: within the seal area, which is RAM of ours.
         let expected = unsafe { direct::read_word(Maddr(self.seals.0 + page * 8)) };
-        seal(self.page(copy, page)) == expected
+        self.sum.of(self.page(copy, page)) == expected
     }
 
     /// Pages of code and constants in a copy.
@@ -230,9 +234,10 @@ impl ImageCopies {
         Maddr(self.l3.0 + 8 * layout::l3_index(layout::IMAGE) as u64)
     }
 
-    fn page(&self, copy: Copy, page: u64) -> &[u8] {
+    fn page(&self, copy: Copy, page: u64) -> &[u8; PAGE as usize] {
         // SAFETY: code and constants: RAM of ours that is written only by `make_pristine`, of a copy that does not run.
-        unsafe { direct::bytes(Maddr(self.base(copy).0 + page * PAGE), PAGE as usize) }
+        let bytes = unsafe { direct::bytes(Maddr(self.base(copy).0 + page * PAGE), PAGE as usize) };
+        bytes.try_into().expect("a page")
     }
 }
 
@@ -252,32 +257,4 @@ fn map_copy(
         tables.map(memory, va, maddr, end - start, access, PageSize::Large)?;
     }
     Ok(())
-}
-
-/// A 64-bit checksum of a page. Against bit flips, not against malice: each step is a bijection of the state, so any
-/// single damaged word changes the result.
-pub fn seal(page: &[u8]) -> u64 {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for word in page.chunks_exact(8) {
-        let word = u64::from_le_bytes(word.try_into().expect("chunks of 8"));
-        state = (state ^ word).wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(23);
-    }
-    state
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_flipped_bit_breaks_the_seal() {
-        let mut page = [0x5a_u8; 4096];
-        let good = seal(&page);
-        for bit in 0..4096 * 8 {
-            page[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(seal(&page), good, "bit {bit}");
-            page[bit / 8] ^= 1 << (bit % 8);
-        }
-        assert_eq!(seal(&page), good);
-    }
 }

@@ -32,10 +32,12 @@ pub mod port;
 pub mod reset;
 pub mod rtc;
 pub mod screen;
+pub mod seal;
 pub mod serial;
 pub mod smp;
 pub mod stack;
 pub mod tables;
+pub mod thunk;
 
 /// CPUID, by leaf.
 pub use raw_cpuid as cpuid;

@@ -81,7 +81,8 @@ smp_high:
     movq %rdx, %cr3
     xorl %ebp, %ebp
     pushq $0
-    jmpq *%rsi
+    movq %rsi, %r11
+    jmp __x86_indirect_thunk_r11
     .text
 "#,
     options(att_syntax)

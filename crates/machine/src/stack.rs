@@ -10,8 +10,8 @@ use core::arch::asm;
 pub unsafe fn abandon_for(top: u64, then: extern "C" fn() -> !) -> ! {
     // SAFETY: the caller's promise; a zero return address and frame pointer end backtraces.
     unsafe {
-        asm!("mov rsp, {top}", "xor ebp, ebp", "push 0", "jmp {then}", top = in(reg) top, then = in(reg) then,
-            options(noreturn));
+        asm!("mov rsp, {top}", "xor ebp, ebp", "push 0", "jmp __x86_indirect_thunk_r11", top = in(reg) top,
+            in("r11") then, options(noreturn));
     }
 }
 

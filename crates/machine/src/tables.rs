@@ -12,12 +12,6 @@ use crate::percpu;
 pub const HYPERVISOR_CS: u16 = 0xe008;
 /// Ring 0 data.
 pub const HYPERVISOR_DS: u16 = 0xe010;
-/// Ring 3 32-bit code (`FLAT_RING3_CS32`).
-pub const FLAT_RING3_CS32: u16 = 0xe023;
-/// Ring 3 data (`FLAT_RING3_DS32`, `FLAT_RING3_SS64`).
-pub const FLAT_RING3_DS: u16 = 0xe02b;
-/// Ring 3 64-bit code (`FLAT_RING3_CS64`).
-pub const FLAT_RING3_CS64: u16 = 0xe033;
 /// Task state segment; two entries.
 pub const TSS_SELECTOR: u16 = 0xe040;
 /// A guest's local descriptor table; two entries, empty until one is loaded.
@@ -212,6 +206,7 @@ pub unsafe fn load(cpu: CpuId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xen_abi::arch::{FLAT_RING3_CS32, FLAT_RING3_CS64};
 
     #[test]
     fn descriptors_hold_what_the_manual_says() {

@@ -4,14 +4,17 @@ use crate::{Mmu, MmuError, Pte, Subject};
 use frames::{FrameError, Frames, Got, Kind, Owner};
 use guest_memory::GuestMemory;
 use ids::Mfn;
+use irqs::Tables;
 use vault::{Effect, Tx};
 
-/// Device frames that Dom0 may not map at all, or read-only: sorted by nothing, few. Immutable after boot.
+/// Device frames that Dom0 may not map at all, or read-only: sorted by nothing, few. Immutable after boot, but that MSI-X
+/// tables are looked up in their durable records.
 #[derive(Debug, Clone)]
 pub struct IoRanges {
     ranges: [(u64, u64, IoRule); 48],
     count: usize,
     max_mfn: u64,
+    tables: Option<Tables>,
 }
 
 /// What is allowed on a device frame.
@@ -19,7 +22,7 @@ pub struct IoRanges {
 pub enum IoRule {
     /// No mapping.
     Forbidden,
-    /// Read-only mappings.
+    /// Read-only mappings: an entry that asks for more gets less.
     ReadOnly,
     /// Any.
     Allowed,
@@ -28,7 +31,22 @@ pub enum IoRule {
 impl IoRanges {
     /// Everything up to the physical address width is allowed.
     pub const fn new(address_bits: u32) -> Self {
-        Self { ranges: [(0, 0, IoRule::Allowed); 48], count: 0, max_mfn: 1 << (address_bits - 12) }
+        Self {
+            ranges: [(0, 0, IoRule::Allowed); 48],
+            count: 0,
+            max_mfn: 1 << (address_bits - 12),
+            tables: None,
+        }
+    }
+
+    /// Frames of these tables are read-only too.
+    pub const fn guard(&mut self, tables: Tables) {
+        self.tables = Some(tables);
+    }
+
+    /// Whether an MSI-X table makes a frame read-only.
+    pub fn is_guarded(&self, mfn: Mfn) -> bool {
+        self.tables.is_some_and(|tables| tables.is_guarded(mfn))
     }
 
     /// Adds a rule for the frames `start..=last`. Returns false when the table is full.
@@ -65,7 +83,7 @@ impl IoRanges {
         self.max_mfn
     }
 
-    /// The strictest rule for a frame.
+    /// The strictest rule for a frame, MSI-X tables aside.
     pub fn rule(&self, mfn: Mfn) -> IoRule {
         if mfn.0 >= self.max_mfn {
             return IoRule::Forbidden;
@@ -92,6 +110,8 @@ pub(crate) enum Refusal {
     Dormant(Mfn),
     /// The processor marked the entry meanwhile: to be tried again.
     Changed,
+    /// The guest may have the entry, but for the right to write; then it holds no reference.
+    ReadOnly,
 }
 
 impl From<MmuError> for Refusal {
@@ -101,9 +121,15 @@ impl From<MmuError> for Refusal {
 }
 
 impl<M: GuestMemory> Mmu<'_, M> {
-    /// Takes the reference an L1 entry holds, or says why the guest may not have the entry.
+    /// Takes the reference that an entry of the L1 table `table` holds, or says why the guest may not have the entry.
     #[inline(always)]
-    pub(crate) fn get_leaf(&self, tx: &mut Tx<'_>, pte: Pte, subject: Subject) -> Result<(), Refusal> {
+    pub(crate) fn get_leaf(
+        &self,
+        tx: &mut Tx<'_>,
+        pte: Pte,
+        subject: Subject,
+        table: Mfn,
+    ) -> Result<(), Refusal> {
         if !pte.is_present() {
             return Ok(());
         }
@@ -116,15 +142,15 @@ impl<M: GuestMemory> Mmu<'_, M> {
         match taken {
             Ok(Got::Taken) => Ok(()),
             Ok(_) => Err(Refusal::Dormant(mfn)),
-            Err(e) => self.refused_leaf(pte, e, subject),
+            Err(e) => self.refused_leaf(pte, e, subject, table),
         }
     }
 
     /// Whether an entry whose frame gives no reference may be, and if not, why.
     #[cold]
-    fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject) -> Result<(), Refusal> {
+    fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         match why {
-            FrameError::NotOwned => self.io_leaf(pte, subject),
+            FrameError::NotOwned => self.io_leaf(pte, subject, table),
             FrameError::InUse(_) if self.is_reclaimable(pte.mfn()) => Err(Refusal::Dormant(pte.mfn())),
             FrameError::InUse(_) => Err(MmuError::Busy.into()),
         }
@@ -139,11 +165,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
         })
     }
 
-    fn is_io(&self, mfn: Mfn) -> bool {
+    /// Whether a frame is device memory.
+    pub fn is_io(&self, mfn: Mfn) -> bool {
         self.frames.frame(mfn).is_none_or(|f| f.usage().owner() == Owner::IO)
     }
 
-    fn io_leaf(&self, pte: Pte, subject: Subject) -> Result<(), Refusal> {
+    fn io_leaf(&self, pte: Pte, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         let mfn = pte.mfn();
         if !self.is_io(mfn) {
             return Err(MmuError::Busy.into());
@@ -152,9 +179,14 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::NotPermitted.into());
         }
         match self.io.rule(mfn) {
-            IoRule::Allowed => Ok(()),
-            IoRule::ReadOnly if !pte.is_writable() => Ok(()),
-            _ => Err(MmuError::NotPermitted.into()),
+            IoRule::Forbidden => Err(MmuError::NotPermitted.into()),
+            _ if !pte.is_writable() => Ok(()),
+            IoRule::ReadOnly => Err(Refusal::ReadOnly),
+            IoRule::Allowed => {
+                // Noted first: who guards a table after the question below finds this one.
+                self.locks.devices.note(table);
+                if self.io.is_guarded(mfn) { Err(Refusal::ReadOnly) } else { Ok(()) }
+            }
         }
     }
 

@@ -11,12 +11,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod descriptors;
 mod entry;
 mod pin;
 mod pte;
 mod root;
 mod scan;
+mod sweep;
 mod unwork;
 mod update;
 mod walk;
@@ -24,6 +28,7 @@ mod work;
 
 pub use entry::{IoRanges, IoRule};
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
+pub use sweep::DeviceTables;
 pub use update::{AdBits, EntryWrite, apply_pte, restore_pte};
 pub use walk::{Mapping, walk};
 pub use work::Outer;
@@ -58,7 +63,7 @@ impl From<FrameError> for MmuError {
     }
 }
 
-/// Locks of page-table frames: by level, then by frame. Derived.
+/// Locks of page-table frames: by level, then by frame; and which tables may show device memory. Derived.
 ///
 /// Order: a higher level before a lower one, never two of one level. The lock of descriptor tables, which come in
 /// sets, is taken with none of them.
@@ -66,12 +71,18 @@ impl From<FrameError> for MmuError {
 pub struct TableLocks {
     tables: [[LockWord; 64]; 4],
     descriptors: LockWord,
+    /// Tables with writable mappings of device memory.
+    pub devices: DeviceTables,
 }
 
 impl TableLocks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self { tables: [const { [const { LockWord::new() }; 64] }; 4], descriptors: LockWord::new() }
+        Self {
+            tables: [const { [const { LockWord::new() }; 64] }; 4],
+            descriptors: LockWord::new(),
+            devices: DeviceTables::new(),
+        }
     }
 
     fn of(&'static self, mfn: Mfn, level: u32) -> &'static LockWord {

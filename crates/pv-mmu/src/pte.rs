@@ -37,6 +37,11 @@ impl Pte {
         self.0 & Self::RW != 0
     }
 
+    /// It, without the right to write.
+    pub const fn read_only(self) -> Self {
+        Self(self.0 & !Self::RW)
+    }
+
     /// The frame it names.
     pub const fn mfn(self) -> Mfn {
         Mfn((self.0 & Self::FRAME) >> ids::FRAME_SHIFT)

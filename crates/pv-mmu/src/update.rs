@@ -104,7 +104,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             });
             match result {
                 Ok(()) => return Ok(()),
-                Err(Refusal::Changed) => {}
+                Err(Refusal::Changed | Refusal::ReadOnly) => {}
                 Err(Refusal::Dormant(mfn)) => self.make_way(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
@@ -124,8 +124,39 @@ impl<M: GuestMemory> Mmu<'_, M> {
         // The same frame with the same rights keeps its reference.
         let keeps = keeps_reference(old, new);
         if !keeps {
-            self.get_leaf(tx, new, subject)?;
+            match self.get_leaf(tx, new, subject, at.mfn()) {
+                Ok(()) => {}
+                Err(Refusal::ReadOnly) => return self.replace_by_read_only(tx, at, old, new, ad),
+                Err(e) => return Err(e),
+            }
         }
+        self.write_leaf(tx, at, old, new, ad, keeps)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn replace_by_read_only(
+        &self,
+        tx: &mut Tx<'static>,
+        at: Maddr,
+        old: Pte,
+        new: Pte,
+        ad: AdBits,
+    ) -> Result<(), Refusal> {
+        self.write_leaf(tx, at, old, new.read_only(), ad, false)
+    }
+
+    /// Writes the new entry, whose reference is held, and drops the old one's unless the new one keeps it.
+    #[inline(always)]
+    fn write_leaf(
+        &self,
+        tx: &mut Tx<'static>,
+        at: Maddr,
+        old: Pte,
+        new: Pte,
+        ad: AdBits,
+        keeps: bool,
+    ) -> Result<(), Refusal> {
         // The processor marks nothing in an entry that is not present.
         if ad == AdBits::Exact && old.is_present() {
             self.exchange_leaf(tx, at, old, new)?;
@@ -140,6 +171,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
 
     /// Exchanges a live entry before the commit: only the exchange itself says which bits the processor had set.
     /// Another CPU's walk that sets one first makes the transaction begin again.
+    #[inline(always)]
     fn exchange_leaf(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) -> Result<(), Refusal> {
         tx.note_entry(at.0 | hint(old.0, new.0), old.0);
         self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)

@@ -136,7 +136,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                 }
                 Err(Refusal::Dormant(m)) => self.make_way(j, m)?,
-                Err(Refusal::Changed) => {}
+                Err(Refusal::Changed | Refusal::ReadOnly) => {}
                 Err(Refusal::Final(e)) => return Err(e),
             }
         }
@@ -329,19 +329,19 @@ impl<M: GuestMemory> Mmu<'_, M> {
             }
             let at = entry_address(mfn, index);
             let pte = Pte(self.memory.load64(at));
-            match self.get_leaf(tx, pte, subject) {
+            let mut allowed = pte;
+            match self.get_leaf(tx, pte, subject, mfn) {
                 Ok(()) => {}
+                Err(Refusal::ReadOnly) => allowed = pte.read_only(),
                 // What came before stays; the table in the way is dealt with between transactions.
                 Err(Refusal::Dormant(m)) if index == start => {
                     let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
                     return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
                 }
-                Err(Refusal::Dormant(_)) => break,
-                Err(Refusal::Final(_)) if index != start => break,
-                Err(Refusal::Changed) => break,
-                Err(Refusal::Final(e)) => return Err(e),
+                Err(Refusal::Final(e)) if index == start => return Err(e),
+                Err(_) => break,
             }
-            let adjusted = adjusted_l1(pte);
+            let adjusted = adjusted_l1(allowed);
             if adjusted != pte {
                 self.memory.store64(at, adjusted.0);
             }

@@ -2,6 +2,7 @@
 
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
+use hypercalls::FORGET;
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, restore_pte};
@@ -105,6 +106,7 @@ impl<P: Platform> Applier<P> {
         let platform = self.system.platform;
         match effect.kind {
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
+            kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
             kind::CONSOLE => {
                 let mut buffer = [0; CHUNK];
                 each_chunk(effect.x, effect.b, |offset, len, _| {

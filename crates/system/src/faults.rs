@@ -129,7 +129,8 @@ impl<P: Platform> System<P> {
         self.reflect(vcpu, context, exception::PAGE_FAULT, code)
     }
 
-    /// A write to a page that is mapped read-only because it is a page table: emulate it, checked.
+    /// A write to a page that is mapped read-only because it is a page table, or some device memory: emulate it,
+    /// checked.
     fn write_to_table(
         &'static self,
         j: &mut Journaled<P>,
@@ -140,8 +141,11 @@ impl<P: Platform> System<P> {
         let subject = self.own_subject(vcpu);
         let Some(mapping) = walk(self.platform, context.root_kernel.get(), address) else { return false };
         let mmu = self.state.mmu(self.platform);
-        if !mapping.pte.is_present() || mapping.writable || !mmu.is_live_l1(mapping.pte.mfn(), subject) {
+        if !mapping.pte.is_present() || mapping.writable {
             return false;
+        }
+        if !mmu.is_live_l1(mapping.pte.mfn(), subject) {
+            return self.write_to_device(j, vcpu, context, address, mapping.pte.mfn());
         }
         let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
         let length = self.fetch(context, &mut bytes);

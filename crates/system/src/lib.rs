@@ -22,6 +22,7 @@ mod applier;
 mod charge;
 mod config_space;
 mod crash;
+mod device_writes;
 mod entry;
 mod faults;
 mod interrupt;

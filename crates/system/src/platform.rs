@@ -2,7 +2,7 @@
 
 use guest_memory::GuestMemory;
 use hypercalls::Clock;
-use ids::{CpuId, Gva, Mfn, VcpuSlot};
+use ids::{CpuId, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Context;
 use vault::GuestOwned;
 
@@ -90,6 +90,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn port_in(&self, port: u16, width: u32) -> u32;
     /// Writes a port of `width` bytes.
     fn port_out(&self, port: u16, width: u32, value: u32);
+    /// Writes `width` bytes of device memory, naturally aligned.
+    fn write_device(&self, at: Maddr, width: u32, value: u64);
     /// Whether a port belongs to a device the hypervisor drives (its console, the ACPI timer).
     fn owns_port(&self, port: u16) -> bool;
     /// Loads the selector and base of the GS that is not active; a selector that faults becomes null.
@@ -115,6 +117,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn write_back_caches(&self);
     /// Console output of guests, into the console ring.
     fn console(&self, bytes: &[u8]);
+    /// Forgets the log up to this position, again if it was forgotten already.
+    fn forget_log(&self, position: u32);
     /// Takes what the console's port received; returns how many bytes.
     fn console_receive(&self, out: &mut [u8]) -> usize;
     /// The data selectors: ds, es, fs, gs.

@@ -120,12 +120,8 @@ impl<P: Platform> System<P> {
 
     /// The CPU that a pinned vCPU has to run on, if that runs guests: the one asked for, or else that of its number.
     fn belongs(&self, vcpu: VcpuSlot) -> Option<CpuId> {
-        if !self.is_pinned(vcpu) {
-            return None;
-        }
-        let own = CpuId(vcpu.0 % self.schedule.cpus());
-        let cpu = self.state.domains.vcpu(vcpu).pin.get().checked_sub(1).map_or(own, CpuId);
-        Some(cpu).filter(|cpu| self.schedule.is_online(*cpu))
+        let cpu = self.state.domains.pinned_to(vcpu, self.schedule.cpus());
+        cpu.filter(|cpu| self.schedule.is_online(*cpu))
     }
 
     /// If the vCPU that this CPU holds has to run on another one, it goes there.

@@ -133,6 +133,7 @@ impl Platform for Machine {
         u32::MAX
     }
     fn port_out(&self, _: u16, _: u32, _: u32) {}
+    fn write_device(&self, _: Maddr, _: u32, _: u64) {}
     fn owns_port(&self, _: u16) -> bool {
         false
     }
@@ -152,6 +153,7 @@ impl Platform for Machine {
     }
     fn write_back_caches(&self) {}
     fn console(&self, _: &[u8]) {}
+    fn forget_log(&self, _: u32) {}
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }

@@ -179,6 +179,11 @@ impl Timers<'_> {
         self.derived.first(cpu).filter(|entry| entry.at <= now).map(|entry| VcpuSlot(entry.vcpu))
     }
 
+    /// The CPU that wakes for this vCPU: its own, or the last one that it had.
+    pub fn home(&self, slot: VcpuSlot) -> CpuId {
+        CpuId(self.derived.vcpus.get(slot.0 as usize).map_or(0, |place| place.home.load(Ordering::Relaxed)))
+    }
+
     /// From now on `cpu` wakes for this vCPU. Unknown CPUs change nothing.
     pub fn set_home(&self, slot: VcpuSlot, cpu: CpuId) {
         let derived = self.derived;

@@ -1,3 +1,6 @@
 //! Xen 4.17.
 
+pub mod domctl;
+mod member;
 pub mod platform;
+pub mod sysctl;

@@ -1,5 +1,6 @@
 //! `platform_op` of Xen 4.17 (public/platform.h, interface version 0x03000001).
 
+use super::member::{member, put};
 use crate::platform::{Answer, EfiInfo, Firmware, PowerManagement, Request};
 use xen_abi::Errno;
 use xen_abi::platform::{
@@ -17,17 +18,7 @@ use xen_abi::platform::{
     XenpfPcpuVersion, XenpfPcpuinfo, XenpfPlatformQuirk, XenpfReadMemtype, XenpfResourceOp,
     XenpfSetProcessorPminfo, XenpfSettime32, XenpfSettime64, XenpfSymdata,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// The member of the union that a command has.
-fn member<T: FromBytes>(op: &PlatformOp) -> Result<T, Errno> {
-    T::read_from_prefix(op.u.as_bytes()).map(|(value, _)| value).map_err(|_| Errno::EINVAL)
-}
-
-fn put<T: IntoBytes + Immutable>(op: &mut PlatformOp, value: &T) {
-    let bytes = value.as_bytes();
-    op.u.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-}
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Decodes an argument.
 ///
@@ -39,61 +30,61 @@ pub fn decode(op: &PlatformOp) -> Result<Request, Errno> {
     }
     Ok(match op.cmd {
         XENPF_SETTIME32 => {
-            let m: XenpfSettime32 = member(op)?;
+            let m: XenpfSettime32 = member(&op.u)?;
             Request::SetTime { seconds: m.secs.into(), nanoseconds: m.nsecs, system_time: m.system_time }
         }
         XENPF_SETTIME64 => {
-            let m: XenpfSettime64 = member(op)?;
+            let m: XenpfSettime64 = member(&op.u)?;
             if m.mbz != 0 {
                 return Err(Errno::EINVAL);
             }
             Request::SetTime { seconds: m.secs, nanoseconds: m.nsecs, system_time: m.system_time }
         }
-        XENPF_FIRMWARE_INFO => Request::Firmware(firmware(&member(op)?)),
-        XENPF_GET_CPUINFO => Request::CpuInfo { cpu: member::<XenpfPcpuinfo>(op)?.xen_cpuid },
-        XENPF_GET_CPU_VERSION => Request::CpuVersion { cpu: member::<XenpfPcpuVersion>(op)?.xen_cpuid },
+        XENPF_FIRMWARE_INFO => Request::Firmware(firmware(&member(&op.u)?)),
+        XENPF_GET_CPUINFO => Request::CpuInfo { cpu: member::<XenpfPcpuinfo>(&op.u)?.xen_cpuid },
+        XENPF_GET_CPU_VERSION => Request::CpuVersion { cpu: member::<XenpfPcpuVersion>(&op.u)?.xen_cpuid },
         XENPF_ENTER_ACPI_SLEEP => {
-            let m: XenpfEnterAcpiSleep = member(op)?;
+            let m: XenpfEnterAcpiSleep = member(&op.u)?;
             Request::Sleep { state: m.sleep_state, pm1a: m.val_a, pm1b: m.val_b, flags: m.flags }
         }
-        XENPF_SET_PROCESSOR_PMINFO => Request::PowerManagement(power_management(&member(op)?)),
-        XENPF_CPU_ONLINE => Request::CpuOnline { cpu: member::<XenpfCpuOl>(op)?.cpuid },
-        XENPF_CPU_OFFLINE => Request::CpuOffline { cpu: member::<XenpfCpuOl>(op)?.cpuid },
+        XENPF_SET_PROCESSOR_PMINFO => Request::PowerManagement(power_management(&member(&op.u)?)),
+        XENPF_CPU_ONLINE => Request::CpuOnline { cpu: member::<XenpfCpuOl>(&op.u)?.cpuid },
+        XENPF_CPU_OFFLINE => Request::CpuOffline { cpu: member::<XenpfCpuOl>(&op.u)?.cpuid },
         XENPF_CORE_PARKING => {
-            let m: XenpfCoreParking = member(op)?;
+            let m: XenpfCoreParking = member(&op.u)?;
             match m.type_ {
                 XEN_CORE_PARKING_GET => Request::ParkedCpus,
                 XEN_CORE_PARKING_SET => Request::ParkCpus { count: m.idle_nums },
                 _ => return Err(Errno::EINVAL),
             }
         }
-        XENPF_EFI_RUNTIME_CALL => Request::Efi(member(op)?),
-        XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(op)?.reg },
+        XENPF_EFI_RUNTIME_CALL => Request::Efi(member(&op.u)?),
+        XENPF_READ_MEMTYPE => Request::MemoryType { index: member::<XenpfReadMemtype>(&op.u)?.reg },
         XENPF_ADD_MEMTYPE => {
-            let m: XenpfAddMemtype = member(op)?;
+            let m: XenpfAddMemtype = member(&op.u)?;
             Request::AddMemoryType { mfn: m.mfn, frames: m.nr_mfns, kind: m.type_ }
         }
         XENPF_DEL_MEMTYPE => {
-            let m: XenpfDelMemtype = member(op)?;
+            let m: XenpfDelMemtype = member(&op.u)?;
             Request::RemoveMemoryType { handle: m.handle, index: m.reg }
         }
         XENPF_GET_SYMBOL => {
-            let m: XenpfSymdata = member(op)?;
+            let m: XenpfSymdata = member(&op.u)?;
             Request::Symbol { index: m.symnum, name: m.name, bytes: m.namelen }
         }
-        XENPF_RESOURCE_OP => Request::Resources { count: member::<XenpfResourceOp>(op)?.nr_entries },
-        XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(op)?.apic_id },
+        XENPF_RESOURCE_OP => Request::Resources { count: member::<XenpfResourceOp>(&op.u)?.nr_entries },
+        XENPF_CPU_HOTADD => Request::CpuAdd { apic_id: member::<XenpfCpuHotadd>(&op.u)?.apic_id },
         XENPF_MEM_HOTADD => {
-            let m: XenpfMemHotadd = member(op)?;
+            let m: XenpfMemHotadd = member(&op.u)?;
             Request::MemoryAdd { start: m.spfn, end: m.epfn }
         }
         XENPF_MICROCODE_UPDATE => {
-            let m: XenpfMicrocodeUpdate = member(op)?;
+            let m: XenpfMicrocodeUpdate = member(&op.u)?;
             Request::Microcode { image: m.data, len: m.length }
         }
-        XENPF_PLATFORM_QUIRK => Request::Quirk { id: member::<XenpfPlatformQuirk>(op)?.quirk_id },
+        XENPF_PLATFORM_QUIRK => Request::Quirk { id: member::<XenpfPlatformQuirk>(&op.u)?.quirk_id },
         XENPF_CHANGE_FREQ => {
-            let m: XenpfChangeFreq = member(op)?;
+            let m: XenpfChangeFreq = member(&op.u)?;
             Request::FrequencyChange { cpu: m.cpu, hertz: m.freq }
         }
         command => Request::Other { command },
@@ -139,9 +130,9 @@ fn power_management(info: &XenpfSetProcessorPminfo) -> PowerManagement {
 
 /// Changes the words of a firmware answer.
 fn put_firmware(op: &mut PlatformOp, change: impl FnOnce(&mut [u64; 4])) {
-    let Ok(mut m) = member::<XenpfFirmwareInfo>(op) else { return };
+    let Ok(mut m) = member::<XenpfFirmwareInfo>(&op.u) else { return };
     change(&mut m.u);
-    put(op, &m);
+    put(&mut op.u, &m);
 }
 
 /// Puts an answer into the argument it belongs to.
@@ -149,31 +140,31 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
     match *answer {
         Answer::None => {}
         Answer::CpuInfo { max_present, found } => {
-            let Ok(mut m) = member::<XenpfPcpuinfo>(op) else { return };
+            let Ok(mut m) = member::<XenpfPcpuinfo>(&op.u) else { return };
             m.max_present = max_present;
             m.flags = XEN_PCPU_FLAGS_INVALID;
             if let Some((apic_id, acpi_id)) = found {
                 (m.flags, m.apic_id, m.acpi_id) = (XEN_PCPU_FLAGS_ONLINE, apic_id, acpi_id);
             }
-            put(op, &m);
+            put(&mut op.u, &m);
         }
         Answer::CpuVersion { max_present, vendor, family, model, stepping } => {
-            let Ok(mut m) = member::<XenpfPcpuVersion>(op) else { return };
+            let Ok(mut m) = member::<XenpfPcpuVersion>(&op.u) else { return };
             (m.max_present, m.vendor_id) = (max_present, vendor);
             (m.family, m.model, m.stepping) = (family, model, stepping);
-            put(op, &m);
+            put(&mut op.u, &m);
         }
         Answer::MemoryType { mfn, frames, kind } => {
-            let Ok(mut m) = member::<XenpfReadMemtype>(op) else { return };
+            let Ok(mut m) = member::<XenpfReadMemtype>(&op.u) else { return };
             (m.mfn, m.nr_mfns, m.type_) = (mfn, frames, kind);
-            put(op, &m);
+            put(&mut op.u, &m);
         }
         Answer::NoSymbol => {
-            let Ok(mut m) = member::<XenpfSymdata>(op) else { return };
+            let Ok(mut m) = member::<XenpfSymdata>(&op.u) else { return };
             (m.namelen, m.type_, m.address) = (1, 0, 0);
-            put(op, &m);
+            put(&mut op.u, &m);
         }
-        Answer::Efi(call) => put(op, &call),
+        Answer::Efi(call) => put(&mut op.u, &call),
         Answer::EfiVersion { version } => {
             put_firmware(op, |u| u[0] = u[0] & !0xffff_ffff | u64::from(version))
         }
@@ -214,9 +205,9 @@ pub fn encode(op: &mut PlatformOp, answer: &Answer) {
             put_firmware(op, |u| u[0] = u[0] & !0xff | u64::from(flags));
         }
         Answer::Parked { count } => {
-            let Ok(mut m) = member::<XenpfCoreParking>(op) else { return };
+            let Ok(mut m) = member::<XenpfCoreParking>(&op.u) else { return };
             m.idle_nums = count;
-            put(op, &m);
+            put(&mut op.u, &m);
         }
     }
 }

@@ -92,5 +92,14 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         platform::XEN_PM_TYPES;
         platform::XEN_PX_FLAGS;
         platform::XEN_CPUPERF_SHARED_TYPES;
+        sysctl::XEN_SYSCTLS;
+        sysctl::XEN_SYSCTL_VALUES;
+        sysctl::XEN_SYSCTL_CPUPOOL_OPS;
+        domctl::XEN_DOMCTLS;
+        domctl::XEN_DOMCTL_VALUES;
+        sysctl::XEN_SYSCTL_SCHEDOPS;
+        domctl::XEN_DOMCTL_SCHEDOPS;
+        domctl::XEN_X86_EMUS;
+        domctl::XEN_SCHEDULERS;
     }
 }

@@ -280,5 +280,29 @@ pub(crate) fn rows() -> Vec<StructRow> {
             shared_type
         };
         platform::XenpfSetProcessorPminfo = "struct xenpf_set_processor_pminfo" { id, type_ = "type", u };
+        xen::XenctlBitmap = "struct xenctl_bitmap" { bitmap, nr_bits };
+        sysctl::SysctlReadconsole = "struct xen_sysctl_readconsole" { clear, incremental, pad0, pad1, index, buffer, count };
+        sysctl::SysctlPhysinfo = "struct xen_sysctl_physinfo" { threads_per_core, cores_per_socket, nr_cpus, max_cpu_id, nr_nodes, max_node_id, cpu_khz, capabilities, arch_capabilities, pad, total_pages, free_pages, scrub_pages, outstanding_pages, max_mfn, hw_cap };
+        sysctl::SysctlSchedId = "struct xen_sysctl_sched_id" { sched_id };
+        sysctl::SysctlGetdomaininfolist = "struct xen_sysctl_getdomaininfolist" { first_domain, max_domains, buffer, num_domains };
+        sysctl::SysctlDebugKeys = "struct xen_sysctl_debug_keys" { keys, nr_keys };
+        sysctl::SysctlMeminfo = "struct xen_sysctl_meminfo" { memsize, memfree };
+        sysctl::SysctlNumainfo = "struct xen_sysctl_numainfo" { num_nodes, meminfo, distance };
+        sysctl::SysctlCputopo = "struct xen_sysctl_cputopo" { core, socket, node };
+        sysctl::SysctlCputopoinfo = "struct xen_sysctl_cputopoinfo" { num_cpus, cputopo };
+        sysctl::SysctlAvailheap = "struct xen_sysctl_availheap" { min_bitwidth, max_bitwidth, node, avail_bytes };
+        sysctl::SysctlCpupoolOp = "struct xen_sysctl_cpupool_op" { op, cpupool_id, sched_id, domid, cpu, n_dom, cpumap };
+        domctl::ArchDomainconfig = "struct xen_arch_domainconfig" { emulation_flags, misc_flags };
+        domctl::DomctlGetdomaininfo = "struct xen_domctl_getdomaininfo" { domain, pad1, flags, tot_pages, max_pages, outstanding_pages, shr_pages, paged_pages, shared_info_frame, cpu_time, nr_online_vcpus, max_vcpu_id, ssidref, handle, cpupool, gpaddr_bits, pad2, arch_config };
+        domctl::DomctlGetvcpuinfo = "struct xen_domctl_getvcpuinfo" { vcpu, online, blocked, running, cpu_time, cpu };
+        domctl::DomctlVcpuaffinity = "struct xen_domctl_vcpuaffinity" { vcpu, flags, cpumap_hard, cpumap_soft };
+        sysctl::Sysctl = "struct xen_sysctl" { cmd, interface_version, u };
+        domctl::Domctl = "struct xen_domctl" { cmd, interface_version, domain, u };
+        sysctl::SysctlSchedulerOp = "struct xen_sysctl_scheduler_op" { cpupool_id, sched_id, cmd, u };
+        sysctl::SysctlCredit2Schedule = "struct xen_sysctl_credit2_schedule" { ratelimit_us };
+        domctl::DomctlSchedulerOp = "struct xen_domctl_scheduler_op" { sched_id, cmd, u };
+        domctl::DomctlSchedCredit2 = "struct xen_domctl_sched_credit2" { weight, cap };
+        domctl::DomctlNodeaffinity = "struct xen_domctl_nodeaffinity" { nodemap };
+        sysctl::SysctlPcitopoinfo = "struct xen_sysctl_pcitopoinfo" { num_devs, devs, nodes };
     }
 }

@@ -79,7 +79,8 @@ impl Audited for Whole<'_> {
         if right { Ok(()) } else { Err(format!("free {free}, listed {listed:?}")) }
     }
 
-    fn may_map_device(&self, mfn: Mfn, _: bool) -> bool {
-        mfn.0 != FORBIDDEN
+    fn may_map_device(&self, mfn: Mfn, write: bool) -> bool {
+        let kept = write && self.0.system.state.irqs.msix_tables.is_closed(mfn);
+        mfn.0 != FORBIDDEN && !kept
     }
 }

@@ -1,6 +1,7 @@
 //! Hypercalls about devices, their interrupts, grant tables and the wall clock.
 
 use super::Guest;
+use crate::pci;
 use crate::world::{GSIS, World};
 use xen_abi::platform::XENPF_INTERFACE_VERSION;
 use xen_abi::xen::DOMID_SELF;
@@ -32,7 +33,10 @@ impl Guest {
             }
             13 => self.map_pirq(),
             14 => {
-                let words = [u32::from(DOMID_SELF), self.pirq()];
+                // Messages have the highest numbers.
+                let last = world.system.state.dom0_pirqs() - 1;
+                let name = if self.r.chance(70) { last - self.r.below(6) as u32 } else { self.pirq() };
+                let words = [u32::from(DOMID_SELF), name];
                 self.args.halves(&mut self.r, &words)
             }
             17 | 28 => {
@@ -54,12 +58,14 @@ impl Guest {
 
     /// A pin, or a message of a device with or without a table of them.
     fn map_pirq(&mut self) -> u64 {
-        let kind = self.r.pick(&[1, 1, 0, 0, 2, 3, 4]);
-        let wanted = if self.r.chance(50) { u32::MAX } else { self.pirq() };
+        let kind = self.r.pick(&[0, 0, 3, 3, 1, 1, 2, 4]);
+        let wanted = if self.r.chance(70) { u32::MAX } else { self.pirq() };
         let pin = self.r.below(u64::from(GSIS)) as u32;
-        let device = self.r.pick(&[0x18, 0x20, 0x28]);
-        let (entries, table) = if kind == 3 { (2, 0) } else { (self.r.below(3) as u32, 0) };
-        let words = [u32::from(DOMID_SELF), kind, pin, wanted, 0, device, entries, 0, table, 0];
+        let device = u32::from(pci::FIRST) + self.r.below(2) as u32;
+        let memory = pci::MEMORY.0 as u32;
+        let table = self.r.pick(&[0, memory, memory + 0x1000, memory + 0x2000, 0x1000]);
+        let entry = self.r.below(3) as u32;
+        let words = [u32::from(DOMID_SELF), kind, pin, wanted, 0, device, entry, 0, table, 0];
         self.args.halves(&mut self.r, &words)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::kernel::BASE;
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{DEVICES, World};
 use frames::{Kind, Owner, Usage};
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
 use std::collections::HashSet;
@@ -87,6 +87,9 @@ impl View {
     pub(crate) fn frame(&self, world: &World, r: &mut Random) -> u64 {
         if r.chance(4) {
             return r.pick(&[0, 3, 9, 1400, 1471, 5000, 0xfee00, 0xfd000, 1 << 40]);
+        }
+        if r.chance(4) {
+            return DEVICES.start + r.below(DEVICES.end - DEVICES.start);
         }
         let all = self.frames(world, |_| true);
         // Few, so that they meet again.

@@ -3,7 +3,7 @@
 mod world;
 
 use walker::{FRAME, PRESENT, USER, WRITABLE};
-use world::{DATA, GDT, L1, L2, L3, ROOT, World};
+use world::{CONFIGURATION, DATA, GDT, L1, L2, L3, ROOT, TABLE, World};
 
 fn violations(world: &World) -> Vec<String> {
     walker::walk(&world.machine(), &[ROOT * FRAME]).expect("the machine can be read").violations
@@ -49,6 +49,25 @@ fn rights_are_those_of_all_levels() {
     world.set_entry(L1, 1, (L1 * FRAME) | PRESENT | WRITABLE | USER);
     assert!(!violations(&world).iter().any(|line| line.contains("in use as a page table")));
     finds(&world, &["writable and something else"]);
+}
+
+#[test]
+fn writable_messages_are_found() {
+    let mut world = World::new();
+    for (index, mfn) in (0x40..).zip([TABLE, TABLE + 1, TABLE + 2, CONFIGURATION, CONFIGURATION + 1]) {
+        world.set_entry(L1, index, (mfn * FRAME) | PRESENT | USER);
+    }
+    // Beside them are other registers.
+    world.set_entry(L1, 0x48, ((TABLE + 3) * FRAME) | PRESENT | WRITABLE | USER);
+    world.set_entry(L1, 0x49, ((CONFIGURATION + 2) * FRAME) | PRESENT | WRITABLE | USER);
+    assert_eq!(violations(&world), Vec::<String>::new());
+    for mfn in [TABLE, TABLE + 1, TABLE + 2, CONFIGURATION + 1] {
+        let mut world = World::new();
+        world.set_entry(L1, 0x40, (mfn * FRAME) | PRESENT | WRITABLE | USER);
+        finds(&world, &["writable", &format!("{mfn:#x}")]);
+    }
+    world.close_table(false);
+    finds(&world, &["has messages, but is open"]);
 }
 
 #[test]

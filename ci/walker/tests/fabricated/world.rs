@@ -33,7 +33,7 @@ const ALL: u64 = PRESENT | WRITABLE;
 type Fields = &'static [(&'static str, u64, u64)];
 
 /// Records, their sizes, numbers and fields.
-const REGIONS: [(&str, u64, u64, Fields); 14] = [
+const REGIONS: [(&str, u64, u64, Fields); 15] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
     ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
     ("frames::PageList", 24, 1, &[("head", 0, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
@@ -74,14 +74,40 @@ const REGIONS: [(&str, u64, u64, Fields); 14] = [
     ("events::Chunk", 1040, 1, &[("owner", 0, 4), ("next", 4, 4), ("port", 8, 1024)]),
     (
         "irqs::IrqRecord",
-        24,
+        32,
         2,
-        &[("pirq", 0, 4), ("port", 4, 4), ("domain", 8, 4), ("kind", 12, 1), ("vector", 13, 1)],
+        &[
+            ("pirq", 0, 4),
+            ("port", 4, 4),
+            ("domain", 8, 4),
+            ("kind", 12, 1),
+            ("vector", 13, 1),
+            ("segment", 14, 2),
+            ("bdf", 16, 2),
+            ("table_base", 24, 8),
+        ],
+    ),
+    (
+        "irqs::TableRecord",
+        32,
+        1,
+        &[
+            ("at", 0, 8),
+            ("pending", 8, 8),
+            ("segment", 16, 2),
+            ("bdf", 18, 2),
+            ("entries", 20, 2),
+            ("closed", 22, 1),
+        ],
     ),
     ("irqs::DomainIrqs", 24, 1, &[("table", 0, 4), ("eoi_page", 8, 8)]),
     ("irqs::PirqTable", 2056, 1, &[("owner", 0, 4), ("irq", 8, 2048)]),
     ("irqs::Vectors", 1024, 1, &[("irq", 0, 1024)]),
 ];
+
+/// Device memory: an MSI-X table over two pages, its pending bits, and what is beside them; configuration space.
+pub(crate) const TABLE: u64 = 0xfebd0;
+pub(crate) const CONFIGURATION: u64 = 0xb0000;
 
 /// The machine.
 pub(crate) struct World {
@@ -119,6 +145,11 @@ impl World {
 
     pub(crate) fn set_entry(&mut self, table: u64, index: usize, entry: u64) {
         self.ram.entry(table).or_insert([0; 512])[index] = entry;
+    }
+
+    /// A table is called open, or closed.
+    pub(crate) fn close_table(&mut self, closed: bool) {
+        self.set("irqs::TableRecord", 0, "closed", 0, 1, closed.into());
     }
 
     /// Writes `width` bytes of a field.
@@ -181,6 +212,8 @@ impl World {
             0x10_0000,
             END * FRAME
         );
+        writeln!(text, "configuration {:x} {:x}", CONFIGURATION * FRAME, (CONFIGURATION + 2) * FRAME)
+            .expect("text");
         for (name, start, frames) in [("vault", VAULT, VAULT_FRAMES), ("m2p", M2P, 2), ("chart", CHART, 8)] {
             writeln!(text, "own {name} {:x} {:x}", start * FRAME, (start + frames) * FRAME).expect("text");
         }
@@ -279,9 +312,20 @@ impl World {
         self.set("events::Chunk", 0, "port", 2, 8, 2 << 24 | 5);
         self.set("events::Chunk", 0, "port", 4, 8, 7 << 24 | 4);
         for (field, width, value) in
-            [("pirq", 4, 7), ("port", 4, 2), ("domain", 4, 1), ("kind", 1, 1), ("vector", 1, 0x40)]
+            [("pirq", 4, 7), ("port", 4, 2), ("domain", 4, 1), ("kind", 1, 2), ("vector", 1, 0x40)]
         {
             self.set("irqs::IrqRecord", 1, field, 0, width, value);
+        }
+        self.set("irqs::IrqRecord", 1, "bdf", 0, 2, 0x18);
+        self.set("irqs::IrqRecord", 1, "table_base", 0, 8, TABLE * FRAME);
+        for (field, width, value) in [
+            ("at", 8, TABLE * FRAME + 0xff0),
+            ("pending", 8, (TABLE + 2) * FRAME),
+            ("bdf", 2, 0x18),
+            ("entries", 2, 2),
+            ("closed", 1, 1),
+        ] {
+            self.set("irqs::TableRecord", 0, field, 0, width, value);
         }
         self.set("irqs::DomainIrqs", 0, "table", 0, 4, 1);
         self.set("irqs::PirqTable", 0, "owner", 0, 4, 1);

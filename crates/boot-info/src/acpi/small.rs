@@ -42,6 +42,26 @@ pub struct ConfigSpace {
     pub last_bus: u8,
 }
 
+impl ConfigSpace {
+    /// Its bytes; an end beyond all addresses counts as the last one.
+    pub fn range(&self) -> core::ops::Range<u64> {
+        let from = |bus: u64| self.address.0.saturating_add(bus << 20);
+        from(self.first_bus.into())..from(u64::from(self.last_bus) + 1)
+    }
+
+    /// The bus, device function and register at an address.
+    pub fn register(&self, at: Maddr) -> Option<(u8, u8, u16)> {
+        let offset = at.0.checked_sub(self.address.0).filter(|_| self.range().contains(&at.0))?;
+        Some(((offset >> 20) as u8, (offset >> 12) as u8, (offset & 0xfff) as u16))
+    }
+
+    /// The page of a device function's registers.
+    pub fn page(&self, bus: u8, devfn: u8) -> Option<Maddr> {
+        let page = self.address.0.checked_add(u64::from(bus) << 20 | u64::from(devfn) << 12)?;
+        (self.first_bus..=self.last_bus).contains(&bus).then_some(Maddr(page))
+    }
+}
+
 pub(super) fn read_mcfg(table: &[u8]) -> Result<ArrayVec<ConfigSpace, 16>, AcpiError> {
     let mut spaces = ArrayVec::new();
     let entries = table.get(44..).ok_or_else(|| malformed(table))?;

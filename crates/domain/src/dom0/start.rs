@@ -8,11 +8,8 @@ use guest_memory::GuestMemory;
 use pv_cpu::{Context, Mode, Reg, vector};
 use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Journal};
+use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
-/// The guest kernel's code segment (`FLAT_RING3_CS64`, public/arch-x86/xen-x86_64.h).
-const FLAT_RING3_CS64: u64 = 0xe033;
-/// Its stack segment (`FLAT_RING3_SS64`, there).
-const FLAT_RING3_SS64: u64 = 0xe02b;
 /// Interrupt flag, and bit 1, which is always set.
 const RFLAGS: u64 = 1 << 9 | 1 << 1;
 /// DR6 and DR7 after a reset (AMD64 manual volume 2, 14.1.3).
@@ -83,8 +80,8 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         registers.set(Reg::Rsp, self.plan.stack_top());
         registers.set(Reg::Rsi, self.plan.start_info.start);
         registers.set(Reg::Rflags, RFLAGS);
-        registers.set(Reg::Cs, FLAT_RING3_CS64);
-        registers.set(Reg::Ss, FLAT_RING3_SS64);
+        registers.set(Reg::Cs, FLAT_RING3_CS64.into());
+        registers.set(Reg::Ss, FLAT_RING3_SS64.into());
         registers.error_code.set(0);
         registers.vector.set(vector::NONE);
         context.fs_base.set(0);

@@ -67,6 +67,17 @@ pub struct Outcome {
     pub registers: RegisterUpdate,
 }
 
+/// A store that goes elsewhere than to a page-table entry: to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The value, in the low bits.
+    pub value: u64,
+    /// Its width.
+    pub width: Width,
+    /// The guest's registers once it is written.
+    pub registers: RegisterUpdate,
+}
+
 /// Where the source operand comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -119,6 +130,24 @@ pub fn decode(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Operation, R
         None => forms::decode(&mut Cursor::new(bytes), regs)?,
     };
     operation.placed_at(fault)
+}
+
+/// As [`decode`], for a store that goes to a device: what it writes, and the guest's registers afterwards.
+///
+/// # Errors
+/// As [`decode`]; [`Refusal::Unsupported`] also where the old value plays a part.
+pub fn decode_store(bytes: &[u8], regs: &Registers, fault: Gva) -> Result<Stored, Refusal> {
+    let operation = forms::decode(&mut Cursor::new(bytes), regs)?.placed_at(fault)?;
+    let (width, done) = (operation.width, RegisterUpdate::advance(regs, operation.length));
+    let (value, registers) = match operation.action {
+        Action::Store(source) => (source.read(regs, width), done),
+        Action::Stos { repeat, addr32 } => (
+            RegisterOperand::ACCUMULATOR.read(regs, width),
+            stos_registers(done, regs, width, repeat, addr32),
+        ),
+        _ => return Err(Refusal::Unsupported),
+    };
+    Ok(Stored { value, width, registers })
 }
 
 /// A 64-bit XCHG whose address is one register, without displacement: REX.W, 87 /r.

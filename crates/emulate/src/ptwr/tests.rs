@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use self::model::{is_supported, model, width_of};
-use super::{Outcome, WriteKind, decode, forms};
+use super::{Outcome, WriteKind, decode, decode_store, forms};
 use crate::decode::Cursor;
 use crate::oracle;
 use crate::rflags::{CF, OF, PF, SF, ZF};
@@ -267,6 +267,26 @@ fn repeated_stos_goes_one_step_at_a_time() {
     let regs = after(&run(&bytes, &regs, 0x5008, 1), &regs);
     assert_eq!((regs.gpr[7], regs.gpr[1], regs.rip), (0x5010, 0, 0x1003));
     assert_eq!(decode(&bytes, &regs, Gva(0x5010)), Err(Refusal::AddressMismatch));
+}
+
+#[test]
+fn stores_of_all_widths_to_a_device() {
+    let mut regs = Registers { rip: 0x1000, rflags: 2, ..Registers::default() };
+    (regs.gpr[7], regs.gpr[0], regs.gpr[1]) = (0x5004, 0x1122_3344_5566_7788, 2);
+    let store = |bytes: &[u8], at: u64, regs: &Registers| {
+        decode_store(bytes, regs, Gva(at)).map(|s| (s.value, s.width.bytes(), s.registers.rip))
+    };
+    assert_eq!(store(&[0x88, 0x07], 0x5004, &regs), Ok((0x88, 1, 0x1002)));
+    assert_eq!(store(&[0x66, 0x89, 0x07], 0x5004, &regs), Ok((0x7788, 2, 0x1003)));
+    assert_eq!(store(&[0x89, 0x07], 0x5004, &regs), Ok((0x5566_7788, 4, 0x1002)));
+    assert_eq!(store(&[0xc7, 0x07, 0xff, 0xff, 0xff, 0xff], 0x5004, &regs), Ok((0xffff_ffff, 4, 0x1006)));
+    assert_eq!(store(&[0x48, 0x89, 0x07], 0x5004, &regs), Err(Refusal::Misaligned));
+    assert_eq!(store(&[0xf3, 0xab], 0x5004, &regs), Ok((0x5566_7788, 4, 0x1000)), "one of two");
+    regs.gpr[7] = 0x5008;
+    assert_eq!(store(&[0x48, 0x89, 0x07], 0x5008, &regs), Ok((0x1122_3344_5566_7788, 8, 0x1003)));
+    for read in [&[0x87, 0x07][..], &[0x09, 0x07], &[0xf0, 0x0f, 0xb1, 0x37]] {
+        assert_eq!(store(read, 0x5008, &regs), Err(Refusal::Unsupported));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A domain's names for interrupts, and their end.
 
+use super::msix;
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::event_channel::{copy_back, hold, reclaim};
 use guest_memory::GuestMemory;
@@ -62,9 +63,17 @@ pub(super) fn map<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
     call.privileged()?;
     let source = source_of(&map)?;
     let wanted = u32::try_from(map.pirq).ok();
+    let table = msix::table(call.state, source);
+    if let Some(table) = &table {
+        msix::guard(call, table)?;
+    }
     let (irqs, dest, reply) = (call.state.irqs(), boot_cpu(call), call.reply);
     call.j.transaction(|tx| {
         let mapped = irqs.map_pirq(tx, slot, source, wanted, dest).map_err(pirq_errno)?;
+        if table.is_some_and(|table| !irqs.is_closed(&table)) {
+            // Its record went to another device meanwhile.
+            return Err(Errno::ERESTART);
+        }
         map.pirq = mapped.pirq as i32;
         if !matches!(source, Source::Gsi(_)) {
             map.index = mapped.irq as i32;

@@ -3,10 +3,10 @@
 
 use crate::firmware::facts;
 use boot_info::BootFacts;
-use domain::{Limits, State, Static};
+use domain::{Host, Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
-use hypercalls::{Call, Outcome, Reply, dispatch};
+use hypercalls::{Call, FORGET, Outcome, Reply, dispatch};
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
@@ -48,6 +48,7 @@ pub(crate) struct Seen {
     pub(crate) stale: Option<Mfn>,
     pub(crate) power: Vec<(u32, u64, u64)>,
     pub(crate) wall_clock: u32,
+    pub(crate) forgotten: Option<u32>,
 }
 
 /// The machine.
@@ -89,6 +90,7 @@ impl Apply for Effects {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
             }
+            kind::CONSOLE if effect.a == FORGET => seen.forgotten = Some(effect.b as u32),
             kind::CONSOLE => {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 seen.console.push_str(&String::from_utf8(bytes).expect("text"));
@@ -119,6 +121,7 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let locks = Box::leak(Box::new(Static::new()));
     let mut state = State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room");
     state.efi = (facts.efi.version != 0).then_some(&crate::efi::SERVICES);
+    state.host = Host { ram_frames: FRAMES, last_frame: FRAMES - 1, log: Some(&crate::control::LOG) };
     Box::leak(Box::new(state))
 }
 

@@ -1,6 +1,7 @@
 //! Each family of hypercalls as a guest sees it: results, errors, and a crash at every durable step.
 
 mod console;
+mod control;
 mod crash;
 mod efi;
 mod firmware;

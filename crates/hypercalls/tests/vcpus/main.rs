@@ -3,6 +3,7 @@
 
 mod events;
 mod init;
+mod msix;
 mod physdev;
 mod roots;
 mod sched;

@@ -32,7 +32,11 @@ fn run<T: FromBytes + IntoBytes + Immutable>(
 }
 
 /// An operation of Dom0: the result and the argument afterwards.
-fn op<T: FromBytes + IntoBytes + Immutable>(world: &mut World, command: u32, argument: T) -> (i64, T) {
+pub(crate) fn op<T: FromBytes + IntoBytes + Immutable>(
+    world: &mut World,
+    command: u32,
+    argument: T,
+) -> (i64, T) {
     run(world, 0, PHYSDEV_OP, command, argument)
 }
 
@@ -55,7 +59,7 @@ fn gsi(index: i32, pirq: i32) -> PhysdevMapPirq {
     }
 }
 
-fn message(type_: i32, devfn: i32, entry_nr: i32, table_base: u64) -> PhysdevMapPirq {
+pub(crate) fn message(type_: i32, devfn: i32, entry_nr: i32, table_base: u64) -> PhysdevMapPirq {
     PhysdevMapPirq { type_, bus: 1, devfn, entry_nr, table_base, ..gsi(-1, -1) }
 }
 
@@ -312,12 +316,12 @@ fn came(w: &mut World) -> i64 {
     }
 }
 
-struct Crash;
+pub(crate) struct Crash;
 
 /// What RAX holds before a hypercall has a result.
-const UNANSWERED: u64 = u64::MAX / 3;
+pub(crate) const UNANSWERED: u64 = u64::MAX / 3;
 
-fn result(w: &World) -> u64 {
+pub(crate) fn result(w: &World) -> u64 {
     w.state.contexts.context(VcpuSlot(0)).registers.get(pv_cpu::Reg::Rax)
 }
 
@@ -372,13 +376,18 @@ fn check(w: &World, index: usize, page: Maddr) {
     assert_eq!(word.and_then(|vector| w.state.irqs().irq_of(vector)), Some(17));
 }
 
-#[test]
-fn a_crash_anywhere_loses_no_interrupt() {
+/// Crashes of the tests' own say nothing.
+pub(crate) fn quiet_crashes() {
     std::panic::set_hook(Box::new(|info| {
         if info.payload().downcast_ref::<Crash>().is_none() {
             eprintln!("{info}");
         }
     }));
+}
+
+#[test]
+fn a_crash_anywhere_loses_no_interrupt() {
+    quiet_crashes();
     let steps = (0..).find(|at| !crashed_life(*at)).unwrap();
     assert!(steps > 100, "{steps} steps");
 }

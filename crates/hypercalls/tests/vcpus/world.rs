@@ -79,6 +79,8 @@ pub(crate) struct World {
     /// Interrupts whose routes were programmed.
     pub(crate) routes: Vec<u32>,
     next_argument: u64,
+    /// Pieces of long work in one entry.
+    pub(crate) budget: u32,
 }
 
 /// Two CPUs, an I/O APIC with 24 pins, memory-mapped configuration space.
@@ -102,7 +104,8 @@ fn compose(vault: Ground) -> &'static State {
     let mut arena = vault.arena();
     let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
-    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), SLOTS).unwrap();
+    let mut state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), SLOTS).unwrap();
+    state.pci = Some(&crate::msix::Devices);
     Box::leak(Box::new(state))
 }
 
@@ -113,7 +116,8 @@ impl World {
         let memory = Box::leak(Box::new(FakeMemory::new(FRAMES)));
         let (kicked, timers, routes) = (vec![], vec![], vec![]);
         let next_argument = ARGUMENT;
-        let mut world = Self { vault, state, memory, now: 1_000_000, kicked, timers, routes, next_argument };
+        let (now, budget) = (1_000_000, 1000);
+        let mut world = Self { vault, state, memory, now, kicked, timers, routes, next_argument, budget };
         let (first, end) = (Mfn(16), Mfn(FRAMES as u64));
         world.change(|tx| {
             state.frames.seed_frames(tx, first, end);
@@ -217,7 +221,7 @@ impl World {
             timers: vec![],
             routes: vec![],
         };
-        Journal::new(&self.state.logs[0], machine, 1000)
+        Journal::new(&self.state.logs[0], machine, self.budget)
     }
 
     /// A fresh frame of a domain.

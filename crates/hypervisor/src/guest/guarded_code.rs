@@ -10,60 +10,34 @@
 //! NMI, #DF, #MC, #DB              from a guest or from here CR3 is loaded; back to the guest likewise
 //! ```
 //!
-//! From there on the plain stubs do the rest; at a few places boot turns them here (`guarded::install`). An entry may find either root in CR3, for loading the same again does no
-//! harm: so an NMI in the middle of entry code comes back with the hypervisor's. In exit code behind the load it goes
-//! back to before it (`guarded::rewind`).
+//! From there on the plain stubs do the rest; at a few places boot turns them here (`guarded::install`). An entry may
+//! find either root in CR3, for loading the same again does no harm: so an NMI in the middle of entry code comes back
+//! with the hypervisor's. In exit code behind the load it goes back to before it (`guarded::rewind`).
 #![expect(unsafe_code, reason = "entry points in assembly")]
 
 use super::stubs;
+use super::swift::{cell, register};
 use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
-use pv_cpu::{Context, Reg, offsets};
+use pv_cpu::{Context, Reg};
+use xen_abi::arch::{FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS64};
 
 /// From the end of the entry page's stack to a cell, once `depth` bytes are on it.
 const fn entry(cell: u64, depth: i64) -> i64 {
     cell as i64 - percpu::ENTRY_TOP as i64 + depth
 }
 
-/// From the end of a CPU's stack to a cell.
-const fn cell(offset: u64) -> i64 {
-    offset as i64 - percpu::STACK_TOP as i64
-}
-
-/// From the frame's end to a register.
-const fn register(register: Reg) -> i64 {
-    offsets::register(register) as i64 - Context::FRAME_END as i64
-}
-
 global_asm!(
     super::register_macros!(),
     super::sysenter_macro!(),
+    super::vectors_macro!(),
     r#"
     .pushsection .text.guarded, "ax", @progbits
     .balign 64
     .global revenant_guarded_vectors
 revenant_guarded_vectors:
-    .set vector, 0
-    .rept 256
-    .balign 32
-    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
-    push 0
-    .endif
-    mov dword ptr [rsp + 4], vector
-    .if vector == 1 || vector == 2 || vector == 8 || vector == 18
-    jmp revenant_guarded_own_stack
-    .elseif vector == 14
-    test byte ptr [rsp + 16], 3
-    jz revenant_guarded_from_host
-    jmp revenant_guarded_fault
-    .else
-    test byte ptr [rsp + 16], 3
-    jz revenant_guarded_from_host
-    jmp revenant_guarded_from_guest
-    .endif
-    .set vector, vector + 1
-    .endr
+    vector_entries revenant_guarded_own_stack, revenant_guarded_from_host, revenant_guarded_fault, revenant_guarded_from_guest
 
     # RSP is in the entry page, behind error code and vector.
     .macro guarded_entry name, to
@@ -202,8 +176,8 @@ revenant_guarded_call32:
     mov rsp, [rax + {stack}]
     mov [rax - 40], rcx
     mov [rax - 24], r11
-    mov qword ptr [rax - 8], 0xe02b
-    mov qword ptr [rax - 32], 0xe023
+    mov qword ptr [rax - 8], {user_ss}
+    mov qword ptr [rax - 32], {user_cs32}
     push qword ptr [rsp + {scratch}]
     pop qword ptr [rax + {rax}]
     lea rsp, [rax - 40]
@@ -220,10 +194,10 @@ revenant_guarded_call32:
 revenant_guarded_swift_start:
 revenant_guarded_sysret:
     mov [rax - 40], rcx
-    mov qword ptr [rax - 32], 0xe033
+    mov qword ptr [rax - 32], {user_cs}
     mov [rax - 24], r11
     mov [rax - 16], rsp
-    mov qword ptr [rax - 8], 0xe02b
+    mov qword ptr [rax - 8], {user_ss}
 revenant_guarded_leave_swiftly:
     mov [rax + {rcx}], rcx
     mov [rax + {r11}], r11
@@ -312,7 +286,11 @@ revenant_guarded_iret:
     .purgem save_registers
     .purgem load_registers
     .purgem sysenter_frame
+    .purgem vector_entries
 "#,
+    user_cs = const FLAT_RING3_CS64,
+    user_cs32 = const FLAT_RING3_CS32,
+    user_ss = const FLAT_RING3_SS64,
     bad_return = const pv_cpu::vector::BAD_RETURN,
     sysenter = const pv_cpu::vector::SYSENTER,
     stride = const percpu::STRIDE,

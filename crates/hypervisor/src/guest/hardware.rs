@@ -4,7 +4,7 @@
 use super::{access, gs, guarded, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, stop, trace, watchdog};
+use crate::{devices, fpu_areas, pci_config, stop, trace, watchdog};
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -278,6 +278,9 @@ impl Platform for Hardware {
             _ => unsafe { port::write_u32(number, value) },
         }
     }
+    fn write_device(&self, at: Maddr, width: u32, value: u64) {
+        pci_config::write_device(at, width, value);
+    }
     fn owns_port(&self, number: u16) -> bool {
         let timer = sealed().facts.acpi.fadt.and_then(|fadt| fadt.pm_timer);
         console::owns_port(number)
@@ -326,6 +329,9 @@ impl Platform for Hardware {
     }
     fn console(&self, bytes: &[u8]) {
         console::guest_output(bytes);
+    }
+    fn forget_log(&self, position: u32) {
+        console::forget(position);
     }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)

@@ -22,4 +22,4 @@ pub(crate) mod stubs;
 pub(crate) mod swift;
 mod swift_fault;
 
-pub(crate) use registers::{register_macros, sysenter_macro};
+pub(crate) use registers::{register_macros, sysenter_macro, to_kernel_macros, vectors_macro};

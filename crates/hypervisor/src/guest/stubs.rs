@@ -18,6 +18,7 @@ use crate::cells;
 use core::arch::global_asm;
 use machine::percpu;
 use pv_cpu::Context;
+use xen_abi::arch::{FLAT_RING3_CS32, FLAT_RING3_SS64};
 
 /// Offset in the per-CPU data of the cell that holds the end of the running vCPU's frame.
 pub(crate) const FRAME_CELL: u64 = cells::FRAME;
@@ -70,6 +71,7 @@ pub(crate) fn holds_registers(rip: u64) -> bool {
 global_asm!(
     super::register_macros!(),
     super::sysenter_macro!(),
+    super::vectors_macro!(),
     r#"
     .pushsection .text.stubs, "ax", @progbits
     .balign 32
@@ -77,26 +79,7 @@ global_asm!(
     .global revenant_from_guest, revenant_from_host, revenant_own_stack, revenant_to_rust
 revenant_stubs_start:
 revenant_vectors:
-    .set vector, 0
-    .rept 256
-    .balign 32
-    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
-    push 0
-    .endif
-    mov dword ptr [rsp + 4], vector
-    .if vector == 1 || vector == 2 || vector == 8 || vector == 18
-    jmp revenant_own_stack
-    .elseif vector == 14
-    test byte ptr [rsp + 16], 3
-    jz revenant_from_host
-    jmp revenant_swift_fault
-    .else
-    test byte ptr [rsp + 16], 3
-    jz revenant_from_host
-    jmp revenant_from_guest
-    .endif
-    .set vector, vector + 1
-    .endr
+    vector_entries revenant_own_stack, revenant_from_host, revenant_swift_fault, revenant_from_guest
 
     # RSP is in the context, behind error code and vector.
     .balign 32
@@ -185,7 +168,7 @@ revenant_moved:
     mov rax, rsp
     movabs rsp, {percpu} + cpu * {stride} + {frame}
     mov rsp, [rsp]
-    push 0xe02b
+    push {user_ss}
     push rax
     push r11
     push \selector
@@ -196,7 +179,7 @@ revenant_moved:
     .endr
     .endm
 
-    syscall_stub revenant_syscall32, 0xe023
+    syscall_stub revenant_syscall32, {user_cs32}
 
     # The same for 64-bit code, ready for `swift`: RAX is the frame's end, RSP the end of this CPU's stack.
     .balign 64
@@ -242,11 +225,14 @@ revenant_stubs_end:
     .purgem save_registers
     .purgem load_registers
     .purgem sysenter_frame
+    .purgem vector_entries
 "#,
     guest_entry = sym super::run::guest_entry,
     host_entry = sym super::host::host_entry,
     own_stack_entry = sym super::host::own_stack_entry,
     error = const BAD_RETURN_ERROR,
+    user_cs32 = const FLAT_RING3_CS32,
+    user_ss = const FLAT_RING3_SS64,
     bad_return = const pv_cpu::vector::BAD_RETURN,
     sysenter = const pv_cpu::vector::SYSENTER,
     max_cpus = const percpu::MAX_CPUS,

@@ -20,6 +20,7 @@ use core::arch::global_asm;
 use core::sync::atomic::AtomicU32;
 use machine::{layout, percpu};
 use pv_cpu::{Context, Reg, offsets};
+use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use xen_abi::callback::CALLBACKTYPE_SYSCALL;
 
 // SAFETY: labels of the code below; only their addresses are taken.
@@ -52,13 +53,18 @@ pub(super) const fn register(register: Reg) -> i64 {
 }
 
 /// From the end of a CPU's stack to a cell of its data.
-const fn cell(offset: u64) -> i64 {
+pub(super) const fn cell(offset: u64) -> i64 {
     offset as i64 - percpu::STACK_TOP as i64
 }
+
+/// The selectors of Linux's 64-bit programs, which are the usual ones (`__USER_CS`, `__USER_DS`).
+const LINUX_CS: u64 = 0x33;
+const LINUX_SS: u64 = 0x2b;
 
 const CALLBACK: usize = offsets::callback(CALLBACKTYPE_SYSCALL);
 
 global_asm!(
+    super::to_kernel_macros!(),
     r#"
     .pushsection .text.swift, "ax", @progbits
     .balign 64
@@ -86,36 +92,20 @@ revenant_swift:
     je revenant_not_usual
     cmp qword ptr [rax + {callback}], 0
     je revenant_not_usual
-    mov rcx, [rax + {kernel_sp}]
-    and rcx, -16
-    lea r11, [rcx - 56]
-    shr r11, 43
-    cmp r11d, {guest_kernel}
-    jb revenant_not_usual
-    mov r11, [rax + {root_kernel}]
-    shl r11, 12
-    mov cr3, r11
-    stac
+    to_kernel_stack 56, revenant_not_usual
 revenant_bounce_start:
     mov r11, [rax + {rip}]
     mov [rcx - 56], r11
     mov [rcx - 40], r11
     mov r11, [rax + {rsp}]
     mov [rcx - 16], r11
-    mov qword ptr [rcx - 8], 0xe02b
-    mov qword ptr [rcx - 32], 0xe033
+    mov qword ptr [rcx - 8], {user_ss}
+    mov qword ptr [rcx - 32], {user_cs}
     mov r11, [rax + {rflags}]
     mov [rcx - 48], r11
     mov [rcx - 24], r11
 revenant_bounce_end:
-    clac
-    lea rsp, [rcx - 56]
-    movabs rcx, {direct}
-    add rcx, [rax + {info}]
-    mov byte ptr [rcx + 1], 1
-    mov dword ptr [rax + {modes}], {kernel}
-    swapgs
-    and r11d, {handler_flags}
+    to_kernel_mode 56
     mov rcx, [rax + {callback}]
     .global revenant_bounce_leaves
 revenant_bounce_leaves:
@@ -152,9 +142,9 @@ revenant_return_start:
     push qword ptr [rcx]
 revenant_return_end:
     clac
-    cmp qword ptr [rsp + 32], 0x33
+    cmp qword ptr [rsp + 32], {linux_cs}
     jne revenant_not_usual
-    cmp qword ptr [rsp + 56], 0x2b
+    cmp qword ptr [rsp + 56], {linux_ss}
     jne revenant_not_usual
     bt dword ptr [rsp + 40], 9
     jnc revenant_not_usual
@@ -180,14 +170,12 @@ revenant_return_leaves:
     jmp revenant_iret
 
 revenant_bounce_fault:
-    mov r11, [rax + {root_user}]
-    shl r11, 12
-    mov cr3, r11
+    from_kernel_stack
 revenant_return_fault:
     clac
 revenant_not_usual:
-    mov qword ptr [rax + {ss}], 0xe02b
-    mov qword ptr [rax + {cs}], 0xe033
+    mov qword ptr [rax + {ss}], {user_ss}
+    mov qword ptr [rax + {cs}], {user_cs}
     mov rcx, [rax + {rip}]
     mov r11, [rax + {rflags}]
     lea rsp, [rax + {rip}]
@@ -195,6 +183,9 @@ revenant_not_usual:
     jmp revenant_syscall
 revenant_swift_end:
     .popsection
+    .purgem to_kernel_stack
+    .purgem to_kernel_mode
+    .purgem from_kernel_stack
 "#,
     scratch = const cell(stubs::SCRATCH_CELL),
     look = const LOOK,
@@ -219,6 +210,10 @@ revenant_swift_end:
     handler_flags = const pv_cpu::HANDLER_FLAGS,
     return_flags = const pv_cpu::RETURN_FLAGS,
     iret = const xen_abi::hypercall::IRET,
+    user_cs = const FLAT_RING3_CS64,
+    user_ss = const FLAT_RING3_SS64,
+    linux_cs = const LINUX_CS,
+    linux_ss = const LINUX_SS,
 );
 
 /// Tells the code here where this CPU's word is that says whether it has to look around: by every start.

@@ -30,6 +30,7 @@ unsafe extern "C" {
 const TRAP: usize = offsets::trap(vector::PAGE_FAULT as usize);
 
 global_asm!(
+    super::to_kernel_macros!(),
     r#"
     .pushsection .text.swift, "ax", @progbits
     .balign 64
@@ -59,16 +60,7 @@ revenant_swift_fault:
     jne revenant_fault_not_usual
     mov r11, cr2
     mov [rcx + {info_cr2}], r11
-    mov rcx, [rax + {kernel_sp}]
-    and rcx, -16
-    lea r11, [rcx - 64]
-    shr r11, 43
-    cmp r11d, {guest_kernel}
-    jb revenant_fault_not_usual
-    mov r11, [rax + {root_kernel}]
-    shl r11, 12
-    mov cr3, r11
-    stac
+    to_kernel_stack 64, revenant_fault_not_usual
 revenant_fault_push_start:
     mov r11, [rax + {rcx}]
     mov [rcx - 64], r11
@@ -88,15 +80,8 @@ revenant_fault_push_start:
     mov r11, [rax + {rflags}]
     mov [rcx - 24], r11
 revenant_fault_push_end:
-    clac
-    lea rsp, [rcx - 64]
-    movabs rcx, {direct}
-    add rcx, [rax + {info}]
-    mov byte ptr [rcx + 1], 1
     mov dword ptr [rax + {error} + 4], {none}
-    mov dword ptr [rax + {modes}], {kernel}
-    swapgs
-    and r11d, {handler_flags}
+    to_kernel_mode 64
     mov rcx, [rax + {trap}]
     .global revenant_fault_leaves
 revenant_fault_leaves:
@@ -108,9 +93,7 @@ revenant_fault_leave:
     # the processor has overwritten, is where the guest finds it.
 revenant_fault_push_fault:
     clac
-    mov r11, [rax + {root_user}]
-    shl r11, 12
-    mov cr3, r11
+    from_kernel_stack
     movabs rcx, {direct}
     add rcx, [rax + {info}]
     mov r11, [rcx + {info_cr2}]
@@ -123,6 +106,9 @@ revenant_fault_not_usual:
     jmp revenant_from_guest
 revenant_swift_fault_end:
     .popsection
+    .purgem to_kernel_stack
+    .purgem to_kernel_mode
+    .purgem from_kernel_stack
 "#,
     // Error code, rip, cs, rflags, rsp, ss.
     above = const 6 * 8,

@@ -1,0 +1,97 @@
+//! `domctl` of Xen 4.17 (public/domctl.h, interface version 0x15).
+
+use super::member::{member, put};
+use super::sysctl::bitmap;
+use crate::control::{DomainAnswer, DomainInfo, DomainRequest};
+use xen_abi::Errno;
+use xen_abi::domctl::{
+    ArchDomainconfig, Domctl, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlSchedCredit2,
+    DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETNODEAFFINITY,
+    XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO, XEN_DOMCTL_INTERFACE_VERSION,
+    XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMINF_BLOCKED, XEN_DOMINF_RUNNING,
+    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT,
+    XEN_X86_EMU_PIT,
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Decodes an argument.
+///
+/// # Errors
+/// `EACCES`: of another interface version; `EINVAL`: impossible values.
+pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
+    if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION {
+        return Err(Errno::EACCES);
+    }
+    Ok(match op.cmd {
+        XEN_DOMCTL_GETDOMAININFO => DomainRequest::Info,
+        XEN_DOMCTL_GETVCPUINFO => DomainRequest::Vcpu { vcpu: member::<DomctlGetvcpuinfo>(&op.u)?.vcpu },
+        XEN_DOMCTL_GETVCPUAFFINITY => {
+            let m: DomctlVcpuaffinity = member(&op.u)?;
+            let known = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
+            if m.flags == 0 || m.flags & !known != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let wanted = |flag, map| (m.flags & flag != 0).then(|| bitmap(map));
+            DomainRequest::Affinity {
+                vcpu: m.vcpu,
+                hard: wanted(XEN_VCPUAFFINITY_HARD, &m.cpumap_hard),
+                soft: wanted(XEN_VCPUAFFINITY_SOFT, &m.cpumap_soft),
+            }
+        }
+        XEN_DOMCTL_GETNODEAFFINITY => {
+            DomainRequest::Nodes { nodes: bitmap(&member::<DomctlNodeaffinity>(&op.u)?.nodemap) }
+        }
+        XEN_DOMCTL_SCHEDULER_OP => {
+            let m: DomctlSchedulerOp = member(&op.u)?;
+            match m.cmd {
+                XEN_DOMCTL_SCHEDOP_GETINFO => DomainRequest::Share { scheduler: m.sched_id },
+                _ => DomainRequest::Other { command: op.cmd },
+            }
+        }
+        command => DomainRequest::Other { command },
+    })
+}
+
+/// Puts an answer into the argument that asked.
+pub fn encode(op: &mut Domctl, answer: &DomainAnswer) {
+    match *answer {
+        DomainAnswer::Info(info) => {
+            op.domain = info.id;
+            put(&mut op.u, &domain_info(&info));
+        }
+        DomainAnswer::Vcpu { online, blocked, running, cpu_time, cpu } => {
+            let Ok(mut m) = member::<DomctlGetvcpuinfo>(&op.u) else { return };
+            (m.online, m.blocked, m.running) = (online.into(), blocked.into(), running.into());
+            (m.cpu_time, m.cpu) = (cpu_time, cpu);
+            put(&mut op.u, &m);
+        }
+        DomainAnswer::Share { weight, cap } => {
+            let Ok(mut m) = member::<DomctlSchedulerOp>(&op.u) else { return };
+            let share = DomctlSchedCredit2 { weight, cap };
+            m.u.as_mut_bytes()[..size_of_val(&share)].copy_from_slice(share.as_bytes());
+            put(&mut op.u, &m);
+        }
+        DomainAnswer::None => {}
+    }
+}
+
+/// A record of [`MachineRequest::Domains`](crate::control::MachineRequest::Domains).
+pub fn domain_info(info: &DomainInfo) -> DomctlGetdomaininfo {
+    let mut m = DomctlGetdomaininfo::new_zeroed();
+    m.domain = info.id;
+    m.flags = [(info.blocked, XEN_DOMINF_BLOCKED), (info.running, XEN_DOMINF_RUNNING)]
+        .into_iter()
+        .fold(0, |flags, (set, flag)| if set { flags | flag } else { flags });
+    if let Some(reason) = info.shutdown {
+        m.flags |= XEN_DOMINF_SHUTDOWN | (reason & 0xff) << XEN_DOMINF_SHUTDOWNSHIFT;
+    }
+    (m.tot_pages, m.max_pages) = (info.frames, info.most_frames);
+    (m.shared_info_frame, m.cpu_time) = (info.shared_info, info.cpu_time);
+    // One that has none gives `XEN_INVALID_MAX_VCPU_ID`.
+    (m.nr_online_vcpus, m.max_vcpu_id) = (info.vcpus_up, info.vcpus.wrapping_sub(1));
+    (m.handle, m.gpaddr_bits) = (info.handle, info.address_bits);
+    // Ports of the timer are the hypervisor's, which emulates them for the hardware domain.
+    m.arch_config =
+        ArchDomainconfig { emulation_flags: if info.hardware { XEN_X86_EMU_PIT } else { 0 }, misc_flags: 0 };
+    m
+}
