@@ -187,7 +187,9 @@ impl Campaign {
         let (result, restarted) = self.world.settle(&entry, result);
         self.world.machine.verbose.set(false);
         let complete_at = entry.register(Reg::Rip).unwrap_or(0);
-        let mut lived = self.world.outcome(result, restarted || budget != PLENTY, complete_at);
+        // One whose vCPU gave way to another before its rest is not complete either.
+        let in_pieces = restarted || budget != PLENTY || self.world.has_rest(&entry);
+        let mut lived = self.world.outcome(result, in_pieces, complete_at);
         lived.lived = true;
         let lived_audit =
             if matches!(result, Err(Cut::Off(_) | Cut::Endless)) { Ok(()) } else { self.world.audit() };
@@ -205,11 +207,8 @@ impl Campaign {
         if !ended {
             self.world.audit().map_err(|e| fail("without a crash", e))?;
         }
-        let outcome = self.world.outcome(
-            ran.result,
-            restarted || budget != PLENTY,
-            entry.register(Reg::Rip).unwrap_or(0),
-        );
+        let in_pieces = restarted || budget != PLENTY || self.world.has_rest(&entry);
+        let outcome = self.world.outcome(ran.result, in_pieces, complete_at);
         if !ended && !restarted {
             self.world.audit_area().map_err(|e| fail("after a start", e))?;
         }
@@ -314,6 +313,9 @@ impl Campaign {
         if self.world.schedule_differs(ran.result, outcome) {
             self.report.rescheduled += 1;
             return Ok(());
+        }
+        if !outcome.restarted && self.world.has_rest(entry) {
+            return self.world.compare_results(ran.result, outcome);
         }
         if outcome.restarted {
             return Err(format!("{repaired:?}\n{first}"));

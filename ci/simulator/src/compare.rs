@@ -36,6 +36,8 @@ const SHOWN: usize = 12;
 const ACCESSED_DIRTY: u64 = 0x60;
 /// `vcpu_time_info.version` within `vcpu_info`.
 const TIME_VERSION: u64 = 32;
+/// `wc_version` within shared_info.
+const WALL_VERSION: u64 = 0xc00;
 
 impl World {
     /// What a run left.
@@ -119,16 +121,52 @@ impl World {
         let logs = self.range_of(self.system.state.logs);
         let words = self.ground.words().iter().zip(&wanted.picture.vault).enumerate();
         let lists = if wanted.met { self.lists() } else { Vec::new() };
+        let same = self.same_runstates(wanted);
         let differ = words.filter(|(index, (here, there))| {
             here.load(Ordering::Relaxed) != **there
                 && !lists.iter().any(|range| range.contains(index))
                 && !logs.contains(index)
                 && !self.is_in_cpu(*index, wanted.lived)
+                && !same.iter().any(|range| range.contains(index))
+                && !self.is_memory(*index, here.load(Ordering::Relaxed), **there)
         });
         for (index, (here, there)) in differ.take(SHOWN) {
             let here = here.load(Ordering::Relaxed);
-            let _ = writeln!(found, "vault {}: {here:#x}, without a crash {there:#x}", self.describe(index));
+            let _ = writeln!(
+                found,
+                "vault {}: {here:#x}, without a crash {there:#x}",
+                self.regions.describe(index)
+            );
         }
+    }
+
+    /// Whether a word is the usage of a frame that nobody uses, and nothing but its kind differs. That says what a
+    /// processor may still take the frame for, and a repetition may have tried to use it as something once more.
+    fn is_memory(&self, index: usize, here: u64, there: u64) -> bool {
+        /// In [`frames::Usage`].
+        const KIND: u64 = 7 << 46;
+        let frames = self.system.state.frames;
+        let usage_at = |mfn| self.range_of(std::slice::from_ref(frames.frame(mfn)?)).start.into();
+        let Some(first) = usage_at(Mfn(0)) else { return false };
+        let mfn = Mfn((index.saturating_sub(first) / (size_of::<frames::Frame>() / 8)) as u64);
+        let unused = frames
+            .frame(mfn)
+            .map(|frame| frame.usage())
+            .is_some_and(|usage| usage.typed() == 0 && !usage.is_validated() && !usage.is_in_work());
+        usage_at(mfn) == Some(index) && unused && (here ^ there) & !KIND == 0
+    }
+
+    /// Times of runstates that come to the same: where there is a choice, a life that failed may have given another
+    /// vCPU the CPU for a moment, and it went from its state to the next and back.
+    fn same_runstates(&self, wanted: &Outcome) -> Vec<Range<usize>> {
+        let (here, now) = (self.vault_words(), self.machine.now.get());
+        let same = |vcpu: &VcpuSlot| {
+            let [here, there] =
+                [&here, &wanted.picture.vault].map(|vault| self.regions.runstate(vault, *vcpu).until(now));
+            here.state == there.state && here.spent == there.spent && here.entered.max(there.entered) == now
+        };
+        let vcpus = if self.size.vcpus > self.size.cpus { self.size.vcpus } else { 0 };
+        (0..vcpus).map(VcpuSlot).filter(same).flat_map(|vcpu| self.regions.runstate_times(vcpu)).collect()
     }
 
     /// The links and heads of the lists of frames, whose order nobody promises: the audit follows them.
@@ -165,7 +203,11 @@ impl World {
     }
 
     /// Compares what a hypercall that ran in pieces promises: the vCPU's state but for argument registers.
-    fn compare_results(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> Result<(), String> {
+    pub(crate) fn compare_results(
+        &self,
+        result: Result<VcpuSlot, Cut>,
+        wanted: &Outcome,
+    ) -> Result<(), String> {
         if result != wanted.result {
             return Err(format!("ended {result:?}, without a crash {:?}", wanted.result));
         }
@@ -182,7 +224,10 @@ impl World {
             let here = self.ground.words()[index].load(Ordering::Relaxed);
             let there = wanted.picture.vault[index];
             if here != there {
-                return Err(format!("{}: {here:#x}, without a crash {there:#x}", self.describe(index)));
+                return Err(format!(
+                    "{}: {here:#x}, without a crash {there:#x}",
+                    self.regions.describe(index)
+                ));
             }
         }
         Ok(())
@@ -192,33 +237,6 @@ impl World {
     fn range_of<T>(&self, slice: &[T]) -> Range<usize> {
         let start = (slice.as_ptr() as usize - self.ground.words().as_ptr() as usize) / 8;
         start..start + size_of_val(slice) / 8
-    }
-
-    /// Names a word of the vault.
-    fn describe(&self, index: usize) -> String {
-        let state = self.system.state;
-        let at = self.ground.words().as_ptr() as usize + index * 8;
-        if let Some(first) = state.frames.frame(Mfn(0)) {
-            let offset = at.wrapping_sub(std::ptr::from_ref(first) as usize);
-            if offset < 24 * crate::world::FRAMES {
-                return format!("frame {:#x} word {}", offset / 24, offset % 24 / 8);
-            }
-        }
-        for vcpu in 0..self.size.vcpus {
-            let context = state.contexts.context(VcpuSlot(vcpu));
-            let range = self.range_of(std::slice::from_ref(context));
-            if range.contains(&index) {
-                return format!("context {vcpu} word {}", index - range.start);
-            }
-        }
-        let named = [
-            ("domains", self.range_of(state.domains.domains)),
-            ("vCPUs", self.range_of(state.domains.vcpus)),
-        ];
-        match named.iter().find(|(_, range)| range.contains(&index)) {
-            Some((name, range)) => format!("{name} word {}", index - range.start),
-            None => format!("word {index}"),
-        }
     }
 
     fn compare_memory(&self, wanted: &Outcome, found: &mut String) {
@@ -232,6 +250,8 @@ impl World {
             shown.extend(self.shown_again());
             shown.extend(self.unused_frames());
         }
+        let shared = self.system.state.domains.domain(DomainSlot(0)).shared_info.get().maddr();
+        let wall = Maddr(shared.0 + WALL_VERSION);
         let mut count = 0;
         self.machine.memory.differences(&wanted.memory, |at, here, there| {
             // A clock may be written once more: its version is even then as before, or it is written anew before
@@ -240,6 +260,8 @@ impl World {
             let clock = clock.is_some_and(|(_, runs)| {
                 here >> 32 == there >> 32 && (!runs || here & 1 == 0 && there & 1 == 0)
             });
+            // So may the wall clock.
+            let clock = clock || at == wall && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
             // Accessed and dirty bits are the processor's.
             let marks = (here ^ there) & !ACCESSED_DIRTY == 0 && self.is_table(at);
             let clock = clock || shown.iter().any(|range| range.contains(&at.0));
@@ -286,7 +308,9 @@ impl World {
                 here.fpu_areas, there.fpu_areas
             );
         }
-        if here.kicked.iter().zip(&there.kicked).any(|(a, b)| *b && !*a) {
+        // An idle CPU is called by those who know that it is idle, which a start does not.
+        let called = wanted.lived && turns;
+        if !called && here.kicked.iter().zip(&there.kicked).any(|(a, b)| *b && !*a) {
             let _ = writeln!(found, "a kick is lost");
         }
         if !is_within(&there.console, &here.console) {

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use guest_memory::GuestMemory as _;
-use ids::{CpuId, Maddr, Mfn};
+use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use system::own_vector;
 
@@ -24,6 +24,8 @@ pub enum Write {
 pub struct Entry {
     /// The CPU it comes on.
     pub cpu: u32,
+    /// The vCPU that makes it.
+    pub vcpu: Option<VcpuSlot>,
     /// The CPU sleeps: this interrupt wakes it, and the rest but `advance` means nothing.
     pub idle: Option<u8>,
     /// What it is, for figures.

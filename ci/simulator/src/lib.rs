@@ -18,6 +18,7 @@ mod memory;
 mod pairs;
 mod pci;
 mod random;
+mod regions;
 mod run;
 mod shared;
 mod shootdown;

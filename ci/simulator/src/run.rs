@@ -119,18 +119,22 @@ impl World {
         }
     }
 
+    /// Whether a hypercall's vCPU is about to run it again for its rest.
+    pub(crate) fn has_rest(&self, entry: &Entry) -> bool {
+        let rip = |vcpu| self.system.state.contexts.context(vcpu).registers.get(Reg::Rip);
+        let next = entry.vcpu.map(|vcpu| rip(vcpu).wrapping_add(2));
+        entry.vector == vector::SYSCALL && next.is_some() && entry.register(Reg::Rip) == next
+    }
+
     /// Runs a hypercall that has to be run again for its rest until it has none;
     /// also whether it was run again at all.
     pub fn settle(&self, entry: &Entry, mut result: Result<VcpuSlot, Cut>) -> (Result<VcpuSlot, Cut>, bool) {
         for run in 0..MOST_RUNS {
             let Ok(vcpu) = result else { return (result, run > 0) };
-            let registers = &self.system.state.contexts.context(vcpu).registers;
-            let again = entry.vector == vector::SYSCALL
-                && entry.idle.is_none()
-                && entry.register(Reg::Rip) == Some(registers.get(Reg::Rip).wrapping_add(2));
-            if !again {
+            if entry.vcpu != Some(vcpu) || !self.has_rest(entry) {
                 return (result, run > 0);
             }
+            let registers = &self.system.state.contexts.context(vcpu).registers;
             registers.set(Reg::Rip, registers.get(Reg::Rip).wrapping_add(2));
             registers.vector.set(vector::SYSCALL);
             registers.error_code.set(entry.error);

@@ -1,10 +1,11 @@
 //! The world: what a crash leaves (the vault, memory, the machine) and what it does not (the composition).
 
 use crate::machine::{Cpu, Devices, Machine};
+use crate::regions::Regions;
 use crate::tlb::Tlb;
 use crate::{kernel, pci};
 use anyhow::{Context as _, anyhow};
-use boot_info::BootFacts;
+use boot_info::{BootFacts, ConfigSpace, IoApic};
 use command_line::Dom0Pages;
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::XenLeaves;
@@ -27,6 +28,8 @@ const FIRST_FREE: u64 = 8;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 512 << 10;
+/// Pins of the I/O APIC.
+pub(crate) const GSIS: u32 = 16;
 /// Frames of devices, behind RAM.
 pub(crate) const DEVICES: core::ops::Range<u64> = FRAMES as u64..FRAMES as u64 + 6;
 /// A device's frame that nobody may map.
@@ -53,6 +56,8 @@ pub struct World {
     /// The composition of this start.
     pub system: &'static System<Machine>,
     facts: &'static BootFacts,
+    /// What the words of the vault are.
+    pub(crate) regions: Regions,
 }
 
 /// What is put back; guest memory has its own base.
@@ -85,6 +90,19 @@ fn policy() -> Policy {
     Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
 }
 
+/// CPUs, an I/O APIC, configuration space of PCI devices.
+fn facts(cpus: u32) -> BootFacts {
+    let mut facts = BootFacts::EMPTY;
+    for id in 0..cpus {
+        let cpu = boot_info::Cpu { apic_id: id, acpi_id: id, enabled: true, online_capable: false };
+        facts.acpi.madt.cpus.push(cpu);
+    }
+    facts.acpi.madt.io_apics.push(IoApic { id: 9, address: Maddr(0xfec0_0000), gsi_base: 0, pins: GSIS });
+    let space = ConfigSpace { address: Maddr(0xb000_0000), segment: 0, first_bus: 0, last_bus: 255 };
+    facts.acpi.config_spaces.push(space);
+    facts
+}
+
 /// Entries 256 to 271 of root tables: an empty table in frame 1.
 pub(crate) fn hypervisor_slots() -> [u64; 16] {
     [0x1063; 16]
@@ -96,7 +114,7 @@ fn compose(
     ground: Ground,
     machine: &'static Machine,
     facts: &'static BootFacts,
-) -> &'static System<Machine> {
+) -> (&'static System<Machine>, Regions) {
     let limits = Limits {
         frames: FRAMES,
         domains: 2,
@@ -107,18 +125,20 @@ fn compose(
     let mut io = IoRanges::new(40);
     assert!(io.add(Mfn(FORBIDDEN), Mfn(FORBIDDEN), IoRule::Forbidden), "room for a range");
     let locks = Box::leak(Box::new(Static::new()));
-    let mut state = State::carve(&mut ground.arena(), limits, locks, facts, io, hypervisor_slots())
+    let mut arena = ground.arena();
+    let mut state = State::carve(&mut arena, limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
     state.pci = Some(&pci::Devices);
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
-    Box::leak(Box::new(System {
+    let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         policy: policy(),
         leaves: XenLeaves::default(),
         schedule: Schedule::new(size.cpus, size.vcpus),
         scale,
-    }))
+    }));
+    (system, Regions::new(ground, &arena))
 }
 
 impl World {
@@ -127,13 +147,13 @@ impl World {
     /// # Errors
     /// The guest could not be built.
     pub fn boot(size: Size) -> anyhow::Result<Self> {
-        let facts: &BootFacts = Box::leak(Box::new(BootFacts::EMPTY));
+        let facts = Box::leak(Box::new(facts(size.cpus)));
         let ground = Ground::leak(VAULT_BYTES);
         let machine: &Machine =
             Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
-        let system = compose(size, ground, machine, facts);
+        let (system, regions) = compose(size, ground, machine, facts);
         system.state.table_locks.devices.start();
-        let world = Self { size, ground, machine, system, facts };
+        let world = Self { size, ground, machine, system, facts, regions };
         world.build()?;
         Ok(world)
     }
@@ -178,7 +198,7 @@ impl World {
     /// What a start after a failure does first: everything derived is new.
     pub fn restart(&mut self) {
         self.machine.forget_all();
-        self.system = compose(self.size, self.ground, self.machine, self.facts);
+        self.system = compose(self.size, self.ground, self.machine, self.facts).0;
     }
 
     /// Whose registers each CPU holds.

@@ -72,7 +72,7 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Order, 2000),
     ];
     for (mistake, within) in mistakes {
-        let noticed = meetings(&Plan { mistake: Some(mistake), ..plan(4, TWO, within) });
+        let noticed = meetings(&Plan { mistake: Some(mistake), ..plan(10, TWO, within) });
         assert!(noticed.is_err(), "{mistake:?} is not noticed within {within} crashes");
     }
 }

@@ -15,6 +15,8 @@ const CLEAR: u64 = 1;
 const RESCAN: u64 = 2;
 /// Whoever delivers to the domain with what he read before the commit has finished.
 const SETTLE: u64 = 3;
+/// The domain has left the two-level ABI: ports pending by it wait.
+const SWITCHED: u64 = 4;
 
 const fn event(slot: DomainSlot, x: u32, b: u64) -> Effect {
     Effect { kind: kind::EVENT, x, a: slot.0 as u64, b }
@@ -37,6 +39,10 @@ pub(crate) const fn settle(slot: DomainSlot) -> Effect {
     event(slot, 0, SETTLE)
 }
 
+pub(crate) const fn switched(slot: DomainSlot) -> Effect {
+    event(slot, 0, SWITCHED)
+}
+
 /// Where a port's events go.
 pub(crate) struct Target {
     pub(crate) domain: &'static DomainEvents,
@@ -55,6 +61,7 @@ impl<M: GuestMemory> Events<'_, M> {
             RAISE => self.raise(slot, effect.x).into_iter().for_each(kick),
             CLEAR => self.clear(slot, effect.x),
             RESCAN => (1..MAX_PORTS).filter_map(|port| self.raise_waiting(slot, port)).for_each(&mut kick),
+            SWITCHED => self.keep(slot),
             SETTLE => drop(self.derived.domain(slot).map(|locks| locks.delivery.hold())),
             _ => {}
         }
@@ -72,6 +79,12 @@ impl<M: GuestMemory> Events<'_, M> {
             FIFO => self.raise_fifo(&target),
             _ => self.raise_two_level(&target),
         }
+    }
+
+    fn keep(&self, slot: DomainSlot) {
+        let Ok(locks) = self.derived.domain(slot) else { return };
+        let _delivery = locks.delivery.hold();
+        let _ = self.region.domain(slot).map(|domain| self.keep_pending(domain));
     }
 
     fn raise_waiting(&self, slot: DomainSlot, port: u32) -> Option<VcpuSlot> {

@@ -32,23 +32,25 @@ impl<'l, M: GuestMemory> Events<'l, M> {
         {
             return Err(Error::Invalid);
         }
-        match domain.abi.get() {
-            FIFO => {}
-            TWO_LEVEL => self.keep_pending(domain),
-            _ => return Err(Error::Again),
+        if !matches!(domain.abi.get(), FIFO | TWO_LEVEL) {
+            return Err(Error::Again);
         }
         // Not in use while the vCPU has no control block; what an undone attempt leaves is overwritten.
         for queue in &vcpu.queue {
             queue.put(0);
         }
         tx.publish_set(&vcpu.control, frame.maddr().0 + u64::from(offset));
-        tx.publish_set(&domain.abi, FIFO);
+        if domain.abi.get() == TWO_LEVEL {
+            tx.publish_set(&domain.abi, FIFO);
+            // Behind the switch: until there, others raise events by the two-level ABI.
+            tx.publish(deliver::switched(slot));
+        }
         tx.publish(deliver::rescan(slot));
         Ok(())
     }
 
-    /// Notes what is pending by the two-level ABI. Undone by nothing: an event too many is harmless.
-    fn keep_pending(&self, domain: &DomainEvents) {
+    /// Notes what is pending by the two-level ABI, which the domain uses no more. The caller holds the delivery lock.
+    pub(crate) fn keep_pending(&self, domain: &DomainEvents) {
         for port in 1..domain.max_ports.get() {
             match self.bound(domain, port) {
                 Ok(record) if self.is_pending_two_level(domain, port) => fifo::wait(record),

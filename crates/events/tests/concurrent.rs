@@ -7,6 +7,8 @@ use events::{Derived, Events, Region};
 use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, VcpuSlot};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 use world::{Answer, Memory, Op, World};
 
 const D: DomainSlot = DomainSlot(1);
@@ -68,6 +70,50 @@ fn send(region: Region, derived: &Derived, mem: &Memory, sent: &[AtomicU64], mut
         sent[port as usize].fetch_add(1, Ordering::SeqCst);
         events.raise(D, port);
     }
+}
+
+/// Another CPU raises a port at one step of the switch to the FIFO ABI. Whether there was such a step.
+fn raised_in_the_switch(at: u64) -> bool {
+    let mut w = World::new();
+    assert_eq!(w.run(Op::AllocUnbound(1, 0)), Answer::Value(1));
+    let (region, derived, mem) = (w.region, w.derived, w.mem);
+    let (go, start) = channel::<()>();
+    let (finish, finished) = channel::<()>();
+    let met = std::thread::scope(|scope| {
+        let other = scope.spawn(move || {
+            let met = start.recv().is_ok();
+            if met {
+                Events::new(region, derived, mem).raise(D, 1);
+            }
+            // The first may have gone on.
+            let _ = finish.send(());
+            met
+        });
+        let (mut go, mut steps) = (Some(go), 0);
+        vault::step::arm(move || {
+            steps += 1;
+            if steps == at
+                && let Some(go) = go.take()
+            {
+                go.send(()).expect("the other waits");
+                // It may wait for a lock that is held here.
+                let _ = finished.recv_timeout(Duration::from_millis(20));
+            }
+        });
+        assert_eq!(w.run(Op::InitControl(1, 0)), Answer::Value(0));
+        vault::step::disarm();
+        other.join().expect("the other CPU")
+    });
+    assert_eq!(w.run(Op::ExpandArray(1)), Answer::Value(0));
+    let seen = w.run(Op::Consume(1, 0));
+    assert_eq!(seen, Answer::Consumed(met.then_some(1).into_iter().collect()), "raised at step {at}");
+    met
+}
+
+#[test]
+fn the_switch_to_queues_loses_no_event() {
+    let steps = (1..).take_while(|at| raised_in_the_switch(*at)).count();
+    assert!(steps > 10, "{steps}");
 }
 
 #[test]

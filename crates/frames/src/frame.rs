@@ -69,7 +69,7 @@ record! {
     /// One machine frame.
     ///
     /// Lock: `usage` none (compare-exchange); `links` the owner's list lock, or the heap lock while free;
-    /// `cursor`, `stage` and `debt` the table's lock; `order` the heap lock while free.
+    /// `cursor` and `stage` the table's lock; `order` the heap lock while free.
     /// Rebuild: nothing is derived from it but the audit's counts.
     pub struct Frame {
         /// Owner, kind and counts: a [`Usage`].
@@ -83,9 +83,7 @@ record! {
         pub(crate) order: Durable<u8>,
         /// Where the work on a page table in work goes: a [`Stage`].
         pub stage: Durable<Stage>,
-        /// A table below that an entry of this live table named last and that is still to be unvalidated;
-        /// 0 for none.
-        pub debt: Durable<u32>,
+        spare: Durable<u32>,
     }
 }
 

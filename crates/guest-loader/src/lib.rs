@@ -20,6 +20,8 @@ pub mod bzimage;
 pub mod decompress;
 pub mod elf_kernel;
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod layout;
 pub mod notes;
 pub mod page_tables;

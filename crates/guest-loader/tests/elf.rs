@@ -4,29 +4,12 @@
 use guest_loader::bzimage::{Kernel, payload};
 use guest_loader::decompress::{decompress_into, decompressed_size_hint};
 use guest_loader::elf_kernel::ElfKernel;
+use guest_loader::fake::{self, Header, note, xen_note as xen};
 use guest_loader::layout::{Inputs, Plan};
 use guest_loader::{LoadError, notes::Notes};
 use proptest::prelude::*;
 
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
 const SHT_NOTE: u32 = 7;
-
-fn note(owner: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for word in [owner.len() as u32, desc.len() as u32, kind] {
-        out.extend(word.to_le_bytes());
-    }
-    for part in [owner, desc] {
-        out.extend(part);
-        out.resize(out.len().next_multiple_of(4), 0);
-    }
-    out
-}
-
-fn xen(kind: u32, desc: &[u8]) -> Vec<u8> {
-    note(b"Xen\0", kind, desc)
-}
 
 /// The notes of Debian 12's kernel, among others.
 fn debian_notes() -> Vec<u8> {
@@ -53,55 +36,23 @@ fn debian_notes() -> Vec<u8> {
     .concat()
 }
 
-struct Header {
-    kind: u32,
-    flags: u32,
-    offset: u64,
-    vaddr: u64,
-    paddr: u64,
-    file_len: u64,
-    memory_len: u64,
-}
-
-/// A file: ELF header, program headers, notes, 64 bytes of text, then (optionally) section headers.
+/// A file: program headers, notes, 64 bytes of text, (optionally) section headers.
 fn elf(headers: &[Header], notes: &[u8], note_sections: bool) -> Vec<u8> {
-    let body_at = 64 + 56 * headers.len();
-    let sections_at = body_at + notes.len() + 64;
-    let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    for word in [0x100_0000_u64, 64, if note_sections { sections_at as u64 } else { 0 }] {
-        out.extend(word.to_le_bytes());
-    }
-    out.extend([0; 4]);
-    let section_count = if note_sections { 2 } else { 0 };
-    for half in [64, 56, headers.len() as u16, 64, section_count, 0] {
-        out.extend(half.to_le_bytes());
-    }
-    for header in headers {
-        out.extend(header.kind.to_le_bytes());
-        out.extend(header.flags.to_le_bytes());
-        for word in [header.offset, header.vaddr, header.paddr, header.file_len, header.memory_len, 4] {
-            out.extend(word.to_le_bytes());
-        }
-    }
-    out.extend(notes);
-    out.extend([0x90; 64]);
-    if note_sections {
-        out.extend([0; 64]);
-        let mut section = vec![0; 64];
-        section[4..8].copy_from_slice(&SHT_NOTE.to_le_bytes());
-        section[24..32].copy_from_slice(&(body_at as u64).to_le_bytes());
-        section[32..40].copy_from_slice(&(notes.len() as u64).to_le_bytes());
-        section[48..56].copy_from_slice(&4_u64.to_le_bytes());
-        out.extend(section);
-    }
-    out
+    let body = [notes, &[0x90; 64]].concat();
+    let mut section = [0; 64];
+    section[4..8].copy_from_slice(&SHT_NOTE.to_le_bytes());
+    section[24..32].copy_from_slice(&fake::body_at(headers.len()).to_le_bytes());
+    section[32..40].copy_from_slice(&(notes.len() as u64).to_le_bytes());
+    section[48..56].copy_from_slice(&4_u64.to_le_bytes());
+    let sections = [[0; 64], section];
+    fake::elf(0x100_0000, headers, &body, if note_sections { &sections } else { &[] })
 }
 
 /// Text, a per-CPU segment at virtual address 0, a read-only segment that is not loaded, notes.
 fn debian_like(notes: &[u8], note_segment: bool) -> Vec<u8> {
-    let text = 64 + 56 * 4 + notes.len() as u64;
+    let text = fake::body_at(4) + notes.len() as u64;
     let load = |flags, vaddr, paddr, file_len, memory_len| Header {
-        kind: PT_LOAD,
+        kind: fake::LOAD,
         flags,
         offset: text,
         vaddr,
@@ -114,9 +65,9 @@ fn debian_like(notes: &[u8], note_segment: bool) -> Vec<u8> {
         load(6, 0, 0x100_6000, 32, 0x1000),
         load(4, 0x10, 0x10, 1, 1),
         Header {
-            kind: if note_segment { PT_NOTE } else { 0 },
+            kind: if note_segment { fake::NOTE } else { 0 },
             flags: 0,
-            offset: 64 + 56 * 4,
+            offset: fake::body_at(4),
             vaddr: 0,
             paddr: 0,
             file_len: notes.len() as u64,

@@ -6,8 +6,9 @@
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::reply::{MAX_INNER, Reply, copy_half};
 use guest_memory::GuestMemory;
-use ids::Gva;
+use ids::{Gva, Mfn};
 use pv_cpu::Reg;
+use pv_mmu::MmuError;
 use vault::{Apply, Tx};
 use xen_abi::Errno;
 
@@ -65,9 +66,16 @@ impl Request {
         if self.is_last { Said::Replied } else { Said::Counted }
     }
 
-    /// Counts the request as done, while work that follows from it is still to come.
-    pub(crate) fn count(&self, tx: &mut Tx<'_>) {
-        tx.advance(1);
+    /// Counts the request as done, as [`finish`](Self::finish) does, unless work that follows from it is still to
+    /// come (`owes`): then the reply comes after that.
+    #[inline]
+    pub(crate) fn finish_unless(&self, tx: &mut Tx<'_>, owes: bool) -> Said {
+        if owes {
+            tx.advance(1);
+            return Said::Counted;
+        }
+        self.finish(tx);
+        self.finished()
     }
 }
 
@@ -80,6 +88,10 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(
     mut one: impl FnMut(&mut Call<'_, M, A>, &Request) -> Result<Said, Errno>,
 ) -> CallResult {
     let batch = Batch::named(call, stride)?;
+    if call.context.debt.get() != Mfn(0) && settle(call).is_err() {
+        let index = call.done();
+        return Ok(batch.resume(call, index));
+    }
     loop {
         let index = call.done();
         if index >= batch.count {
@@ -92,10 +104,20 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(
         match request.and_then(|request| one(call, &request)) {
             Ok(Said::Counted) => {}
             Ok(Said::Replied) => return Ok(Outcome::Replied),
-            Err(Errno::EAGAIN) => return Ok(batch.resume(call, index)),
+            Err(Errno::EAGAIN) => {
+                // With the request counted, if only what follows from it is left.
+                let index = call.done();
+                return Ok(batch.resume(call, index));
+            }
             Err(errno) => return Ok(batch.end(call, index, errno.to_result())),
         }
     }
+}
+
+/// What a run that was cut or had no time left still owes: a request of it is counted and not settled.
+#[cold]
+fn settle<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> Result<(), MmuError> {
+    call.state.mmu(call.memory).settle(call.j, &call.context.debt)
 }
 
 impl Batch {

@@ -3,6 +3,7 @@
 
 use crate::allocation::allocating;
 use crate::call::{Call, CallResult, Outcome, fault};
+use crate::reply::copy_half;
 use core::mem::offset_of;
 use grants::{MAX_FRAMES, VERSION};
 use guest_memory::GuestMemory;
@@ -141,15 +142,21 @@ fn query_size<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: u64
     Ok(Outcome::Value(0))
 }
 
-/// Version 1 is the only one: 2 is answered as Xen does where it is switched off (`gnttab=max-ver:1`).
-fn set_version<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: u64) -> CallResult {
+/// Version 1 is the only one: 2 is answered as Xen does where it is switched off (`gnttab=max-ver:1`). The guest
+/// hears of it where it asked, so with the result: a repetition reads what was asked.
+fn set_version<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     let request: GnttabSetVersion = call.memory.read(Gva(at)).map_err(fault)?;
-    call.memory.write(Gva(at), &GnttabSetVersion { version: VERSION }).map_err(fault)?;
-    match request.version {
-        VERSION => Ok(Outcome::Value(0)),
-        2 => Err(Errno::ENOSYS),
-        _ => Err(Errno::EINVAL),
-    }
+    let result = match request.version {
+        VERSION => 0,
+        2 => Errno::ENOSYS.to_result(),
+        _ => Errno::EINVAL.to_result(),
+    };
+    let reply = call.reply;
+    call.j.change(|tx| {
+        copy_half(tx, at, VERSION);
+        reply.publish(tx, result);
+    });
+    Ok(Outcome::Replied)
 }
 
 fn get_version<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: u64) -> CallResult {

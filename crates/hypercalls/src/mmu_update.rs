@@ -4,8 +4,8 @@ use crate::batch::{self, Request, Said};
 use crate::call::{Call, CallResult, fault, mmu_errno};
 use guest_memory::GuestMemory;
 use ids::{Gva, Maddr, Mfn};
-use pv_mmu::{AdBits, MmuError, Pte, Subject};
-use vault::{Apply, Effect, kind};
+use pv_mmu::{AdBits, EntryWrite, MmuError, Pte, Subject};
+use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
@@ -38,14 +38,16 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     let ad = if command == MMU_PT_UPDATE_PRESERVE_AD { AdBits::Preserve } else { AdBits::Replace };
     let result = match command {
         MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE | MMU_PT_UPDATE_PRESERVE_AD => {
-            let (mmu, new) = (call.state.mmu(call.memory), Pte(request.val));
-            mmu.update(call.j, address, new, ad, subject, |tx| this.finish(tx))
+            let (mmu, debt) = (call.state.mmu(call.memory), &call.context.debt);
+            let write = EntryWrite { at: address, new: Pte(request.val), ad };
+            let mut said = this.finished();
+            let done = |tx: &mut Tx<'static>, owes: bool| said = this.finish_unless(tx, owes);
+            mmu.update(call.j, write, subject, debt, done).map(|()| said)
         }
         MMU_MACHPHYS_UPDATE => name_frame(call, this, Mfn(request.ptr >> 12), request.val, subject),
         _ => Err(MmuError::Invalid),
     };
-    result.map_err(mmu_errno)?;
-    Ok(this.finished())
+    result.map_err(mmu_errno)
 }
 
 /// Says in the machine-to-physical table which of the domain's frames `mfn` is.
@@ -55,13 +57,13 @@ fn name_frame<M: GuestMemory + 'static, A: Apply>(
     mfn: Mfn,
     pfn: u64,
     subject: Subject,
-) -> Result<(), MmuError> {
+) -> Result<Said, MmuError> {
     let frames = &call.state.frames;
     call.j.transaction(|tx| {
         frames.get_ref(tx, mfn, subject.leaves)?;
         tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: pfn });
         tx.publish(frames::Frames::put_ref(mfn));
         this.finish(tx);
-        Ok(())
+        Ok(this.finished())
     })
 }

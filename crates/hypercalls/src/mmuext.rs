@@ -8,7 +8,7 @@ use frames::Kind;
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_cpu::{sync, synchronise};
-use pv_mmu::{Mmu, MmuError, Subject};
+use pv_mmu::{Mmu, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
@@ -92,7 +92,7 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
     user: bool,
     subject: Subject,
 ) -> Result<Said, Errno> {
-    let (context, memory) = (call.context, call.memory);
+    let (context, mmu) = (call.context, call.state.mmu(call.memory));
     let word = if user { &context.root_user } else { &context.root_kernel };
     let old = word.get();
     if mfn == old {
@@ -104,9 +104,9 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         });
         return Ok(this.finished());
     }
-    let (state, mmu, domain) = (call.state, call.state.mmu(memory), call.domain);
-    // A pinned table stays one without this reference; another may be unvalidated.
-    let stays = call.state.frames.frame(old).is_none_or(|frame| frame.usage().is_pinned());
+    let (state, domain) = (call.state, call.domain);
+    // A pinned table stays one without this reference; another may have to be unvalidated.
+    let owes = old != Mfn(0) && !state.frames.frame(old).is_some_and(|frame| frame.usage().is_pinned());
     let install = |tx: &mut Tx<'static>| {
         // Before the root is loaded.
         prepare_root(state, &mmu, tx, domain, mfn, user);
@@ -114,11 +114,14 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         if old != Mfn(0) {
             tx.publish(frames::Frames::put_typed(old));
         }
+        if owes {
+            tx.set(&context.debt, old);
+        }
         // The caller is in kernel mode: the user's root is loaded on the way to it.
         if !user {
             synchronise(tx, sync::MODE);
         }
-        if stays { this.finish(tx) } else { this.count(tx) }
+        this.finish_unless(tx, owes);
     };
     if user && mfn == Mfn(0) {
         call.j.change(install);
@@ -129,13 +132,11 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         })
         .map_err(mmu_errno)?;
     }
-    if stays {
+    if !owes {
         return Ok(this.finished());
     }
-    match mmu.retire(call.j, old) {
-        Ok(()) | Err(MmuError::Preempted) => Ok(Said::Counted),
-        Err(e) => Err(mmu_errno(e)),
-    }
+    mmu.settle(call.j, &context.debt).map_err(mmu_errno)?;
+    Ok(Said::Counted)
 }
 
 /// Makes a root table, whose lock is held, what the kernel or (`user`) processes of a domain may use. 0 is no table.

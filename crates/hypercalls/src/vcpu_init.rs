@@ -5,11 +5,11 @@
 //! is not taken over: a new vCPU has the FPU's initial state.
 
 mod layout;
+mod roots;
 
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
-use crate::mmuext::prepare_root;
 use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
 use domains::{Vcpu, VcpuState};
@@ -18,8 +18,7 @@ use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use layout::{HEAD_AT, Head, TAIL_AT, TRAPS_AT, Tail};
 use pv_cpu::{Context, Mode, Reg, vector};
-use pv_mmu::{MmuError, Subject};
-use vault::{Apply, Durable, Effect, LockWord, Tx, kind};
+use vault::{Apply, Effect, LockWord, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{
     CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_ONLINE,
@@ -122,8 +121,8 @@ fn prepare<M: GuestMemory + 'static, A: Apply>(
     let ldt_entries = validate(&head, &tail)?;
     set_traps(call, target, at.0.checked_add(TRAPS_AT).map(Gva).ok_or(Errno::EFAULT)?)?;
     set_gdt(call, target, &tail)?;
-    set_root(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
-    set_root(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
+    roots::set(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
+    roots::set(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
     set_ldt(call, target, tail.ldt_base, ldt_entries)?;
     Ok((head, tail))
 }
@@ -229,42 +228,6 @@ fn take_descriptors<M: GuestMemory + 'static, A: Apply>(
     if late { Err(Errno::EEXIST) } else { Ok(()) }
 }
 
-/// Takes a reference to a root table for the vCPU; 0 is no table, where there may be `none`.
-fn set_root<M: GuestMemory + 'static, A: Apply>(
-    call: &mut Call<'_, M, A>,
-    target: &Target,
-    word: &'static Durable<Mfn>,
-    mfn: Mfn,
-    none: bool,
-) -> Result<(), Errno> {
-    if mfn != Mfn(0) && word.get() == mfn {
-        // An earlier run of this call took it.
-        return Ok(());
-    }
-    let mut old = Mfn(0);
-    let (state, mmu) = (call.state, call.state.mmu(call.memory));
-    let mut install = |tx: &mut Tx<'static>| {
-        target.begin(tx).map_err(|_| MmuError::Invalid)?;
-        prepare_root(state, &mmu, tx, target.domain, mfn, none);
-        old = word.get();
-        if old != Mfn(0) {
-            tx.publish(Frames::put_typed(old));
-        }
-        tx.set(word, mfn);
-        Ok(())
-    };
-    let done = if none && mfn == Mfn(0) {
-        call.j.transaction(install)
-    } else {
-        let owner = Owner::domain(target.domain);
-        let io = call.state.domains.domain(target.domain).privileged.get();
-        let subject = Subject { tables: owner, leaves: owner, io };
-        mmu.get_table(call.j, mfn, 4, subject, None, &mut install)
-    };
-    done.map_err(mmu_restart)?;
-    mmu.retire(call.j, old).map_err(mmu_restart)
-}
-
 /// The last transaction: plain state, and the vCPU exists.
 fn complete(
     state: &'static domain::State,
@@ -361,29 +324,13 @@ fn release<M: GuestMemory + 'static, A: Apply>(
     target: &Target,
 ) -> Result<(), Errno> {
     let context = target.context;
-    let roots = [&context.root_kernel, &context.root_user];
-    let tables = roots.map(|word| word.get());
     call.j.transaction(|tx| {
         target.begin(tx)?;
         replace(tx, &context.gdt, &[]);
         replace(tx, &context.ldt, &[]);
         tx.set(&context.gdt_entries, 0);
         tx.set(&context.ldt_entries, 0);
-        for word in roots {
-            if word.get() != Mfn(0) {
-                tx.publish(Frames::put_typed(word.get()));
-                tx.set(word, Mfn(0));
-            }
-        }
         Ok(())
     })?;
-    let mmu = call.state.mmu(call.memory);
-    for table in tables {
-        match mmu.retire(call.j, table) {
-            // What is left is done when somebody needs the frame.
-            Ok(()) | Err(MmuError::Preempted) => {}
-            Err(e) => return Err(mmu_restart(e)),
-        }
-    }
-    Ok(())
+    roots::release(call, target)
 }

@@ -114,7 +114,9 @@ record! {
         pub callbacks: [Callback; CALLBACKS],
         /// Trap table, by vector.
         pub traps: [Trap; 256],
-        pad: Durable<u64>,
+        /// A page table that an update or a change of roots of this vCPU left, and that is still to be unvalidated if
+        /// nobody else holds it (`pv_mmu::Mmu::settle`); 0 for none.
+        pub debt: Durable<Mfn>,
     }
 }
 

@@ -29,7 +29,7 @@ mod work;
 pub use entry::{IoRanges, IoRule};
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
 pub use sweep::DeviceTables;
-pub use update::{AdBits, apply_pte, restore_pte};
+pub use update::{AdBits, EntryWrite, apply_pte, restore_pte};
 pub use walk::{Mapping, walk};
 pub use work::Outer;
 

@@ -53,6 +53,16 @@ impl<M: GuestMemory> Mmu<'_, M> {
         self.unwork(j, mfn, level, &mut |_| {}).map(drop)
     }
 
+    /// [`reclaim`](Self::reclaim)s a frame that is in the way, which is paid for: two processors that want it for
+    /// different uses may take it from each other again and again.
+    ///
+    /// # Errors
+    /// [`MmuError::Preempted`].
+    pub(crate) fn make_way<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn) -> Result<(), MmuError> {
+        self.reclaim(j, mfn)?;
+        Ok(j.spend()?)
+    }
+
     /// Makes a frame that was a table one that may be written to: all processors forget it first.
     fn forget<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, frame: &Frame) {
         loop {

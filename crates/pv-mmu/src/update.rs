@@ -7,7 +7,7 @@ use crate::{Mmu, MmuError, Pte, Subject};
 use frames::Kind;
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
-use vault::{Apply, Effect, Journal, Tx, kind};
+use vault::{Apply, Durable, Effect, Journal, Tx, kind};
 
 /// What becomes of the accessed and dirty bits that hardware may set meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,38 +23,53 @@ pub enum AdBits {
 /// What the processor sets in entries.
 const MARKS: u64 = Pte::A | Pte::D;
 
+/// A write of one entry.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryWrite {
+    /// Where the entry is.
+    pub at: Maddr,
+    /// What it becomes.
+    pub new: Pte,
+    /// What becomes of its accessed and dirty bits.
+    pub ad: AdBits,
+}
+
 impl<M: GuestMemory> Mmu<'_, M> {
-    /// Writes one entry of the table that holds machine address `at`, whatever its level; `done` runs in
-    /// the transaction that does it (progress, result).
+    /// Writes one entry, whatever the level of the table that holds it; `done` runs in the transaction that does it
+    /// (progress, result). A table that the entry named and that may have lost its last holder is noted in `debt`, a
+    /// word of the vCPU that asks, by the same transaction, and [settled](Self::settle) before this returns: `done`
+    /// hears whether that is still to come.
     ///
     /// # Errors
-    /// [`MmuError`].
+    /// [`MmuError`]. [`MmuError::Preempted`] also with the write done and the debt not settled.
     #[inline(always)]
     pub fn update<A: Apply>(
         &self,
         j: &mut Journal<A>,
-        at: Maddr,
-        new: Pte,
-        ad: AdBits,
+        write: EntryWrite,
         subject: Subject,
-        mut done: impl FnMut(&mut Tx<'static>),
+        debt: &'static Durable<Mfn>,
+        mut done: impl FnMut(&mut Tx<'static>, bool),
     ) -> Result<(), MmuError> {
+        let EntryWrite { at, new, ad } = write;
         let table = at.mfn();
         let usage = self.frames.frame(table).ok_or(MmuError::Invalid)?.usage();
         if usage.owner() != subject.tables {
             return Err(MmuError::Invalid);
         }
         match usage.kind().level() {
-            Some(1) if usage.is_validated() => self.update_leaf(j, at, ad, subject, |_| Some(new.0), done),
+            Some(1) if usage.is_validated() => {
+                self.update_leaf(j, at, ad, subject, |_| Some(new.0), |tx| done(tx, false))
+            }
             Some(level) if usage.is_validated() => {
-                self.update_table(j, at, level, new, ad, subject, &mut done)
+                self.update_table(j, write, level, subject, debt, &mut done)
             }
             _ if usage.is_in_work() && usage.is_pinned() => Err(MmuError::Invalid),
             _ if usage.is_in_work() => {
                 self.reclaim(j, table)?;
                 Err(MmuError::Preempted)
             }
-            _ => self.write_plain(j, at, new, subject, &mut done),
+            _ => self.write_plain(j, at, new, subject, &mut |tx| done(tx, false)),
         }
     }
 
@@ -90,7 +105,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             match result {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Changed | Refusal::ReadOnly) => {}
-                Err(Refusal::Dormant(mfn)) => self.reclaim(j, mfn)?,
+                Err(Refusal::Dormant(mfn)) => self.make_way(j, mfn)?,
                 Err(Refusal::Final(e)) => return Err(e),
             }
         }
@@ -162,16 +177,14 @@ impl<M: GuestMemory> Mmu<'_, M> {
         self.memory.exchange64(at, old.0, new.0).map_err(|_| Refusal::Changed)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one entry's write is described by just these")]
     fn update_table<A: Apply>(
         &self,
         j: &mut Journal<A>,
-        at: Maddr,
+        EntryWrite { at, new, ad }: EntryWrite,
         level: u32,
-        new: Pte,
-        ad: AdBits,
         subject: Subject,
-        done: &mut dyn FnMut(&mut Tx<'static>),
+        debt: &'static Durable<Mfn>,
+        done: &mut dyn FnMut(&mut Tx<'static>, bool),
     ) -> Result<(), MmuError> {
         let table = at.mfn();
         if is_hypervisor_slot(level, (at.offset() / 8) as u16) {
@@ -181,69 +194,52 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         let new = adjusted_table(new);
-        let frame = self.frames.frame(table).ok_or(MmuError::Invalid)?;
-        loop {
-            self.settle(j, table, level, frame)?;
-            let mut dropped = false;
-            let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
-                if !self.is_live_table(table, subject.tables, Kind::table(level)) {
-                    return Err(MmuError::Invalid);
-                }
-                let old = Pte(self.memory.load64(at));
-                publish_pte(tx, at, new, ad);
-                if !old.is_present() || !took && keeps_table(old, new) {
-                    done(tx);
-                    return Ok(());
-                }
-                // The table that goes is unvalidated before the update counts as done: what it maps must
-                // be free for other uses then. The debt remembers it should this stop half way.
-                if frame.debt.get() != 0 {
+        self.settle(j, debt)?;
+        let mut owes = false;
+        let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
+            if !self.is_live_table(table, subject.tables, Kind::table(level)) {
+                return Err(MmuError::Invalid);
+            }
+            let old = Pte(self.memory.load64(at));
+            publish_pte(tx, at, new, ad);
+            owes = old.is_present() && (took || !keeps_table(old, new));
+            if owes {
+                self.put_table(tx, old.mfn());
+                tx.set(debt, old.mfn());
+            }
+            done(tx, owes);
+            Ok(())
+        };
+        let old = Pte(self.memory.load64(at));
+        if !new.is_present() || keeps_table(old, new) {
+            j.transaction(|tx| {
+                tx.lock(self.locks.of(table, level));
+                let now = Pte(self.memory.load64(at));
+                if new.is_present() && !keeps_table(now, new) {
                     return Err(MmuError::Preempted);
                 }
-                self.put_table(tx, old.mfn());
-                tx.set(&frame.debt, old.mfn().0 as u32);
-                dropped = true;
-                Ok(())
-            };
-            let old = Pte(self.memory.load64(at));
-            if !new.is_present() || keeps_table(old, new) {
-                j.transaction(|tx| {
-                    tx.lock(self.locks.of(table, level));
-                    let now = Pte(self.memory.load64(at));
-                    if new.is_present() && !keeps_table(now, new) {
-                        return Err(MmuError::Preempted);
-                    }
-                    write(tx, false)
-                })?;
-            } else {
-                let outer = Some((table, level));
-                self.get_table(j, new.mfn(), level - 1, subject, outer, &mut |tx| write(tx, true))?;
-            }
-            if !dropped {
-                return Ok(());
-            }
+                write(tx, false)
+            })?;
+        } else {
+            let outer = Some((table, level));
+            self.get_table(j, new.mfn(), level - 1, subject, outer, &mut |tx| write(tx, true))?;
         }
+        if owes { self.settle(j, debt) } else { Ok(()) }
     }
 
-    /// Unvalidates the table that an entry of this one named last, if nobody else holds it.
-    fn settle<A: Apply>(
-        &self,
-        j: &mut Journal<A>,
-        table: Mfn,
-        level: u32,
-        frame: &frames::Frame,
-    ) -> Result<(), MmuError> {
-        let debt = frame.debt.get();
-        if debt == 0 {
-            return Ok(());
+    /// Unvalidates the table that is noted in a vCPU's `debt`, if nobody else holds it. What follows from an update or
+    /// from a change of roots is settled before the vCPU does anything else to its page tables: what the table maps
+    /// must be free for other uses by then.
+    ///
+    /// # Errors
+    /// [`MmuError::Preempted`]: the debt is still there.
+    #[inline]
+    pub fn settle<A: Apply>(&self, j: &mut Journal<A>, debt: &'static Durable<Mfn>) -> Result<(), MmuError> {
+        let table = debt.get();
+        if table != Mfn(0) {
+            self.retire(j, table)?;
+            j.change(|tx| tx.set(debt, Mfn(0)));
         }
-        self.retire(j, Mfn(debt.into()))?;
-        j.change(|tx| {
-            tx.lock(self.locks.of(table, level));
-            if frame.debt.get() == debt {
-                tx.set(&frame.debt, 0);
-            }
-        });
         Ok(())
     }
 

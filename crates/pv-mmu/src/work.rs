@@ -135,7 +135,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                         return Ok(());
                     }
                 }
-                Err(Refusal::Dormant(m)) => self.reclaim(j, m)?,
+                Err(Refusal::Dormant(m)) => self.make_way(j, m)?,
                 Err(Refusal::Changed | Refusal::ReadOnly) => {}
                 Err(Refusal::Final(e)) => return Err(e),
             }
@@ -244,7 +244,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 Step::Advanced => j.spend()?,
                 Step::Complete => return Ok(true),
                 Step::Gone => return Ok(false),
-                Step::InTheWay(m) => self.reclaim(j, m)?,
+                Step::InTheWay(m) => self.make_way(j, m)?,
                 Step::Below(child) => {
                     self.get_table(j, child, level - 1, subject, Some((mfn, level)), &mut |tx| {
                         self.child_done(tx, mfn, level, frame, child)

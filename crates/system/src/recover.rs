@@ -64,6 +64,7 @@ impl<P: Platform> System<P> {
                 Phase::Undo => {
                     let mut journal = self.journal_again(&cpu);
                     self.log(&cpu).roll_back(&mut journal.apply);
+                    self.close_beside(&cpu);
                     each(cpu.cpu, Repaired::Undone(head.undo()));
                 }
                 Phase::Outbox => {}
@@ -93,7 +94,15 @@ impl<P: Platform> System<P> {
             return Repaired::Finished(0);
         }
         self.log(stopped).drain(&mut journal.apply);
+        self.close_beside(stopped);
         Repaired::Finished(head.effects() - head.applied())
+    }
+
+    /// A CPU that holds no vCPU was about work beside any entry: there is nothing to be dispatched again.
+    fn close_beside(&self, stopped: &Stopped) {
+        if stopped.loaded.is_none() {
+            self.log(stopped).end();
+        }
     }
 
     /// The journal that a stopped CPU had.

@@ -2,7 +2,6 @@
 
 use super::{Guest, HyperCall};
 use crate::kernel::{self, HANDLERS};
-use crate::pci;
 use crate::world::World;
 use xen_abi::hypercall;
 use xen_abi::xen::DOMID_SELF;
@@ -53,7 +52,7 @@ impl Guest {
     }
 
     pub(super) fn sched_op(&mut self, world: &World) -> HyperCall {
-        let op = self.r.pick(&[0, 0, 0, 1, 1, 3, 3, 3, 6, 6, 7, 5, 4, 2, 60]);
+        let op = self.r.pick(&[0, 0, 0, 1, 1, 3, 3, 3, 6, 6, 7, 7, 5, 4, 2, 60]);
         let at = match op {
             2 if self.r.chance(60) => 0x1000,
             2 | 5 => {
@@ -74,7 +73,13 @@ impl Guest {
                 let words = [self.r.below(4) as u32, self.r.pick(&[0, 1, 100, 100])];
                 self.args.halves(&mut self.r, &words)
             }
-            _ => self.args.words(&mut self.r, &[0]),
+            // `SCHEDOP_pin_override`: to a CPU, or back.
+            // Only where it is not promised anyhow who runs where.
+            7 if world.size.cpus == 1 || world.size.vcpus > world.size.cpus => {
+                let cpu = self.r.pick(&[-1, -1, 0, 1, 3, 9]);
+                self.args.halves(&mut self.r, &[cpu as u32])
+            }
+            _ => self.args.halves(&mut self.r, &[u32::MAX]),
         };
         HyperCall::new(hypercall::SCHED_OP, [op, at, 0, 0, 0])
     }
@@ -98,7 +103,12 @@ impl Guest {
             hypercall::CONSOLE_IO,
             hypercall::PHYSDEV_OP,
             hypercall::PHYSDEV_OP,
+            hypercall::PHYSDEV_OP,
             hypercall::GRANT_TABLE_OP,
+            hypercall::NMI_OP,
+            hypercall::PLATFORM_OP,
+            hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN,
+            hypercall::EVENT_CHANNEL_OP_COMPAT,
         ]);
         let args = match number {
             hypercall::SET_TRAP_TABLE => [self.traps(), 0, 0, 0, 0],
@@ -130,49 +140,24 @@ impl Guest {
                 [self.r.pick(&[0, 0, 0, 1, 2]), len, self.args.bytes(&mut self.r, &text), 0, 0]
             }
             hypercall::PHYSDEV_OP => self.device_call(world),
-            _ => [self.r.below(8), 0, 0, 0, 0],
+            hypercall::GRANT_TABLE_OP => self.grant_table_call(),
+            hypercall::NMI_OP => {
+                let callback = [self.handler()];
+                [self.r.below(3), self.args.words(&mut self.r, &callback), 0, 0, 0]
+            }
+            hypercall::PLATFORM_OP => [self.set_time(world), 0, 0, 0, 0],
+            hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN => {
+                let [va, value, flags, ..] = self.update_va_mapping(world).args;
+                [va, value, flags, DOMID_SELF.into(), 0]
+            }
+            hypercall::EVENT_CHANNEL_OP_COMPAT => {
+                let port = self.r.below(14) as u32;
+                let words = [self.r.pick(&[3, 4, 4, 5, 9]), port, 0, 0, 0, 0, 0];
+                [self.args.halves(&mut self.r, &words), 0, 0, 0, 0]
+            }
+            _ => [0; 5],
         };
         HyperCall::new(number, args)
-    }
-
-    fn device_call(&mut self, world: &World) -> [u64; 5] {
-        let op = self.r.pick(&[
-            4, 5, 6, 6, 7, 8, 9, 10, 12, 13, 13, 13, 13, 14, 14, 14, 17, 21, 23, 25, 26, 28, 29, 30, 88,
-        ]);
-        let at = match op {
-            6 => {
-                let level = self.r.below(5) as u32;
-                self.args.halves(&mut self.r, &[level])
-            }
-            7 => {
-                let words = [self.args.room(&mut self.r, 4096), self.r.pick(&[0, 1024, 65536, 70000])];
-                self.args.words(&mut self.r, &words)
-            }
-            13 => {
-                let kind = self.r.pick(&[0, 0, 3, 3, 1, 2, 4]);
-                let own = u32::from(DOMID_SELF);
-                let device = u32::from(pci::FIRST) + self.r.below(2) as u32;
-                let memory = pci::MEMORY.0 as u32;
-                let table = self.r.pick(&[0, memory, memory + 0x1000, memory + 0x2000, 0x1000]);
-                let entry = self.r.below(3) as u32;
-                self.args.halves(&mut self.r, &[own, kind, 5, u32::MAX, 0, device, entry, 0, table, 0])
-            }
-            14 => {
-                // Messages have the highest numbers.
-                let last = world.system.state.dom0_pirqs() - 1;
-                let words = [DOMID_SELF.into(), last - self.r.below(6) as u32];
-                self.args.halves(&mut self.r, &words)
-            }
-            17 | 28 => {
-                let frame = self.control_frame(world);
-                self.args.words(&mut self.r, &[frame])
-            }
-            _ => {
-                let words: Vec<u32> = (0..8).map(|_| self.r.below(20) as u32).collect();
-                self.args.halves(&mut self.r, &words)
-            }
-        };
-        [op, at, 0, 0, 0]
     }
 
     /// A trap table with handlers for most vectors, or nothing at all.

@@ -38,6 +38,10 @@ impl Guest {
                 let words = [self.r.pick(&[0, 0, 1, 2, 7, 8, 13, 23, 30]), self.vcpu_number(), 0];
                 self.args.halves(&mut self.r, &words)
             }
+            2 => {
+                let words = [self.pirq(), self.r.below(2) as u32, 0];
+                self.args.halves(&mut self.r, &words)
+            }
             6 => self.args.halves(&mut self.r, &[own | own << 16, 0]),
             7 | 8 => {
                 let words = if op == 7 { [self.vcpu_number(), 0] } else { [self.port(), self.vcpu_number()] };

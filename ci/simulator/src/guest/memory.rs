@@ -21,7 +21,7 @@ impl Guest {
     pub(super) fn memory_op(&mut self, world: &World) -> HyperCall {
         let (op, at) = match self.r.below(10) {
             0..=3 => {
-                let order = self.r.pick(&[0, 0, 0, 1, 3]);
+                let order = self.r.pick(&[0, 0, 0, 0, 1, 3, 6]);
                 let list = self.frame_list(world, order);
                 let at = self.args.words(&mut self.r, &list);
                 let reservation = self.reservation(at, list.len() as u64, order);
@@ -29,7 +29,7 @@ impl Guest {
             }
             4..=6 => {
                 let count = 1 + self.r.below(10);
-                let order = self.r.pick(&[0, 0, 0, 1, 2, 4]);
+                let order = self.r.pick(&[0, 0, 0, 0, 1, 1, 2, 4, 6, 7]);
                 let numbers: Vec<u64> = (0..count).map(|_| self.r.below(2000)).collect();
                 let list = self.args.words(&mut self.r, &numbers);
                 let op = self.r.pick(&[POPULATE, POPULATE, INCREASE]);

@@ -2,6 +2,7 @@
 
 mod args;
 mod calls;
+mod devices;
 mod events;
 mod memory;
 mod multicall;
@@ -47,6 +48,12 @@ pub struct Guest {
     linked: Option<(u64, u64)>,
 }
 
+/// When a CPU's timer goes off, if it does: time that takes centuries does not pass.
+fn next_deadline(world: &World, cpu: u32) -> Option<u64> {
+    let deadline = world.machine.cpus.borrow()[cpu as usize].timer;
+    (deadline < 1 << 62).then_some(deadline)
+}
+
 /// RIP of ordinary code.
 const CODE: u64 = ENTRY + 0x100;
 const KERNEL_CS: u64 = 0xe033;
@@ -80,7 +87,8 @@ impl Guest {
         self.vcpu = vcpu;
         self.args = Args::new(vcpu.0, self.view.l1_at, &mut self.r);
         let context = world.system.state.contexts.context(vcpu);
-        let mut entry = Entry { cpu, fpu: self.r.next(), advance: self.r.below(20_000), ..Entry::default() };
+        let (fpu, advance) = (self.r.next(), self.r.below(20_000));
+        let mut entry = Entry { cpu, vcpu: Some(vcpu), fpu, advance, ..Entry::default() };
         self.plain_registers(&mut entry, context.mode());
         if context.mode() == Mode::User {
             self.user_entry(world, &mut entry);
@@ -98,16 +106,13 @@ impl Guest {
     /// The interrupt that wakes a sleeping CPU, if one comes.
     pub fn wake(&mut self, world: &World, cpu: u32) -> Option<Entry> {
         let kicked = world.machine.devices.borrow().kicked[cpu as usize];
-        let deadline = world.machine.cpus.borrow()[cpu as usize].timer;
         let now = world.machine.now.get();
         let entry = Entry { cpu, family: "idle", ..Entry::default() };
         if kicked {
             Some(Entry { idle: Some(own_vector::KICK), ..entry })
-        } else if deadline != u64::MAX {
-            let advance = deadline.saturating_sub(now);
-            Some(Entry { idle: Some(own_vector::TIMER), advance, ..entry })
         } else {
-            None
+            let advance = next_deadline(world, cpu)?.saturating_sub(now);
+            Some(Entry { idle: Some(own_vector::TIMER), advance, ..entry })
         }
     }
 

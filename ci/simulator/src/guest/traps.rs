@@ -1,6 +1,6 @@
 //! Entries that are no hypercalls: traps, emulated instructions, `iret`, interrupts.
 
-use super::{CODE, Guest, KERNEL_CS, SS};
+use super::{CODE, Guest, KERNEL_CS, SS, next_deadline};
 use crate::entry::{Entry, Write};
 use crate::kernel;
 use crate::world::World;
@@ -161,14 +161,17 @@ impl Guest {
     }
 
     pub(super) fn interrupt(&mut self, world: &World, entry: &mut Entry) {
-        let deadline = world.machine.cpus.borrow()[entry.cpu as usize].timer;
         entry.family = "interrupt";
-        if deadline != u64::MAX && self.r.chance(70) {
+        if let Some(deadline) = next_deadline(world, entry.cpu)
+            && self.r.chance(70)
+        {
             entry.advance = deadline.saturating_sub(world.machine.now.get());
             entry.vector = own_vector::TIMER.into();
         } else {
-            entry.vector =
-                self.r.pick(&[own_vector::TIMER, own_vector::KICK, own_vector::SPURIOUS, 0x30]).into();
+            let devices: Vec<u8> = world.system.device_vectors().collect();
+            let device = if devices.is_empty() { 0x30 } else { self.r.pick(&devices) };
+            let own = [own_vector::TIMER, own_vector::KICK, own_vector::SPURIOUS, 0x30, device, device];
+            entry.vector = self.r.pick(&own).into();
         }
     }
 }

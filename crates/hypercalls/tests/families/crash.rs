@@ -165,3 +165,20 @@ fn setup_of_a_grant_table() {
     };
     everywhere(grants::OP, &[2, ARGUMENT, 1], |world| setup(world, 0x7ff0, 3), check);
 }
+
+#[test]
+fn a_version_that_is_not_there_is_refused_once_and_for_all() {
+    quiet_crashes();
+    let mut world = World::new();
+    for crash in 1.. {
+        world.reset();
+        world.put(ARGUMENT, &2_u32);
+        let (value, crashed) = world.call_crashing(grants::OP, &[8, ARGUMENT, 1], crash);
+        assert_eq!(value, xen_abi::Errno::ENOSYS.to_result(), "step {crash}");
+        assert_eq!(world.get::<u32>(ARGUMENT), 1);
+        if !crashed {
+            assert!(crash > 3);
+            break;
+        }
+    }
+}

@@ -44,7 +44,7 @@ struct Ran {
 /// Runs an operation to its end with one crash in it. As a guest does, whose entry is repeated unless it
 /// was committed.
 fn run_crashing(world: &mut World, op: &Op, budget: u32, at: At) -> Result<Ran, String> {
-    let mut crashed = false;
+    let (mut crashed, mut op) = (false, op);
     for entry in 0..MAX_TRIES {
         let tried = if entry == at.entry {
             let before = world.owners();
@@ -62,11 +62,17 @@ fn run_crashing(world: &mut World, op: &Op, budget: u32, at: At) -> Result<Ran, 
             }
             world.logs[0].end();
             world.audit().map_err(|e| format!("after the crash: {e}"))?;
-            tried.unwrap_or(if done { Tried::Done } else { Tried::Preempted })
+            match tried {
+                Some(tried) if tried != Tried::Preempted => tried,
+                _ if done => Tried::Owing,
+                _ => Tried::Preempted,
+            }
         } else {
             world.enter(0, op, budget)
         };
-        if tried != Tried::Preempted {
+        if tried == Tried::Owing {
+            op = &Op::Rest;
+        } else if tried != Tried::Preempted {
             return Ok(Ran { crashed, ended: tried });
         }
     }
@@ -95,6 +101,9 @@ fn every_crash(world: &mut World, op: &Op, budget: u32, r: &mut Random) -> Resul
             world.audit().map_err(|e| fail(format!("at the end: {e}")))?;
             if ran.ended != ended {
                 return Err(fail(format!("ended {:?}, without a crash {ended:?}", ran.ended)));
+            }
+            if world.debts[0].table.get() != ids::Mfn(0) {
+                return Err(fail("a debt stays".into()));
             }
             compare(&world.outcome(), &outcome).map_err(fail)?;
         }

@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
-/// How long the first processor waits for the second, which may wait for a lock of the first.
-const PATIENCE: Duration = Duration::from_millis(4);
+/// How long the first processor waits for the second, which says so if it waits for a lock of the first.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Met {
@@ -28,11 +28,18 @@ fn meet(world: &World, ops: [&Op; 2], budget: u32, at: u64, crash: Option<u64>) 
     world.logs.iter().for_each(vault::Log::begin);
     std::thread::scope(|scope| {
         let (go, start) = channel::<()>();
-        let (finish, finished) = sync_channel::<()>(1);
+        // Whether it is over, or waits.
+        let (finish, finished) = sync_channel::<bool>(1);
         let other = scope.spawn(move || {
+            let waiting = finish.clone();
+            vault::step::arm_pause(move || {
+                let _ = waiting.try_send(false);
+                std::thread::yield_now();
+            });
             let tried = start.recv().ok().map(|()| world.attempt(1, second, budget));
-            // The first may have ended without waiting.
-            let _ = finish.send(());
+            vault::step::disarm();
+            // The first may have ended without waiting, or gone on.
+            let _ = finish.try_send(true);
             tried
         });
         let mut go = Some(go);
@@ -43,7 +50,7 @@ fn meet(world: &World, ops: [&Op; 2], budget: u32, at: u64, crash: Option<u64>) 
                 && let Some(go) = go.take()
             {
                 go.send(()).expect("the other waits");
-                over = finished.recv_timeout(PATIENCE).is_ok();
+                over = finished.recv_timeout(PATIENCE) == Ok(true);
             }
             if over && crash.is_some_and(|later| steps == at + later) {
                 panic_any(Crash);

@@ -41,7 +41,7 @@ fn stream(seed: u64, steps: u32, budgets: &[u32], abandon: u64) -> Result<[u32; 
         match tried {
             Tried::Done => seen[0] += 1,
             Tried::Refused(_) => seen[1] += 1,
-            Tried::Preempted => seen[2] += 1,
+            Tried::Preempted | Tried::Owing => seen[2] += 1,
         }
         world.audit().map_err(|e| format!("{at} {tried:?}: {e}"))?;
         if tried == Tried::Done && below.is_some_and(|mfn| world.is_dormant(mfn)) {

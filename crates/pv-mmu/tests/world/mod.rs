@@ -1,6 +1,7 @@
 //! A small machine: two domains, two CPUs' logs, memory, and the composition's `Apply`.
 
 pub(crate) mod ops;
+mod random;
 
 use crate::audit::{Auditor, Known};
 use frames::{Frames, Locks, Owner};
@@ -8,7 +9,7 @@ use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
 use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte, restore_pte};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use vault::{Apply, Effect, Ground, Journal, Log, Once, Phase, kind};
+use vault::{Apply, Durable, Effect, Ground, Journal, Log, Once, Phase, kind};
 
 /// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
 pub(crate) const FRAMES: usize = 72;
@@ -35,6 +36,7 @@ pub(crate) struct World {
     m2p: Vec<AtomicU64>,
     pub(crate) frames: Frames,
     pub(crate) logs: &'static [Log],
+    pub(crate) debts: &'static [Debt],
     locks: &'static TableLocks,
     io: IoRanges,
     slots: [u64; 16],
@@ -53,11 +55,19 @@ pub(crate) struct Saved {
     known: Known,
 }
 
-fn carve(ground: Ground) -> (Frames, &'static [Log]) {
+vault::record! {
+    /// What a vCPU owes. Lock: none, its own CPU's. Rebuild: nothing.
+    pub(crate) struct Debt {
+        pub(crate) table: Durable<Mfn>,
+    }
+}
+
+fn carve(ground: Ground) -> (Frames, &'static [Log], &'static [Debt]) {
     let mut arena = ground.arena();
     let logs = arena.carve(CPUS).expect("room for logs");
+    let debts = arena.carve(CPUS).expect("room for debts");
     let locks = Box::leak(Box::new(Locks::new()));
-    (Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames"), logs)
+    (Frames::carve(&mut arena, FRAMES, DOMAINS.into(), locks).expect("room for frames"), logs, debts)
 }
 
 pub(crate) fn owner(domain: u16) -> Owner {
@@ -72,7 +82,7 @@ impl World {
     /// All RAM free.
     pub(crate) fn new() -> Self {
         let ground = Ground::leak(VAULT_BYTES);
-        let (frames, logs) = carve(ground);
+        let (frames, logs, debts) = carve(ground);
         let mut io = IoRanges::new(40);
         assert!(io.add(Mfn(IO_RULES.0), Mfn(IO_RULES.0), IoRule::ReadOnly));
         assert!(io.add(Mfn(IO_RULES.1), Mfn(IO_RULES.1), IoRule::Forbidden));
@@ -82,6 +92,7 @@ impl World {
             m2p: (0..FRAMES).map(|_| AtomicU64::new(u64::MAX)).collect(),
             frames,
             logs,
+            debts,
             locks: Box::leak(Box::new(TableLocks::new())),
             io,
             slots: std::array::from_fn(|i| 0xdead_0000_0000 + i as u64 * 0x1000 + 1),
@@ -141,21 +152,21 @@ impl World {
     }
 
     pub(crate) fn audit(&mut self) -> Result<(), String> {
-        let auditor = Auditor {
+        let mut auditor = Auditor {
             frames: self.frames,
             memory: &self.memory,
             hypervisor_slots: &self.slots,
-            domains: DOMAINS,
             io_rules: IO_RULES,
-            m2p: &self.m2p_words(),
+            m2p: &self.m2p.iter().map(|w| w.load(Ordering::Relaxed)).collect::<Vec<_>>(),
+            known: &mut self.known,
         };
-        auditor.check(&mut self.known)
+        audit::check_frames(self.frames, DOMAINS, &mut auditor)
     }
 
     /// What a restart does: new handles and locks over what was left, then back or forward. All logs roll
     /// back before any goes forward, and consequences that were cut short come before anything else.
     pub(crate) fn restart(&mut self) {
-        (self.frames, self.logs) = carve(self.ground);
+        (self.frames, self.logs, self.debts) = carve(self.ground);
         self.locks = Box::leak(Box::new(TableLocks::new()));
         for log in self.logs {
             log.roll_back(&mut self.effects(true));
@@ -214,7 +225,7 @@ impl World {
         }
         self.known = saved.known.clone();
         // Locks are derived: a crash left some held.
-        (self.frames, self.logs) = carve(self.ground);
+        (self.frames, self.logs, self.debts) = carve(self.ground);
         self.locks = Box::leak(Box::new(TableLocks::new()));
     }
 

@@ -1,35 +1,12 @@
 //! Random operations of guests and what runs them.
 
+pub(crate) use super::random::Random;
 use super::{FRAMES, RAM, World, owner, subject};
 use frames::{Frames, Got, Kind};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Maddr, Mfn};
-use pv_mmu::{AdBits, MmuError, Pte};
+use pv_mmu::{AdBits, EntryWrite, MmuError, Pte};
 use vault::{Effect, kind};
-
-/// Xorshift: seeded, reproducible.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -86,6 +63,8 @@ pub(crate) enum Op {
     Settle {
         bits: u32,
     },
+    /// What is left of an operation that is counted: the debt.
+    Rest,
 }
 
 /// What a frame is mostly used as in the streams, so that deep trees come about: a level, or 0.
@@ -167,6 +146,8 @@ pub(crate) enum Tried {
     Done,
     Refused(MmuError),
     Preempted,
+    /// It is counted, and the debt is left.
+    Owing,
 }
 
 impl From<Result<(), MmuError>> for Tried {
@@ -189,7 +170,12 @@ impl World {
         let (mmu, mut j) = self.parts(cpu, budget);
         let frames = mmu.frames;
         let usage = |mfn: u64| frames.frame(Mfn(mfn)).map(|f| f.usage());
+        let debt = &self.debts[cpu].table;
+        if mmu.settle(&mut j, debt).is_err() {
+            return Tried::Preempted;
+        }
         match *op {
+            Op::Rest => Tried::Done,
             Op::Allocate { domain, order } => {
                 let got = j.transaction(|tx| {
                     tx.advance(1);
@@ -241,8 +227,8 @@ impl World {
                 let mut subject = subject(domain);
                 subject.leaves = owner(leaves);
                 let ad = if keep { AdBits::Preserve } else { AdBits::Replace };
-                let done = |tx: &mut vault::Tx<'static>| tx.advance(1);
-                mmu.update(&mut j, Maddr(at), Pte(new), ad, subject, done).into()
+                let write = EntryWrite { at: Maddr(at), new: Pte(new), ad };
+                mmu.update(&mut j, write, subject, debt, |tx, _| tx.advance(1)).into()
             }
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;
@@ -351,18 +337,21 @@ impl World {
         let before = self.owners();
         self.logs[cpu].begin();
         let tried = self.attempt(cpu, op, budget);
-        if self.logs[cpu].head().progress() > 0 {
+        let counted = self.logs[cpu].head().progress() > 0;
+        if counted {
             self.book(op, &before);
         }
         self.logs[cpu].end();
-        tried
+        if counted && tried == Tried::Preempted { Tried::Owing } else { tried }
     }
 
     /// An operation as a guest runs it: entered again until it is over.
     pub(crate) fn run(&mut self, cpu: usize, op: &Op, budget: u32) -> Tried {
+        let mut op = op;
         for _ in 0..MAX_TRIES {
             match self.enter(cpu, op, budget) {
                 Tried::Preempted => {}
+                Tried::Owing => op = &Op::Rest,
                 over => return over,
             }
         }
