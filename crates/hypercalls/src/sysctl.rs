@@ -18,6 +18,7 @@ use xen_abi::domctl::XEN_SCHEDULER_CREDIT2;
 use xen_abi::hypercall::SYSCTL;
 use xen_abi::physdev::PhysdevPciDevice;
 use xen_abi::sysctl::{Sysctl, XEN_INVALID_DEV, XEN_INVALID_NODE_ID};
+use zerocopy::{Immutable, IntoBytes};
 
 /// Bytes of the log that one call hands out at most: readers go on where it ended.
 const MOST_LOG: u32 = 32 << 10;
@@ -115,6 +116,17 @@ fn log<M: GuestMemory + 'static, A: Apply>(
     Ok(Answer::Log { next: position, count: done })
 }
 
+/// Writes an element of the caller's array.
+fn put<M: GuestMemory + 'static, A: Apply, T: IntoBytes + Immutable>(
+    call: &Call<'_, M, A>,
+    array: u64,
+    index: u32,
+    element: &T,
+) -> Result<(), Errno> {
+    let at = array.wrapping_add(u64::from(index) * size_of::<T>() as u64);
+    call.memory.write(Gva(at), element).map_err(fault)
+}
+
 fn free_frames<M, A>(call: &Call<'_, M, A>) -> u64 {
     call.state.frames.heap().free_frames()
 }
@@ -148,9 +160,7 @@ fn domains<M: GuestMemory + 'static, A: Apply>(
     while let Some(from) = next.filter(|_| count < most) {
         let Some(slot) = domain_info::first_from(call.state, from) else { break };
         let info = domain_info::describe(call, slot)?;
-        let record = encode_domain(&info);
-        let to = buffer.wrapping_add(u64::from(count) * size_of_val(&record) as u64);
-        call.memory.write(Gva(to), &record).map_err(fault)?;
+        put(call, buffer, count, &encode_domain(&info))?;
         (count, next) = (count + 1, info.id.checked_add(1));
     }
     Ok(Answer::Count(count))
@@ -167,11 +177,9 @@ fn cpu_places<M: GuestMemory + 'static, A: Apply>(
         return Ok(Answer::Count(cpus));
     }
     let count = cpus.min(room);
-    for (index, cpu) in (0..u64::from(count)).zip(facts.cpus()) {
+    for (index, cpu) in (0..count).zip(facts.cpus()) {
         let place = topology(facts, cpu.apic_id);
-        let record = cpu_place(&CpuPlace { core: place.core, socket: place.package });
-        let to = places.wrapping_add(index * size_of_val(&record) as u64);
-        call.memory.write(Gva(to), &record).map_err(fault)?;
+        put(call, places, index, &cpu_place(&CpuPlace { core: place.core, socket: place.package }))?;
     }
     Ok(Answer::Count(count))
 }
