@@ -69,7 +69,13 @@ pub(super) const TESTS: [Test; 13] = [
         qemu: DEVICES,
         ..SURVIVES
     },
-    Test { name: "the watchdog ends hangs on 1 CPU", cpus: 1, guest_tests: &["survive-hangs"], ..WATCHED },
+    Test {
+        name: "the watchdog ends hangs on 1 CPU",
+        cpus: 1,
+        guest_tests: &["survive-hangs"],
+        append: "lab.set=PANICS=1",
+        ..WATCHED
+    },
     Test { name: "the watchdog ends hangs on 2 CPUs", guest_tests: &["survive-hangs"], ..WATCHED },
     Test {
         // The timer's NMIs reach CPU 0 alone there.
