@@ -3,8 +3,9 @@
  * and in MSI-X tables, by stores of the kernel's (an ioctl that puts a number to an address of ours) and of our own. What
  * is no message is written through the same memory, and must arrive.
  *
- * Usage: messages DEVICE (as in /sys/bus/pci/devices). Prints what did happen and must not; the result is 1 then. Needs iomem=relaxed. Of a page-table entry that shows read-only memory Linux believes that it could be written:
- * our own store faults for ever, so a child makes it and is ended.
+ * Usage: messages DEVICE (as in /sys/bus/pci/devices). Prints what did happen and must not; the result is 1 then. Needs
+ * iomem=relaxed. Of a page-table entry that shows read-only memory Linux believes that it could be written: our own
+ * store faults for ever, so a child makes it and is ended.
  */
 #include <errno.h>
 #include <fcntl.h>

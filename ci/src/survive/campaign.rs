@@ -20,7 +20,8 @@ use crate::symbols::Symbols;
 use crate::workspace::Workspace;
 
 /// How many of 20 failures come at which instructions, and their longest distance. Uniform over all is the honest base;
-/// the others make sure that rare states and many functions are hit. A distance in a fresh function is how often it runs until then.
+/// the others make sure that rare states and many functions are hit. A distance in a fresh function is how often it runs
+/// until then.
 const SHARES: [(usize, When, u64); 5] = [
     (4, When::Any, 300_000),
     (3, When::Undo, 20_000),

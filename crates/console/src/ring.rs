@@ -41,17 +41,6 @@ pub fn bytes_for(option: Option<u32>, cpus: u32, lower_threshold: u8) -> u32 {
     option.filter(|&size| size != 0).unwrap_or(scaled).clamp(LEAST, MOST).next_power_of_two()
 }
 
-/// What a reader asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    /// Forget what was read.
-    pub clear: bool,
-    /// Continue at `index`.
-    pub incremental: bool,
-    /// The index of the previous answer.
-    pub index: u32,
-}
-
 /// What a reader gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -112,20 +101,11 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Answers `XEN_SYSCTL_readconsole` for a buffer of `buffer.len()` bytes.
-    pub fn read(&self, request: Request, buffer: &mut [u8]) -> Answer {
-        let answer = self.copy(self.start(request), buffer);
-        if request.clear {
-            self.clear_to(answer.index);
-        }
-        answer
-    }
-
-    /// Where a request starts: for answers longer than one buffer, with [`Self::copy`] and [`Self::clear_to`].
-    pub fn start(&self, request: Request) -> u32 {
+    /// Where a reader begins who was told to go on at `from`, or was told nothing: there if those bytes are still here,
+    /// else with the oldest one.
+    pub fn start(&self, from: Option<u32>) -> u32 {
         let (tail, head) = self.bounds();
-        let wanted = self.distance(tail, request.index);
-        if request.incremental && wanted <= self.distance(tail, head) { request.index } else { tail }
+        from.filter(|from| self.distance(tail, *from) <= self.distance(tail, head)).unwrap_or(tail)
     }
 
     /// Copies bytes from position `index` on, from a later one if those were overwritten.
@@ -212,9 +192,9 @@ mod tests {
         (0..count).map(|_| AtomicU8::new(0)).collect()
     }
 
-    fn read(ring: &Ring<'_>, request: Request, len: usize) -> (Vec<u8>, u32) {
+    fn read(ring: &Ring<'_>, from: Option<u32>, len: usize) -> (Vec<u8>, u32) {
         let mut buffer = vec![0; len];
-        let answer = ring.read(request, &mut buffer);
+        let answer = ring.copy(ring.start(from), &mut buffer);
         buffer.truncate(answer.count);
         (buffer, answer.index)
     }
@@ -244,13 +224,14 @@ mod tests {
                     1 | 2 => {
                         let incremental = step == 2;
                         let index = origin.wrapping_add(last as u32);
-                        let (bytes, next) = read(&ring, Request { clear: flag, incremental, index }, len);
+                        let (bytes, next) = read(&ring, incremental.then_some(index), len);
                         let start = if incremental && last >= tail { last } else { tail };
                         let end = all.len().min(start + len);
                         prop_assert_eq!(&bytes, &all[start..end]);
                         prop_assert_eq!(next, origin.wrapping_add(end as u32));
                         last = end;
                         if flag {
+                            ring.clear_to(next);
                             cleared = end;
                         }
                     }
@@ -274,11 +255,11 @@ mod tests {
         Ring::attach(&cells, &state).push(b"before");
         let ring = Ring::attach(&cells, &state);
         ring.push(b" after");
-        assert_eq!(read(&ring, Request::default(), 99).0, b"before after");
+        assert_eq!(read(&ring, None, 99).0, b"before after");
         state.tail.store(0x1234_5678, Ordering::Relaxed);
         let ring = Ring::attach(&cells, &state);
-        assert_eq!(read(&ring, Request::default(), 99).0.len(), 16);
-        let foreign = Request { incremental: true, index: 0xdead_beef, ..Request::default() };
+        assert_eq!(read(&ring, None, 99).0.len(), 16);
+        let foreign = Some(0xdead_beef);
         assert_eq!(read(&ring, foreign, 99).0.len(), 16);
     }
 

@@ -162,6 +162,17 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
         if self.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
     }
 
+    /// What was decoded of a control interface, which is Dom0's alone.
+    ///
+    /// # Errors
+    /// `EPERM`; a version that is not known is refused before. What decoding says.
+    pub(crate) fn privileged_request<R>(&self, decoded: Result<R, Errno>) -> Result<R, Errno> {
+        if !matches!(decoded, Err(Errno::EACCES)) {
+            self.privileged()?;
+        }
+        decoded
+    }
+
     /// On whose behalf page tables change: the caller's tables, its own frames or `foreign`'s.
     ///
     /// # Errors

@@ -30,13 +30,7 @@ const PDC_CAPABILITIES: u32 = 0xbff;
 pub(crate) fn platform_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let at = Gva(call.args[0]);
     let mut op: PlatformOp = call.memory.read(at).map_err(fault)?;
-    let request = match decode(&op) {
-        Err(Errno::EACCES) => return Err(Errno::EACCES),
-        other => {
-            call.privileged()?;
-            other?
-        }
-    };
+    let request = call.privileged_request(decode(&op))?;
     let answer = match request {
         Request::SetTime { seconds, nanoseconds, system_time } => {
             return set_time(call, seconds, nanoseconds, system_time);

@@ -39,13 +39,7 @@ const INVARIANT_TSC: u32 = 1 << 8;
 pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let at = call.args[0];
     let mut op: Sysctl = call.memory.read(Gva(at)).map_err(fault)?;
-    let request = match decode(&op) {
-        Err(Errno::EACCES) => return Err(Errno::EACCES),
-        other => {
-            call.privileged()?;
-            other?
-        }
-    };
+    let request = call.privileged_request(decode(&op))?;
     let mut forget = None;
     let answer = match request {
         Request::Log { clear, from, buffer, count } => {
@@ -195,11 +189,12 @@ fn pci_places<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::EINVAL);
     }
     let count = count.min(MOST_DEVICES);
-    for offset in (0..u64::from(count)).map(|index| 4 * index) {
-        let device: PhysdevPciDevice = call.memory.read(Gva(devices.wrapping_add(offset))).map_err(fault)?;
+    for index in 0..count {
+        let from = devices.wrapping_add(u64::from(index) * size_of::<PhysdevPciDevice>() as u64);
+        let device: PhysdevPciDevice = call.memory.read(Gva(from)).map_err(fault)?;
         let exists = call.state.pci.is_some_and(|pci| pci.exists(device.seg, device.bus, device.devfn));
         let node = if exists { XEN_INVALID_NODE_ID } else { XEN_INVALID_DEV };
-        call.memory.write(Gva(nodes.wrapping_add(offset)), &node).map_err(fault)?;
+        put(call, nodes, index, &node)?;
     }
     Ok(Answer::Count(count))
 }

@@ -8,7 +8,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use ::console::ring::{Request, State};
+use ::console::ring::State;
 use ::console::{Console, Level, LineStart, Origin, PREFIX, Ring, Stamp, Thresholds};
 use boot_info::Range;
 use command_line::{Baud, Irq, LogLevels, Options, Parity, Serial, Timestamps};
@@ -185,7 +185,7 @@ pub(crate) unsafe fn adopt(memory: Range) {
 /// Hands out what the ring holds.
 fn each_piece(ring: &Ring<'_>, mut f: impl FnMut(&[u8])) {
     let mut piece = [0; 256];
-    let mut index = ring.start(Request::default());
+    let mut index = ring.start(None);
     loop {
         let answer = ring.copy(index, &mut piece);
         if answer.count == 0 {
@@ -236,8 +236,7 @@ pub(crate) struct Reader;
 
 impl domain::Log for Reader {
     fn start(&self, from: Option<u32>) -> u32 {
-        let request = Request { incremental: from.is_some(), index: from.unwrap_or(0), clear: false };
-        LOG.lock().ring().start(request)
+        LOG.lock().ring().start(from)
     }
     fn copy(&self, at: u32, out: &mut [u8]) -> (usize, u32) {
         let answer = LOG.lock().ring().copy(at, out);

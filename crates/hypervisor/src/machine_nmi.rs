@@ -43,7 +43,7 @@ fn write(value: u8) {
 }
 
 /// An NMI on this CPU. `calm`: no failure is being handled, so that variables of the image are there, and the NMI is none
-/// that CPUs are stopped with; if the port knows no reason then, there is no known one, unless it is the watchdog's: with `watchdog=force` too.
+/// that CPUs are stopped with; if the port knows no reason then, there is no known one, unless it may be the watchdog's.
 pub(crate) fn on_nmi(calm: bool) {
     if this_cpu() != CpuId(0) {
         return;
