@@ -1,7 +1,9 @@
 //! Control of one domain (`domctl.h`), interface version 0x15 (Xen 4.17).
 
+mod build;
 mod members;
 
+pub use build::*;
 pub use members::*;
 
 use static_assertions::const_assert_eq;
