@@ -18,6 +18,7 @@
 mod buddy;
 mod count;
 mod frame;
+mod leave;
 mod list;
 mod staged;
 mod stale;
@@ -26,6 +27,7 @@ mod usage;
 pub use buddy::{Heap, LOOSE, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
+pub use leave::Leaving;
 pub use list::PageList;
 pub use staged::{PIECE, Staged, Staging};
 pub use stale::Stale;

@@ -36,7 +36,7 @@ type Fields = &'static [(&'static str, u64, u64)];
 const REGIONS: [(&str, u64, u64, Fields); 15] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
     ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
-    ("frames::PageList", 24, 1, &[("head", 0, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
+    ("frames::PageList", 32, 1, &[("head", 0, 4), ("leaving", 4, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
     ("frames::Frame", 24, END, &[("usage", 0, 8), ("links", 8, 8), ("cursor", 16, 2), ("order", 18, 1)]),
     (
         "pv_cpu::Context",
