@@ -19,6 +19,8 @@ const MSIS: u32 = 192;
 const MAX_GSIS: u32 = 1024;
 /// PIRQs beside the pins of I/O APICs that Dom0 gets.
 const DOM0_MESSAGES: u32 = 392;
+/// And any other domain.
+const GUEST_MESSAGES: u32 = 32;
 
 /// How many of everything there is: fixed at first boot, so that every start carves the same regions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +211,11 @@ impl State {
     /// The interrupt logic.
     pub fn irqs(&'static self) -> Irqs<'static> {
         Irqs { region: self.irqs, derived: &self.irqs_derived }
+    }
+
+    /// PIRQ numbers another domain gets (`extra_guest_irqs`).
+    pub fn guest_pirqs(&self) -> u32 {
+        gsis(self.facts).saturating_add(GUEST_MESSAGES).min(irqs::MAX_PIRQS)
     }
 
     /// PIRQ numbers Dom0 gets.

@@ -61,24 +61,40 @@ pub(crate) fn save(vcpu: VcpuSlot) {
     area.saved.set(1);
 }
 
+/// Forgets what was saved for `vcpu`.
+pub(crate) fn forget(vcpu: VcpuSlot) {
+    area(vcpu).saved.set(0);
+}
+
+/// Control words after a reset, in the area's words 0 and 3: of x87, and of SSE (AMD64 manual volume 2, 11.4.4).
+const X87_CONTROL: u64 = 0x37f;
+const SSE_CONTROL: u64 = 0x1f80;
+
+/// Makes an area hold the state after a reset: nothing of whoever had the registers before.
+fn reset(area: &Area) {
+    for word in &area.words {
+        word.set(0);
+    }
+    area.words[0].set(X87_CONTROL);
+    area.words[3].set(SSE_CONTROL);
+}
+
 /// Loads `vcpu`'s extended state into the CPU; the state after reset if none was saved.
 pub(crate) fn restore(vcpu: VcpuSlot) {
     let area = area(vcpu);
     fpu::clear_task_switched();
     let from = area.words.as_ptr().cast::<u8>();
     if area.saved.get() == 0 {
-        // SAFETY: makes defined what a fresh vCPU sees.
-        unsafe { fpu::reset_x87() };
-        return;
+        reset(area);
     }
     let xcr0 = sealed().facts.cpu.xcr0;
     if xcr0 != 0 {
         // SAFETY: boot found this value legal; CR4.OSXSAVE is on where it is not 0.
         unsafe { fpu::set_xcr0(xcr0) };
-        // SAFETY: what `save` put there.
+        // SAFETY: what `save` or `reset` put there.
         unsafe { fpu::restore(from, xcr0) };
     } else {
-        // SAFETY: what `save` put there.
+        // SAFETY: what `save` or `reset` put there.
         unsafe { fpu::restore_legacy(from) };
     }
 }

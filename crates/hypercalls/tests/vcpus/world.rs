@@ -263,6 +263,7 @@ impl World {
             context,
             args: all,
             clock: &Stopped(self.now),
+            cpus: &Idle,
             reply: Reply::Register,
         };
         let outcome = dispatch(&mut call, number);
@@ -313,6 +314,15 @@ pub(crate) const fn error(errno: Errno) -> i64 {
 
 /// A clock that stands still.
 struct Stopped(u64);
+
+/// Nobody runs.
+struct Idle;
+
+impl hypercalls::Cpus for Idle {
+    fn hold(&self, _vcpu: VcpuSlot) -> bool {
+        false
+    }
+}
 
 impl hypercalls::Clock for Stopped {
     fn now(&self) -> u64 {
