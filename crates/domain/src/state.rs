@@ -3,6 +3,7 @@
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
 use crate::host::Host;
+use crate::memory_map::DomainMap;
 use crate::notices::Notices;
 use crate::pci::PciDevices;
 use frames::Frames;
@@ -90,6 +91,8 @@ pub struct State {
     pub console_input: ConsoleInput,
     /// What was logged about each domain already.
     pub notices: &'static [Notices],
+    /// Memory maps, by domain slot.
+    pub maps: &'static [DomainMap],
     /// The logs, by CPU.
     pub logs: &'static [Log],
     /// The frame table.
@@ -156,6 +159,7 @@ impl State {
         let machine = arena.carve(1)?.first()?;
         let console_input = ConsoleInput::new(arena.carve::<InputRing>(1)?.first()?, &locks.console);
         let notices = arena.carve(limits.domains)?;
+        let maps = arena.carve(limits.domains)?;
         let logs = arena.carve(limits.cpus)?;
         let domains = domains::Region::carve(arena, limits.domains, limits.vcpus)?;
         let contexts = pv_cpu::Region::carve(arena, limits.vcpus)?;
@@ -180,6 +184,7 @@ impl State {
             machine_lock: &locks.machine,
             console_input,
             notices,
+            maps,
             logs,
             domains,
             domain_locks: &locks.domains,

@@ -57,6 +57,8 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         state.events(memory).create_domain(tx, slot, &new).map_err(errno)?;
         state.irqs().create_domain(tx, slot, state.guest_pirqs()).map_err(pirq_errno)?;
         state.notices[usize::from(slot.0)].reset(tx);
+        // No map is one that fits.
+        let _ = state.maps[usize::from(slot.0)].set(tx, &[]);
         toolstack_compat::v4_17::domctl::encode_change(op, &Changed::Created(id_found.0));
         copy_back(tx, at, op)?;
         reply.publish(tx, 0);
