@@ -274,7 +274,7 @@ pub(crate) fn heap_bytes(limits: &Limits) -> u64 {
     /// Of one CPU and vCPU, rounded up well; and what does not depend on their numbers.
     const CPU: usize = 4 << 10;
     const VCPU: usize = 512;
-    const REST: usize = 192 << 10;
+    const REST: usize = 128 << 10;
     (limits.cpus * CPU + limits.vcpus * VCPU + REST) as u64
 }
 
