@@ -25,8 +25,11 @@ pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                 if !mfn.is_multiple_of(1 << order) {
                     return Err(format!("block {mfn:#x} of order {order} is not aligned"));
                 }
-                if frame.block_order() != list {
-                    return Err(format!("block {mfn:#x} on list {list} says order {}", frame.block_order()));
+                if frame.block_order() != Some(list) {
+                    return Err(format!(
+                        "block {mfn:#x} on list {list} says order {:?}",
+                        frame.block_order()
+                    ));
                 }
                 if frame.preceding() != before {
                     return Err(format!(

@@ -3,15 +3,13 @@
 use crate::Report;
 use crate::machine::Machine;
 use crate::memory::FRAME;
-use crate::usage::{Owner, Table};
+use crate::usage::{NO_BLOCK, Owner, Table};
 
 /// Orders of free blocks (`frames/src/buddy.rs`).
 const ORDERS: usize = 19;
 /// The list after them: single frames that were not joined with their buddies yet.
 const LOOSE: usize = ORDERS;
 const LISTS: usize = ORDERS + 1;
-/// The order of a frame that heads no free block.
-const NO_BLOCK: u64 = 0xff;
 
 /// Where frames are listed.
 pub(crate) struct Lists {
@@ -97,9 +95,8 @@ fn free_list(
         }
         for mfn in at..at + (1 << order) {
             let fits = (64 - mfn.leading_zeros()) as usize == zone;
-            let member = table.get(mfn).is_some_and(|f| {
-                f.owner == Owner::Free && (mfn == at || f.order == NO_BLOCK || f.order == 0)
-            });
+            let member =
+                table.get(mfn).is_some_and(|f| f.owner == Owner::Free && (mfn == at || f.order == NO_BLOCK));
             match free.get_mut(mfn as usize) {
                 Some(seen) if fits && member && !*seen => *seen = true,
                 _ => {

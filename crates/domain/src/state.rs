@@ -23,6 +23,9 @@ const DOM0_MESSAGES: u32 = 392;
 /// And any other domain.
 const GUEST_MESSAGES: u32 = 32;
 
+/// Domains that can have physical interrupts at the same time: Dom0, and those that devices are passed through to.
+const PIRQ_TABLES: usize = 16;
+
 /// How many of everything there is: fixed at first boot, so that every start carves the same regions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -164,8 +167,12 @@ impl State {
         let domains = domains::Region::carve(arena, limits.domains, limits.vcpus)?;
         let contexts = pv_cpu::Region::carve(arena, limits.vcpus)?;
         let frames = Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?;
-        let counts =
-            irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
+        let counts = irqs::Counts {
+            domains: limits.domains,
+            tables: limits.domains.min(PIRQ_TABLES),
+            gsis: gsis(facts),
+            msis: MSIS,
+        };
         let irqs = irqs::Region::carve(arena, counts)?;
         io.guard(irqs.msix_tables);
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;

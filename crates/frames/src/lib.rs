@@ -1,6 +1,6 @@
 //! The frame table: who owns each machine frame, what it is used as, how often, and which are free.
 //!
-//! One 24-byte record a frame. Its first word holds owner, type and both counts, so that taking a
+//! One 16-byte record a frame. Its first word holds owner, type and both counts, so that taking a
 //! reference checks and counts in one compare-exchange:
 //!
 //! - a *general* reference keeps the frame with its owner (the allocation itself, a read-only mapping);

@@ -84,6 +84,7 @@ impl Apply for Effects {
         match effect.kind {
             kind::PUT_REF => self.state.frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => self.state.frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::VALID => self.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::M2P => seen.m2p[effect.a as usize] = effect.b,
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
             kind::COPY_WORD => {
@@ -354,7 +355,7 @@ impl World {
                 let mut at = frames.heap().first(zone, list as usize);
                 while let Some(mfn) = at {
                     let frame = frames.frame(mfn).expect("a frame");
-                    assert_eq!(frame.block_order(), list, "{mfn:?}");
+                    assert_eq!(frame.block_order(), Some(list), "{mfn:?}");
                     for inner in mfn.0..mfn.0 + (1 << order) {
                         places[inner as usize] += 1;
                         let usage = frames.frame(Mfn(inner)).expect("a frame").usage();

@@ -41,6 +41,7 @@ impl Apply for Machine {
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::VALID => frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::PTE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::GUEST_STORE if effect.x == 1 => self.memory.store8(Maddr(effect.a), effect.b as u8),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
