@@ -18,6 +18,11 @@ impl Region {
         tx.set(&self.table(slot).closed, true);
     }
 
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self, slot: DomainSlot) -> bool {
+        self.table(slot).closed.get()
+    }
+
     /// A step of giving up what a domain maps. Its vCPUs must not run any more, on any processor; its page tables may
     /// be taken apart before or after. `false`: nothing is left.
     pub fn release_mappings(&self, tx: &mut Tx<'static>, slot: DomainSlot) -> bool {

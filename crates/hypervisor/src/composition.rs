@@ -49,11 +49,12 @@ pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
 pub(crate) fn vault_bytes(limits: &Limits) -> u64 {
     /// Of one CPU, domain, vCPU and chunk, rounded up; and what does not depend on their numbers.
     const CPU: usize = 16 << 10;
-    const DOMAIN: usize = 5 << 10;
+    const DOMAIN: usize = 10 << 10;
     const VCPU: usize = 10 << 10;
     const CHUNK: usize = 1088;
     const REST: usize = 128 << 10;
-    let records = limits.cpus * CPU + limits.domains * DOMAIN + limits.vcpus * VCPU;
+    let tracks = grants::tracks_of(limits.frames) * size_of::<grants::Track>();
+    let records = tracks + limits.cpus * CPU + limits.domains * DOMAIN + limits.vcpus * VCPU;
     (limits.frames * size_of::<Frame>() + records + limits.port_chunks * CHUNK + REST) as u64
 }
 

@@ -6,7 +6,7 @@ use crate::grants::{self, frames_of_dom0, setup, setup_status};
 use crate::memory::{OP, exchange, get_list, put_list, reservation};
 
 /// Crashes `call` at every step on a machine that `prepare` made, and has `check` look at the end.
-fn everywhere(op: u64, args: &[u64], prepare: impl Fn(&mut World), check: impl Fn(&World, i64)) {
+pub(crate) fn everywhere(op: u64, args: &[u64], prepare: impl Fn(&mut World), check: impl Fn(&World, i64)) {
     quiet_crashes();
     let mut crash = 1;
     let mut world = World::new();
@@ -172,6 +172,8 @@ fn a_version_that_is_not_there_is_refused_once_and_for_all() {
     let mut world = World::new();
     for crash in 1.. {
         world.reset();
+        let limits = ::grants::Limits { version: 1, ..::grants::Limits::DEFAULT };
+        world.change(|tx| world.state.grants.open(tx, DOM0, limits));
         world.put(ARGUMENT, &2_u32);
         let (value, crashed) = world.call_crashing(grants::OP, &[8, ARGUMENT, 1], crash);
         assert_eq!(value, xen_abi::Errno::ENOSYS.to_result(), "step {crash}");

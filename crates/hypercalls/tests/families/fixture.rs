@@ -7,7 +7,7 @@ use domain::{Host, Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use hypercalls::{Call, FORGET, Outcome, Reply, dispatch};
-use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};
@@ -101,10 +101,19 @@ impl Apply for Effects {
                     self.memory.store64(mfn.maddr(), 0xbad);
                 }
             }
+            kind::PTE => {
+                pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
+            }
+            kind::UNMARK => self.memory.and_not32(Maddr(effect.a), effect.x),
+            kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
         }
+    }
+
+    fn clear_marks(&mut self, maddr: u64, bits: u32) {
+        self.memory.and_not32(Maddr(maddr), bits);
     }
 
     fn take_fault(&mut self) -> bool {
