@@ -81,6 +81,12 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     }
     state.efi = efi::services();
     state.epitaph = epitaph::text;
+    let asked = &record.options.grant_tables;
+    state.grants.defaults = grants::Limits {
+        frames: asked.max_frames.clamp(grants::INITIAL_FRAMES, grants::MAX_FRAMES),
+        maptrack_frames: asked.max_maptrack_frames,
+        version: asked.max_version,
+    };
     state.pci = Some(&pci_config::Devices);
     state.host = Host {
         ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
