@@ -175,7 +175,8 @@ impl State {
         };
         let irqs = irqs::Region::carve(arena, counts)?;
         io.guard(irqs.msix_tables);
-        let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
+        let grants =
+            grants::Region::carve(arena, limits.domains, limits.vcpus, limits.frames, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
