@@ -98,6 +98,7 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         domctl::XEN_DOMCTLS;
         domctl::XEN_DOMCTL_VALUES;
         sysctl::XEN_SYSCTL_SCHEDOPS;
+        sysctl::XEN_SYSCTL_PROCESSORS;
         domctl::XEN_DOMCTL_SCHEDOPS;
         domctl::XEN_X86_EMUS;
         domctl::XEN_SCHEDULERS;
