@@ -6,6 +6,7 @@
 use crate::control::is_canonical;
 use crate::cpuid::{Policy, Vendor};
 use crate::features::Feature;
+use crate::system::{ARCH_CAPABILITIES, PLATFORM_INFO};
 
 const P5_MC_ADDR: u32 = 0x0;
 const P5_MC_TYPE: u32 = 0x1;
@@ -18,8 +19,6 @@ const PRED_CMD: u32 = 0x49;
 const MICROCODE_LEVEL: u32 = 0x8b;
 const PERF_COUNTER_0: u32 = 0xc1;
 const PERF_COUNTER_7: u32 = 0xc8;
-const PLATFORM_INFO: u32 = 0xce;
-const ARCH_CAPABILITIES: u32 = 0x10a;
 const MISC_FEATURES_ENABLES: u32 = 0x140;
 const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
@@ -72,8 +71,7 @@ const INTEL_MCG_CAP: u64 = 1 << 10 | 1 << 11 | 1 << 24;
 const EFER_SVME: u64 = 1 << 12;
 /// DE_CFG.LFENCE_SERIALISE.
 const LFENCE_SERIALISING: u64 = 1 << 1;
-/// PLATFORM_INFO and MISC_FEATURES_ENABLES: CPUID faulting.
-const INFO_CPUID_FAULTING: u64 = 1 << 31;
+/// MISC_FEATURES_ENABLES: CPUID faulting.
 const ENABLE_CPUID_FAULTING: u64 = 1;
 /// FEATURE_CONTROL: locked, with nothing enabled.
 const LOCKED: u64 = 1;
@@ -178,7 +176,7 @@ pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
         SPEC_CTRL => when(has_spec_ctrl(policy), MsrRead::Context(Stored::SpecCtrl)),
         ARCH_CAPABILITIES => when(policy.has(Feature::ARCH_CAPS), MsrRead::Value(policy.arch_capabilities())),
         MISC_FEATURES_ENABLES => MsrRead::Context(Stored::MiscFeaturesEnables),
-        PLATFORM_INFO => MsrRead::Value(if policy.cpuid_faulting() { INFO_CPUID_FAULTING } else { 0 }),
+        PLATFORM_INFO => MsrRead::Value(policy.registers().platform_info),
         P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES => MsrRead::Value(0),
         MISC_ENABLE => {
             context.misc_enable.map_or(MsrRead::Fault, |real| MsrRead::Value(shown_misc_enable(real)))

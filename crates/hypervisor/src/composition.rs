@@ -12,7 +12,7 @@ use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
 use boot_info::FreeRanges;
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
-use cpu_policy::{Audience, Controls, Policy};
+use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, Maddr, Mfn};
@@ -49,7 +49,7 @@ pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
 pub(crate) fn vault_bytes(limits: &Limits) -> u64 {
     /// Of one CPU, domain, vCPU and chunk, rounded up; and what does not depend on their numbers.
     const CPU: usize = 16 << 10;
-    const DOMAIN: usize = 5 << 10;
+    const DOMAIN: usize = 6 << 10;
     const VCPU: usize = 10 << 10;
     const CHUNK: usize = 1088;
     const REST: usize = 128 << 10;
@@ -81,6 +81,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     state.efi = efi::services();
     state.epitaph = epitaph::text;
     state.pci = Some(&pci_config::Devices);
+    state.policies.system = Box::leak(Box::new(policies(&record.mitigations)));
     state.host = Host {
         ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
@@ -93,7 +94,6 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     let system = System {
         platform,
         state,
-        policy: policy(&record.mitigations),
         leaves: leaves(record, scale),
         schedule: Schedule::new(record.cpus, vcpus as u32),
         scale,
@@ -135,14 +135,14 @@ fn root_slots(record: &Sealed) -> [u64; 16] {
     slots
 }
 
-fn policy(plan: &Plan) -> Policy {
+fn policies(plan: &Plan) -> SystemPolicies {
     let controls = Controls {
         hide_avx: plan.hide_avx,
         prediction_barrier: plan.has_barrier,
         arch_capabilities: plan.capabilities,
         ..Controls::default()
     };
-    Policy::for_pv(&host_leaf, Audience::HardwareDomain, &controls)
+    SystemPolicies::new(host_leaf, &controls)
 }
 
 fn host_leaf(leaf: u32, subleaf: u32) -> Leaf {
