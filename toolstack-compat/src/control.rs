@@ -1,5 +1,7 @@
 //! Requests of `sysctl` and `domctl`, whatever the release. Buffers are guest addresses.
 
+use crate::processor::ProcessorRequest;
+
 /// A bitmap in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bitmap {
@@ -87,6 +89,8 @@ pub enum MachineRequest {
         /// For them.
         cpus: Bitmap,
     },
+    /// About processors.
+    Processor(ProcessorRequest),
     /// A request that this hypervisor has no part for.
     Other {
         /// Its number.
@@ -237,6 +241,10 @@ pub enum DomainRequest {
         /// The scheduler that is meant.
         scheduler: u32,
     },
+    /// Its policy of the processor.
+    Policy,
+    /// It gets one.
+    SetPolicy,
     /// A request that this hypervisor has no part for.
     Other {
         /// Its number.

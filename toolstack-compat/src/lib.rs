@@ -5,4 +5,5 @@
 
 pub mod control;
 pub mod platform;
+pub mod processor;
 pub mod v4_17;

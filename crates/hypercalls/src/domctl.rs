@@ -4,6 +4,7 @@ use crate::bitmap::{all_cpus, put_bitmap};
 use crate::call::{Call, CallResult, fault};
 use crate::domain_info::{self, first_from};
 use crate::event_channel::copy_back;
+use crate::processor;
 use crate::sysctl::SCHEDULER;
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, VcpuId, VcpuSlot};
@@ -72,6 +73,8 @@ pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
         }
         (Request::Share { scheduler: SCHEDULER }, Some(_)) => Answer::Share { weight: WEIGHT, cap: 0 },
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
+        (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
+        (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
         _ => return refused(call, op.cmd, found),
     };
     encode(&mut op, &answer);

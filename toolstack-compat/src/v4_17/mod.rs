@@ -3,4 +3,5 @@
 pub mod domctl;
 mod member;
 pub mod platform;
+pub mod processor;
 pub mod sysctl;
