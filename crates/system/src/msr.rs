@@ -48,6 +48,7 @@ impl<P: Platform> System<P> {
         let asked = |register| if index == register { self.platform.read_msr(register) } else { None };
         MsrContext {
             policy,
+            hardware_domain: self.own_subject(vcpu).io,
             boot_vcpu: self.state.domains.vcpu(vcpu).id.get() == VcpuId(0),
             efer: asked(EFER).unwrap_or(0),
             misc_enable: asked(MISC_ENABLE),

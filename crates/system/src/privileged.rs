@@ -48,6 +48,11 @@ impl<P: Platform> System<P> {
                 // The upcall mask is the guest's interrupt flag; these do nothing where they may be used.
                 if self.may_io(context) { Some(instruction.done(&registers)) } else { None }
             }
+            // It faults where the processor has that, in every mode.
+            PrivOp::Cpuid { .. } => {
+                let done = instruction.done(&registers);
+                Some(self.cpuid(vcpu, context, &registers, done, Via::Faulting))
+            }
             _ if context.mode() != Mode::Kernel => None,
             _ => match self.kernel_instruction(j, vcpu, context, &instruction, &registers) {
                 Done::Registers(update) => Some(update),
@@ -114,9 +119,6 @@ impl<P: Platform> System<P> {
             PrivOp::Rdtscp => Done::Registers(
                 done.with_edx_eax(self.platform.tsc()).with(Gpr::RCX, context.tsc_aux.get().into()),
             ),
-            PrivOp::Cpuid { .. } => {
-                Done::Registers(self.cpuid(vcpu, context, registers, done, Via::Faulting))
-            }
             _ => Done::Fault,
         }
     }
