@@ -1,5 +1,6 @@
 //! Requests of `sysctl` and `domctl`, whatever the release. Buffers are guest addresses.
 
+use crate::change::{Change, Changed};
 use crate::processor::ProcessorRequest;
 
 /// A bitmap in the caller's memory.
@@ -188,6 +189,10 @@ pub struct DomainInfo {
     pub id: u16,
     /// Why it has shut down (`SHUTDOWN_*`), if it has.
     pub shutdown: Option<u32>,
+    /// The toolstack has paused it.
+    pub paused: bool,
+    /// It is destroyed, and others hold frames of its.
+    pub dying: bool,
     /// No vCPU of it that is up wants a CPU.
     pub blocked: bool,
     /// One has a CPU.
@@ -241,6 +246,8 @@ pub enum DomainRequest {
         /// The scheduler that is meant.
         scheduler: u32,
     },
+    /// Something is to become of it.
+    Change(Change),
     /// Its policy of the processor.
     Policy,
     /// It gets one.
@@ -277,6 +284,8 @@ pub enum DomainAnswer {
         /// The most that it gets, %; 0: all.
         cap: u16,
     },
+    /// Of [`DomainRequest::Change`].
+    Changed(Changed),
     /// Nothing but what was written to buffers.
     None,
 }

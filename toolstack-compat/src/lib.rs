@@ -3,6 +3,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod control;
 pub mod platform;
 pub mod processor;

@@ -1,8 +1,10 @@
 //! Control of one domain (`domctl.h`), interface version 0x15 (Xen 4.17).
 
+mod build;
 mod members;
 mod processor;
 
+pub use build::*;
 pub use members::*;
 pub use processor::*;
 

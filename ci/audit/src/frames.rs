@@ -115,13 +115,9 @@ impl<W: Audited> Audit<'_, W> {
         Ok(self.frames.frame(Mfn(mfn)).ok_or_else(|| format!("no frame {mfn:#x}"))?.usage())
     }
 
-    /// Whether every entry of a table is counted and it must stay a table: it is validated, or was until a
-    /// crash undid its completion after somebody else had taken a reference.
+    /// Whether every entry of a table is counted and it must stay a table.
     fn is_good(&self, mfn: u64) -> bool {
-        self.frames.frame(Mfn(mfn)).is_some_and(|f| {
-            let u = f.usage();
-            u.is_validated() || u.is_in_work() && u.typed() > 1 && f.cursor.get() == 512
-        })
+        self.frames.frame(Mfn(mfn)).is_some_and(|f| f.usage().is_validated())
     }
 
     fn entry(&self, table: u64, index: u64) -> u64 {
@@ -139,7 +135,7 @@ impl<W: Audited> Audit<'_, W> {
         let bound = match (usage.is_validated(), usage.is_in_work()) {
             (true, true) => return Err(format!("frame {mfn:#x} validated and in work: {usage:?}")),
             (true, false) => 512,
-            (false, true) => self.frames.frame(Mfn(mfn)).map_or(0, |f| f.cursor.get()).into(),
+            (false, true) => usage.cursor().into(),
             (false, false) => return Ok(()),
         };
         if level == 0 && usage.is_in_work() && usage.kind() != Kind::Descriptors {

@@ -25,8 +25,11 @@ pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
                 if !mfn.is_multiple_of(1 << order) {
                     return Err(format!("block {mfn:#x} of order {order} is not aligned"));
                 }
-                if frame.block_order() != list {
-                    return Err(format!("block {mfn:#x} on list {list} says order {}", frame.block_order()));
+                if frame.block_order() != Some(list) {
+                    return Err(format!(
+                        "block {mfn:#x} on list {list} says order {:?}",
+                        frame.block_order()
+                    ));
                 }
                 if frame.preceding() != before {
                     return Err(format!(
@@ -80,21 +83,24 @@ pub fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot
     let mut on = vec![None; frames.len() as usize];
     for slot in (0..domains).map(DomainSlot) {
         let list = frames.list(slot);
-        let (mut at, mut before, mut count) = (list.first(), None, 0);
-        while let Some(mfn) = at {
-            let frame = frames.frame(mfn).ok_or_else(|| format!("page list names {mfn:?}"))?;
-            if frame.usage().owner() != Owner::domain(slot) {
-                return Err(format!("{mfn:?} on the list of {slot:?}: {:?}", frame.usage()));
+        let mut count = 0;
+        for first in [list.first(), list.first_leaving()] {
+            let (mut at, mut before) = (first, None);
+            while let Some(mfn) = at {
+                let frame = frames.frame(mfn).ok_or_else(|| format!("page list names {mfn:?}"))?;
+                if frame.usage().owner() != Owner::domain(slot) {
+                    return Err(format!("{mfn:?} on the list of {slot:?}: {:?}", frame.usage()));
+                }
+                if frame.preceding() != before {
+                    return Err(format!("{mfn:?}: before it {:?}, not {before:?}", frame.preceding()));
+                }
+                if on[mfn.0 as usize].replace(slot).is_some() {
+                    return Err(format!("{mfn:?} is on page lists twice"));
+                }
+                count += 1;
+                before = at;
+                at = frame.following();
             }
-            if frame.preceding() != before {
-                return Err(format!("{mfn:?}: before it {:?}, not {before:?}", frame.preceding()));
-            }
-            if on[mfn.0 as usize].replace(slot).is_some() {
-                return Err(format!("{mfn:?} is on page lists twice"));
-            }
-            count += 1;
-            before = at;
-            at = frame.following();
         }
         if count != list.pages() {
             return Err(format!("{slot:?} has {count} frames on its list, counted {}", list.pages()));

@@ -339,6 +339,7 @@ impl Platform for Machine {
     fn program_route(&self, _: u32) {
         step();
     }
+    fn forget(&self, _vcpu: VcpuSlot) {}
     fn let_go(&self) {
         self.change(|cpu| (cpu.root, cpu.gdt, cpu.ldt) = (Mfn(0), Vec::new(), (Vec::new(), 0)));
     }

@@ -114,7 +114,7 @@ impl Tlb {
             let usage = frame.usage();
             if usage.owner() == Owner::FREE {
                 *known |= FREED;
-            } else if let Some(what) = wrong(*known, usage, frame.cursor.get()) {
+            } else if let Some(what) = wrong(*known, usage) {
                 return Err(format!("frame {mfn:#x} is still known as {what}: {usage:?}"));
             }
         }
@@ -123,8 +123,8 @@ impl Tlb {
 }
 
 /// As what a frame of this use must not be known, and is.
-fn wrong(known: u8, usage: Usage, cursor: u16) -> Option<&'static str> {
-    let counts = usage.is_validated() || usage.is_in_work() && cursor > 0;
+fn wrong(known: u8, usage: Usage) -> Option<&'static str> {
+    let counts = usage.is_validated() || usage.is_in_work() && usage.cursor() > 0;
     let level = usage.kind().level();
     let special = level.is_some() || usage.kind() == Kind::Descriptors;
     if known & FREED != 0 {

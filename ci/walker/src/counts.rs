@@ -123,7 +123,7 @@ fn check_counts(mfn: u64, frame: &Frame, found: Counts, report: &mut Report) {
         wrong("a descriptor table in use".into());
     }
     let at_level = found.table.get(frame.kind as usize).copied().unwrap_or(0);
-    if tables > 0 && (frame.kind > 4 || at_level != tables || !frame.is_good_table()) {
+    if tables > 0 && (frame.kind > 4 || at_level != tables || !frame.validated) {
         wrong("named as a page table".into());
     }
 }

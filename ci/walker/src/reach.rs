@@ -138,9 +138,8 @@ impl Judge<'_> {
         let Some(frame) = self.table.get(mfn) else {
             return report.wrong(format!("table {mfn:#x} is beyond the frame table"));
         };
-        let right = frame.kind == u64::from(level)
-            && frame.is_good_table()
-            && frame.owner == Owner::Domain(self.slot);
+        let right =
+            frame.kind == u64::from(level) && frame.validated && frame.owner == Owner::Domain(self.slot);
         if !right {
             report.wrong(format!("reached as a table of level {level}: frame {mfn:#x}, {frame:?}"));
         }

@@ -1,4 +1,4 @@
-//! The frame table, decoded from its words (the layout is in `frames/src/usage.rs` and `frame.rs`).
+//! The frame table, decoded from its words (the layout is in `frames/src/usage.rs`).
 
 use crate::machine::Machine;
 
@@ -22,6 +22,8 @@ pub(crate) const WRITABLE: u64 = 6;
 /// Counts at which they stay.
 const REFS_MOST: u64 = 0x7f_ffff;
 const TYPED_MOST: u64 = 0x3f_ffff;
+/// The order of a frame that heads no free block.
+pub(crate) const NO_BLOCK: u64 = 0xff;
 
 /// One frame's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +39,28 @@ pub(crate) struct Frame {
     pub(crate) owner: Owner,
     pub(crate) next: u64,
     pub(crate) prev: u64,
+    /// Entries of a table in work that are counted.
     pub(crate) cursor: u64,
+    /// Of the free block that it heads.
     pub(crate) order: u64,
 }
 
 impl Frame {
-    fn decode(word: u64, links: u64, cursor: u64, order: u64) -> Frame {
-        let typed = word >> 24 & TYPED_MOST;
+    fn decode(word: u64, links: u64) -> Frame {
+        let free = word >> 52 == 1;
+        let in_work = word & 1 << 50 != 0;
+        // Where a frame in work has its cursor, others have the upper part of their count.
+        let (typed, cursor) =
+            if in_work { (word >> 24 & 0x3ff, word >> 36 & 0x3ff) } else { (word >> 24 & TYPED_MOST, 0) };
         let stored = word >> 46 & 7;
         Frame {
-            refs: word & REFS_MOST,
+            refs: if free { 0 } else { word & REFS_MOST },
             allocated: word & 1 << 23 != 0,
             typed,
             // Typed references of no other kind are writable mappings.
             kind: if stored == 0 && typed > 0 { WRITABLE } else { stored },
             validated: word & 1 << 49 != 0,
-            in_work: word & 1 << 50 != 0,
+            in_work,
             pinned: word & 1 << 51 != 0,
             owner: match word >> 52 {
                 0 => Owner::Io,
@@ -64,7 +72,7 @@ impl Frame {
             next: links & 0xffff_ffff,
             prev: links >> 32,
             cursor,
-            order,
+            order: if free && word & 0x1f != 0 { (word & 0x1f) - 1 } else { NO_BLOCK },
         }
     }
 
@@ -87,11 +95,6 @@ impl Frame {
             (false, false) => 0,
         }
     }
-
-    /// Whether it must stay a table: validated, or complete and held by others while its completion is made again.
-    pub(crate) fn is_good_table(&self) -> bool {
-        self.validated || self.in_work && self.typed > 1 && self.cursor == 512
-    }
 }
 
 /// The whole table.
@@ -101,8 +104,7 @@ impl Table {
     pub(crate) fn read(machine: &Machine<'_>) -> Result<Table, String> {
         let records = machine.records("frames::Frame")?;
         let (usage, links) = (records.column("usage", 8)?, records.column("links", 8)?);
-        let (cursor, order) = (records.column("cursor", 2)?, records.column("order", 1)?);
-        let frame = |i| Frame::decode(usage.at(i, 0), links.at(i, 0), cursor.at(i, 0), order.at(i, 0));
+        let frame = |i| Frame::decode(usage.at(i, 0), links.at(i, 0));
         Ok(Table((0..records.count).map(frame).collect()))
     }
 
@@ -133,11 +135,16 @@ mod tests {
     fn a_word_is_read_as_the_frame_table_documents_it() {
         // Slot 0's, L2, validated and pinned, two typed references, the allocation's and one more.
         let word = 16 << 52 | 1 << 51 | 1 << 49 | 2 << 46 | 2 << 24 | 1 << 23 | 2;
-        let f = Frame::decode(word, 7 << 32 | 9, 0, 0xff);
+        let f = Frame::decode(word, 7 << 32 | 9);
         assert_eq!((f.owner, f.kind, f.typed, f.refs), (Owner::Domain(0), 2, 2, 2));
-        assert!(f.allocated && f.validated && f.pinned && !f.in_work && f.is_good_table());
+        assert!(f.allocated && f.validated && f.pinned && !f.in_work);
         assert_eq!((f.next, f.prev, f.level(), f.counted_entries()), (9, 7, Some(2), 512));
-        assert_eq!(Frame::decode(3 << 24, 0, 0, 0).kind, WRITABLE);
-        assert!(Frame::decode(REFS_MOST, 0, 0, 0).is_saturated());
+        assert_eq!(Frame::decode(3 << 24, 0).kind, WRITABLE);
+        assert!(Frame::decode(REFS_MOST, 0).is_saturated());
+        // An L1 in work on its way down, at entry 300.
+        let f = Frame::decode(16 << 52 | 1 << 50 | 1 << 46 | 300 << 36 | 1 << 34 | 1 << 24 | 5, 0);
+        assert_eq!((f.in_work, f.typed, f.refs, f.counted_entries()), (true, 1, 5, 300));
+        let free = |block: u64| Frame::decode(1 << 52 | block, 0);
+        assert_eq!((free(0).order, free(1).order, free(19).order, free(19).refs), (NO_BLOCK, 0, 18, 0));
     }
 }

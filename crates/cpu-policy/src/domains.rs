@@ -60,7 +60,7 @@ record! {
     }
 }
 
-/// Locks of the records, by domain slot. Derived: all free after a start.
+/// Locks of the records, by domain slot. Nothing is locked under one. Derived: all free after a start.
 #[derive(Debug)]
 pub struct Locks([LockWord; 64]);
 
@@ -154,7 +154,9 @@ impl Policies {
     /// The domain is about to run for the first time: its policy stays as it is from now on.
     pub fn fix(&self, tx: &mut Tx<'static>, slot: DomainSlot) {
         tx.lock(self.locks.of(slot));
-        tx.set(&self.record(slot).fixed, true);
+        if !self.is_fixed(slot) {
+            tx.set(&self.record(slot).fixed, true);
+        }
     }
 
     /// Whether the domain's policy stays as it is.

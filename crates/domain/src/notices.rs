@@ -28,6 +28,16 @@ impl Notices {
         }
     }
 
+    /// A new domain: nothing was logged of it.
+    pub fn reset(&self, tx: &mut Tx<'_>) {
+        for word in &self.said {
+            let mut old = word.get();
+            while old != 0 && !tx.exchange(word, old, 0) {
+                old = word.get();
+            }
+        }
+    }
+
     /// Whether it was logged before.
     #[must_use]
     pub fn was_noted(&self, op: u64, sub: u64) -> bool {

@@ -3,6 +3,7 @@
 use crate::console::{ConsoleInput, InputRing};
 use crate::efi::RuntimeServices;
 use crate::host::Host;
+use crate::memory_map::DomainMap;
 use crate::notices::Notices;
 use crate::pci::PciDevices;
 use cpu_policy::Policies;
@@ -20,6 +21,11 @@ const MSIS: u32 = 192;
 const MAX_GSIS: u32 = 1024;
 /// PIRQs beside the pins of I/O APICs that Dom0 gets.
 const DOM0_MESSAGES: u32 = 392;
+/// And any other domain.
+const GUEST_MESSAGES: u32 = 32;
+
+/// Domains that can have physical interrupts at the same time: Dom0, and those that devices are passed through to.
+const PIRQ_TABLES: usize = 16;
 
 /// How many of everything there is: fixed at first boot, so that every start carves the same regions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +98,8 @@ pub struct State {
     pub console_input: ConsoleInput,
     /// What was logged about each domain already.
     pub notices: &'static [Notices],
+    /// Memory maps, by domain slot.
+    pub maps: &'static [DomainMap],
     /// The logs, by CPU.
     pub logs: &'static [Log],
     /// The frame table.
@@ -160,12 +168,17 @@ impl State {
         let machine = arena.carve(1)?.first()?;
         let console_input = ConsoleInput::new(arena.carve::<InputRing>(1)?.first()?, &locks.console);
         let notices = arena.carve(limits.domains)?;
+        let maps = arena.carve(limits.domains)?;
         let logs = arena.carve(limits.cpus)?;
         let domains = domains::Region::carve(arena, limits.domains, limits.vcpus)?;
         let contexts = pv_cpu::Region::carve(arena, limits.vcpus)?;
         let frames = Frames::carve(arena, limits.frames, limits.domains, &locks.frames)?;
-        let counts =
-            irqs::Counts { domains: limits.domains, tables: limits.domains, gsis: gsis(facts), msis: MSIS };
+        let counts = irqs::Counts {
+            domains: limits.domains,
+            tables: limits.domains.min(PIRQ_TABLES),
+            gsis: gsis(facts),
+            msis: MSIS,
+        };
         let irqs = irqs::Region::carve(arena, counts)?;
         io.guard(irqs.msix_tables);
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
@@ -185,6 +198,7 @@ impl State {
             machine_lock: &locks.machine,
             console_input,
             notices,
+            maps,
             logs,
             domains,
             domain_locks: &locks.domains,
@@ -217,6 +231,11 @@ impl State {
     /// The interrupt logic.
     pub fn irqs(&'static self) -> Irqs<'static> {
         Irqs { region: self.irqs, derived: &self.irqs_derived }
+    }
+
+    /// PIRQ numbers another domain gets (`extra_guest_irqs`).
+    pub fn guest_pirqs(&self) -> u32 {
+        gsis(self.facts).saturating_add(GUEST_MESSAGES).min(irqs::MAX_PIRQS)
     }
 
     /// PIRQ numbers Dom0 gets.

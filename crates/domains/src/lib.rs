@@ -5,6 +5,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod slots;
+
+pub use slots::{NewDomain, NoSlot};
+
 use ids::{CpuId, DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use vault::{Arena, Durable, GuestOwned, LockWord, Tx, record};
 
@@ -29,6 +33,14 @@ record! {
         pub vcpus: Durable<u32>,
         /// Slot of its vCPU 0; the others follow.
         pub first_vcpu: Durable<VcpuSlot>,
+        /// vCPU slots that are its own: the vCPUs it may have.
+        pub most_vcpus: Durable<u32>,
+        /// How often the toolstack has paused it and not let it go on.
+        pub pauses: Durable<u32>,
+        /// How it sees the TSC (`TSC_MODE_*`), and how often it was moved.
+        pub tsc: [Durable<u32>; 2],
+        /// A pause is under way: its vCPUs are leaving their CPUs.
+        pub halting: Durable<bool>,
         /// Frame of its shared_info page.
         pub shared_info: Durable<Mfn>,
         /// VMASST bits it enabled.
@@ -39,6 +51,19 @@ record! {
         pub charged: GuestOwned<u32>,
         /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.
         pub handle: [Durable<u64>; 2],
+    }
+}
+
+record! {
+    /// Where the next domain's number is looked for.
+    ///
+    /// Lock: [`Locks::control`]. Rebuild: nothing is derived.
+    pub struct Numbers {
+        /// The number given out last.
+        pub(crate) last: Durable<DomId>,
+        spare: Durable<u16>,
+        /// Domains that are [`Life::Dead`].
+        pub(crate) dead: Durable<u32>,
     }
 }
 
@@ -76,6 +101,10 @@ pub enum Life {
     Alive,
     /// Shut down or crashed; its records are kept for the toolstack.
     Shutdown,
+    /// Being destroyed, step by step.
+    Dying,
+    /// Destroyed; others still hold frames of its.
+    Dead,
 }
 
 /// Where a vCPU stands.
@@ -97,8 +126,20 @@ impl Domain {
         match self.life.get() {
             0 => Life::Free,
             1 => Life::Alive,
-            _ => Life::Shutdown,
+            2 => Life::Shutdown,
+            3 => Life::Dying,
+            _ => Life::Dead,
         }
+    }
+
+    /// Whether its vCPUs may have CPUs.
+    pub fn may_run(&self) -> bool {
+        self.life() == Life::Alive && self.pauses.get() == 0 && !self.halting.get()
+    }
+
+    /// Whether nothing but its end can become of it.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.life(), Life::Dying | Life::Dead)
     }
 
     /// Changes where it stands.
@@ -124,20 +165,24 @@ impl Vcpu {
     }
 }
 
-/// Locks of domain slots: derived, all free after a start. Nothing but
-/// the delivery lock of event channels and the locks of `timers` is locked under one.
+/// Locks of domain slots: derived, all free after a start. Nothing but the delivery lock of event channels, the locks of
+/// `timers` and those of `cpu-policy` is locked under one.
 #[derive(Debug)]
-pub struct Locks([LockWord; 64]);
+pub struct Locks {
+    slots: [LockWord; 64],
+    /// Of which slots are in use, for whom; before a slot's.
+    pub control: LockWord,
+}
 
 impl Locks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self([const { LockWord::new() }; 64])
+        Self { slots: [const { LockWord::new() }; 64], control: LockWord::new() }
     }
 
     /// The lock of a slot.
     pub fn of(&self, slot: DomainSlot) -> &LockWord {
-        &self.0[usize::from(slot.0) % self.0.len()]
+        &self.slots[usize::from(slot.0) % self.slots.len()]
     }
 }
 
@@ -154,6 +199,8 @@ pub struct Region {
     pub domains: &'static [Domain],
     /// vCPU slots.
     pub vcpus: &'static [Vcpu],
+    /// Numbers for new domains.
+    pub(crate) numbers: &'static Numbers,
 }
 
 impl core::fmt::Debug for Region {
@@ -165,7 +212,8 @@ impl core::fmt::Debug for Region {
 impl Region {
     /// Carves the slots. `None` when the arena is too small.
     pub fn carve(arena: &mut Arena, domains: usize, vcpus: usize) -> Option<Self> {
-        Some(Self { domains: arena.carve(domains)?, vcpus: arena.carve(vcpus)? })
+        let numbers = arena.carve(1)?.first()?;
+        Some(Self { domains: arena.carve(domains)?, vcpus: arena.carve(vcpus)?, numbers })
     }
 
     /// The record of a slot.
@@ -190,6 +238,13 @@ impl Region {
         let own = || CpuId(vcpu.0 % cpus.max(1));
         let pinned = self.domain(record.domain.get()).pinned.get();
         record.pin.get().checked_sub(1).map(CpuId).or_else(|| pinned.then(own))
+    }
+
+    /// Slots of a domain's vCPUs.
+    pub fn vcpus_of(&self, domain: DomainSlot) -> impl Iterator<Item = VcpuSlot> + Clone + use<> {
+        let record = self.domain(domain);
+        let first = record.first_vcpu.get().0;
+        (first..first + record.vcpus.get().min(MAX_VCPUS_PER_DOMAIN)).map(VcpuSlot)
     }
 
     /// The slot of the live domain with this number.

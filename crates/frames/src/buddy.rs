@@ -24,8 +24,6 @@ pub const LOOSE: u32 = MAX_ORDER + 1;
 const LISTS: usize = LOOSE as usize + 1;
 /// Frame numbers have at most 32 bits (16 TiB).
 const ZONES: usize = 33;
-/// The order of a frame that heads no free block.
-const NO_BLOCK: u8 = 0xff;
 /// Largest block that one transaction hands to a domain.
 pub const MAX_ASSIGN_ORDER: u32 = 6;
 /// Loose frames that one transaction settles.
@@ -70,9 +68,9 @@ fn zone_of(mfn: u32) -> usize {
 }
 
 impl Frame {
-    /// Order of the free block this frame heads; [`LOOSE`].
-    pub fn block_order(&self) -> u32 {
-        self.order.get().into()
+    /// Order of the free block this frame heads; [`LOOSE`]; none.
+    pub fn block_order(&self) -> Option<u32> {
+        self.usage().block()
     }
 }
 
@@ -83,7 +81,7 @@ impl Frames {
         for mfn in start.0..start.0 + count {
             if let Some(frame) = self.frame(Mfn(mfn)) {
                 let old = frame.usage();
-                let done = tx.exchange(&frame.usage, old.0, Usage::unused(Owner::FREE).0);
+                let done = tx.exchange(&frame.usage, old.0, Usage::free(None).0);
                 debug_assert!(done, "nobody else runs");
             }
         }
@@ -239,7 +237,7 @@ impl Frames {
         let old = head.get();
         if let Some(frame) = self.frame(Mfn(mfn.into())) {
             tx.set(&frame.links, links(old, 0));
-            tx.set(&frame.order, order as u8);
+            self.mark(tx, frame, Some(order));
         }
         match self.linked(old) {
             Some(second) => tx.set(&second.links, links(second.next(), mfn)),
@@ -264,10 +262,17 @@ impl Frames {
         if let Some(after) = self.linked(next) {
             tx.set(&after.links, links(after.next(), prev));
         }
-        tx.set(&frame.order, NO_BLOCK);
+        self.mark(tx, frame, None);
     }
 
-    /// Queues the return of a frame to the free lists as consequence of its last reference's end.
+    /// Says in the record of a free frame which block it heads; the heap lock is held.
+    fn mark(&self, tx: &mut Tx<'_>, frame: &Frame, order: Option<u32>) {
+        let done = tx.exchange(&frame.usage, frame.usage().0, Usage::free(order).0);
+        debug_assert!(done, "nobody takes references to a free frame");
+    }
+
+    /// Queues the return of a frame to the free lists as consequence of its last reference's end, with which it is marked
+    /// as loose.
     pub(crate) fn chain_free(&self, once: &mut Once<'_, '_>, mfn: Mfn, frame: &'static Frame, owner: Owner) {
         once.lock(&self.locks.heap);
         self.count_freed();
@@ -283,7 +288,6 @@ impl Frames {
             None => once.then_set(&self.heap.orders[zone], self.heap.orders[zone].get() | 1 << LOOSE),
         }
         once.then_set(&frame.links, links(old, 0));
-        once.then_set(&frame.order, LOOSE as u8);
         once.then_set(head, raw);
         once.then_set(&self.heap.free, self.heap.free.get() + 1);
         once.then(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
@@ -325,12 +329,8 @@ impl Frames {
         grown - order
     }
 
-    /// Whether `mfn` heads a settled block of `order`. A record that was never on a list says order 0, but has no links.
+    /// Whether `mfn` heads a settled block of `order`.
     fn is_free_block(&self, mfn: u32, order: u32) -> bool {
-        let Some(frame) = self.frame(Mfn(mfn.into())) else { return false };
-        let zone = zone_of(mfn);
-        frame.usage().owner() == Owner::FREE
-            && frame.block_order() == order
-            && (frame.prev() != 0 || self.heap.heads[zone][order as usize].get() == mfn)
+        self.frame(Mfn(mfn.into())).is_some_and(|frame| frame.block_order() == Some(order))
     }
 }

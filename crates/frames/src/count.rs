@@ -1,9 +1,14 @@
 //! Taking and dropping references.
 
 use crate::usage::{Kind, Usage};
-use crate::{Frame, Frames, Owner, Stage};
+use crate::{Frame, Frames, LOOSE, Owner, Stage};
 use ids::Mfn;
-use vault::{Once, Tx};
+use vault::{Effect, Once, Tx, kind};
+
+/// What an effect `VALID` does beside or instead of what its name says: one typed reference more.
+const MORE: u32 = 1;
+/// The table, which is valid by now, is pinned.
+const PIN: u32 = 2;
 
 /// Why a reference was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +41,7 @@ impl Frames {
         let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
         loop {
             let old = frame.usage();
-            if old.owner() != owner || old.is_unreferenced() {
+            if old.owner() != owner || old.is_bare() {
                 return Err(FrameError::NotOwned);
             }
             if tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
@@ -101,7 +106,7 @@ impl Frames {
         let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
         loop {
             let old = frame.usage();
-            if old.owner() != owner || old.is_unreferenced() {
+            if old.owner() != owner || old.is_bare() {
                 return Err(FrameError::NotOwned);
             }
             let new = match typed_step(old, kind)? {
@@ -122,27 +127,42 @@ impl Frames {
         let frame = self.frame(mfn).ok_or(FrameError::NotOwned)?;
         loop {
             let old = frame.usage();
-            if old.owner() != owner || old.is_unreferenced() {
+            if old.owner() != owner || old.is_bare() {
                 return Err(FrameError::NotOwned);
             }
             if old.typed() != 0 || old.is_in_work() || old.is_validated() {
                 return Err(FrameError::InUse(old.kind()));
             }
-            let new = old.plus_typed().with_kind(kind).with_in_work(true);
+            let new = old.plus_typed().with_kind(kind).with_work(0, Stage::UP);
             if tx.exchange(&frame.usage, old.0, new.0) {
-                tx.set(&frame.cursor, 0);
-                tx.set(&frame.stage, Stage::UP);
                 return Ok(());
             }
         }
     }
 
-    /// Ends work on a frame: it is validated, pinned if asked, and the worker's reference stays.
-    pub fn finish_work(&self, tx: &mut Tx<'_>, frame: &Frame, pin: bool) {
-        self.change(tx, frame, |u| {
-            let u = u.with_in_work(false).with_validated(true);
-            if pin { u.with_pinned(true) } else { u }
-        });
+    /// Work on a frame has come to here. The table's lock must be held, as for all that follows on frames in work.
+    pub fn move_cursor(&self, tx: &mut Tx<'_>, frame: &Frame, cursor: u16) {
+        self.change(tx, frame, |u| u.with_cursor(cursor));
+    }
+
+    /// Work on a frame goes there from now on.
+    pub fn set_stage(&self, tx: &mut Tx<'_>, frame: &Frame, stage: Stage) {
+        self.change(tx, frame, |u| u.with_stage(stage));
+    }
+
+    /// Ends work on a descriptor table: it is validated, and the worker's reference stays.
+    pub fn finish_descriptors(&self, tx: &mut Tx<'_>, frame: &Frame) {
+        self.change(tx, frame, |u| u.without_work().with_validated(true));
+    }
+
+    /// Ends work on a page table: with the commit it is validated, and the worker's reference stays. One that is pinned
+    /// gets another for the worker: the one that is there is the pin's, whose end was begun and not finished.
+    ///
+    /// Until the commit it stays in work. So nobody builds on what may still be undone, for tables above take it
+    /// without its lock.
+    pub fn finish_table(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
+        let more = if frame.usage().is_pinned() { MORE } else { 0 };
+        tx.publish(Effect { kind: kind::VALID, x: more, a: mfn.0, b: 0 });
     }
 
     /// Turns a validated table back to *in work*, to be unvalidated down from `cursor`, if the one typed
@@ -164,10 +184,8 @@ impl Frames {
                 return false;
             }
             let held = if holders == 0 { old.plus_typed() } else { old };
-            let new = held.with_validated(false).with_in_work(true);
+            let new = held.with_validated(false).with_work(cursor, Stage::DOWN);
             if tx.exchange(&frame.usage, old.0, new.0) {
-                tx.set(&frame.cursor, cursor);
-                tx.set(&frame.stage, Stage::DOWN);
                 return true;
             }
         }
@@ -176,13 +194,23 @@ impl Frames {
     /// Ends unvalidation: no pin; the worker's typed reference goes with the commit and takes the kind with
     /// it. Until then the kind keeps others away, for this transaction may still be undone.
     pub fn finish_unwork(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
-        self.change(tx, frame, |u| u.with_in_work(false).with_pinned(false));
+        self.change(tx, frame, |u| u.without_work().with_pinned(false));
         tx.publish(Self::put_typed(mfn));
     }
 
-    /// Sets or clears the pin bit (its typed reference is the caller's business).
-    pub fn set_pinned(&self, tx: &mut Tx<'_>, frame: &Frame, on: bool) {
-        self.change(tx, frame, |u| u.with_pinned(on));
+    /// Sets the pin bit (its typed reference is the caller's business); of a table that this transaction finishes,
+    /// with the commit.
+    pub fn pin(&self, tx: &mut Tx<'_>, mfn: Mfn, frame: &Frame) {
+        if frame.usage().is_in_work() {
+            tx.publish(Effect { kind: kind::VALID, x: PIN, a: mfn.0, b: 0 });
+        } else {
+            self.change(tx, frame, |u| u.with_pinned(true));
+        }
+    }
+
+    /// Clears the pin bit (its typed reference is the caller's business).
+    pub fn unpin(&self, tx: &mut Tx<'_>, frame: &Frame) {
+        self.change(tx, frame, |u| u.with_pinned(false));
     }
 
     fn change(&self, tx: &mut Tx<'_>, frame: &Frame, f: impl Fn(Usage) -> Usage) {
@@ -200,12 +228,28 @@ impl Frames {
     pub fn collect(&self, tx: &mut Tx<'_>, mfn: Mfn) -> bool {
         let Some(frame) = self.frame(mfn) else { return false };
         let old = frame.usage();
-        let lost = old.is_unreferenced() && old.owner().slot().is_some() && !old.is_validated();
+        let lost = old.is_bare() && old.owner().slot().is_some() && !old.is_validated();
         if !lost || !tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
             return false;
         }
         tx.publish(Self::put_ref(mfn));
         true
+    }
+
+    /// Applies the end of work on a page table, exactly once.
+    pub fn apply_valid(&self, once: &mut Once<'_, '_>, mfn: Mfn, what: u32) {
+        let Some(frame) = self.frame(mfn) else { return };
+        loop {
+            let old = frame.usage();
+            let new = match what {
+                PIN => old.with_pinned(true),
+                MORE => old.without_work().plus_typed().with_validated(true),
+                _ => old.without_work().with_validated(true),
+            };
+            if once.exchange(&frame.usage, old.0, new.0) {
+                return;
+            }
+        }
     }
 
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
@@ -263,8 +307,8 @@ impl Frames {
         loop {
             let old = frame.usage();
             let mut new = step(old);
-            if new.is_unreferenced() && !new.is_validated() && !new.is_in_work() && !old.is_unreferenced() {
-                new = Usage::unused(Owner::FREE);
+            if new.is_bare() && !new.is_validated() && !new.is_in_work() && !old.is_bare() {
+                new = Usage::free(Some(LOOSE));
                 self.chain_free(once, mfn, frame, old.owner());
             }
             if once.exchange(&frame.usage, old.0, new.0) {

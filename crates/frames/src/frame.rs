@@ -58,36 +58,27 @@ impl Stage {
     pub const NOT_PERMITTED: Stage = Stage(3);
 
     /// Whether it was refused, whatever the reason.
-    pub fn is_refused(self) -> bool {
+    pub const fn is_refused(self) -> bool {
         self.0 >= Self::REFUSED.0
     }
 }
 
-vault::plain!(Stage: u8);
-
 record! {
     /// One machine frame.
     ///
-    /// Lock: `usage` none (compare-exchange); `links` the owner's list lock, or the heap lock while free;
-    /// `cursor` and `stage` the table's lock; `order` the heap lock while free.
+    /// Lock: `usage` none (compare-exchange), but the table's lock for what it says of work under way, and the heap
+    /// lock while free; `links` the owner's list lock, or the heap lock while free.
     /// Rebuild: nothing is derived from it but the audit's counts.
     pub struct Frame {
-        /// Owner, kind and counts: a [`Usage`].
+        /// Owner, kind, counts, how far work has come: a [`Usage`].
         pub(crate) usage: Word,
         /// Next frame on its list (low half; 0 ends it) and the one before (high half; 0 at the head): one
         /// word, so that linking a frame is one journaled store.
         pub(crate) links: Durable<u64>,
-        /// Entries validated (or still to be unvalidated) of a page table in work.
-        pub cursor: Durable<u16>,
-        /// Order of the free block it heads.
-        pub(crate) order: Durable<u8>,
-        /// Where the work on a page table in work goes: a [`Stage`].
-        pub stage: Durable<Stage>,
-        spare: Durable<u32>,
     }
 }
 
-const_assert_eq!(size_of::<Frame>(), 24);
+const_assert_eq!(size_of::<Frame>(), 16);
 
 /// The two links of a frame as one word.
 pub(crate) const fn links(next: u32, prev: u32) -> u64 {

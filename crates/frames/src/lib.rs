@@ -1,6 +1,6 @@
 //! The frame table: who owns each machine frame, what it is used as, how often, and which are free.
 //!
-//! One 24-byte record a frame. Its first word holds owner, type and both counts, so that taking a
+//! One 16-byte record a frame. Its first word holds owner, type and both counts, so that taking a
 //! reference checks and counts in one compare-exchange:
 //!
 //! - a *general* reference keeps the frame with its owner (the allocation itself, a read-only mapping);
@@ -18,6 +18,7 @@
 mod buddy;
 mod count;
 mod frame;
+mod leave;
 mod list;
 mod staged;
 mod stale;
@@ -26,6 +27,7 @@ mod usage;
 pub use buddy::{Heap, LOOSE, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
+pub use leave::Leaving;
 pub use list::PageList;
 pub use staged::{PIECE, Staged, Staging};
 pub use stale::Stale;

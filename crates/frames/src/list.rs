@@ -12,11 +12,15 @@ record! {
     pub struct PageList {
         /// First frame; 0 when there is none.
         pub(crate) head: Durable<u32>,
-        spare: Durable<u32>,
-        /// Frames on the list (Xen's `tot_pages`).
+        /// The first of those that its end has been at (`leave`); 0 when there is none.
+        pub(crate) leaving: Durable<u32>,
+        /// Frames on both lists (Xen's `tot_pages`).
         pub(crate) pages: Durable<u64>,
         /// The most it may hold (Xen's `max_pages`).
         pub(crate) max_pages: Durable<u64>,
+        /// Whether the end has to come by the leaving ones again, and how often it did.
+        pub(crate) again: Durable<bool>,
+        pub(crate) rounds: Durable<u8>,
     }
 }
 
@@ -34,6 +38,11 @@ impl PageList {
     /// First frame of the list, to walk it for teardown or audit.
     pub fn first(&self) -> Option<Mfn> {
         link(self.head.get())
+    }
+
+    /// First frame of those that the domain's end has been at, for the audit.
+    pub fn first_leaving(&self) -> Option<Mfn> {
+        link(self.leaving.get())
     }
 }
 
@@ -102,12 +111,11 @@ impl Frames {
         once.lock(self.list_lock(slot));
         let list = self.list(slot);
         let (next, prev) = (frame.next(), frame.prev());
-        if prev == 0 && list.first() != Some(mfn) {
-            return;
-        }
-        match self.linked(prev) {
-            Some(before) => once.then_set(&before.links, links(next, before.prev())),
-            None => once.then_set(&list.head, next),
+        let head = [&list.head, &list.leaving].into_iter().find(|head| link(head.get()) == Some(mfn));
+        match (self.linked(prev), head) {
+            (Some(before), _) => once.then_set(&before.links, links(next, before.prev())),
+            (None, Some(head)) => once.then_set(head, next),
+            (None, None) => return,
         }
         if let Some(after) = self.linked(next) {
             once.then_set(&after.links, links(after.next(), prev));

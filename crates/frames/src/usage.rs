@@ -1,6 +1,6 @@
 //! The first word of a frame record: owner, type and counts in one.
 
-use crate::frame::Owner;
+use crate::frame::{Owner, Stage};
 use core::fmt;
 
 /// What a frame is used as.
@@ -65,6 +65,16 @@ impl Kind {
 /// | 50 | in work: being validated or unvalidated; the cursor says how far |
 /// | 51 | pinned by the guest as this kind (one typed reference belongs to the pin) |
 /// | 52..64 | owner |
+///
+/// Nobody takes a typed reference to a frame in work, so that its count needs no room, and others lie there:
+///
+/// | bits, in work | field |
+/// |---|---|
+/// | 24..34 | typed references: one, the work's |
+/// | 34..36 | stage: where the work goes ([`Stage`]) |
+/// | 36..46 | cursor: entries that are validated, or still to be unvalidated, of a page table |
+///
+/// A free frame has no counts: bits 0..5 are the order of the free block it heads, plus one; 0: it heads none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Usage(pub(crate) u64);
 
@@ -72,6 +82,15 @@ const REFS: u64 = 0x7f_ffff;
 const ALLOCATED: u64 = 1 << 23;
 const TYPED: u32 = 24;
 const TYPED_MAX: u64 = 0x3f_ffff;
+/// Of a frame in work.
+const WORK_TYPED_MAX: u64 = 0x3ff;
+const STAGE: u32 = 34;
+const CURSOR: u32 = 36;
+const CURSOR_MAX: u64 = 0x3ff;
+/// Stage and cursor.
+const WORK: u64 = 3 << STAGE | CURSOR_MAX << CURSOR;
+/// Of a free frame.
+const BLOCK_MAX: u64 = 0x1f;
 const KIND: u32 = 46;
 const VALIDATED: u64 = 1 << 49;
 const IN_WORK: u64 = 1 << 50;
@@ -89,9 +108,18 @@ impl Usage {
         Self((owner.0 as u64) << OWNER | 1)
     }
 
-    /// A frame without references.
-    pub(crate) const fn unused(owner: Owner) -> Self {
-        Self((owner.0 as u64) << OWNER)
+    /// A free frame: the head of a block of this order, or of none.
+    pub(crate) const fn free(order: Option<u32>) -> Self {
+        let block = match order {
+            Some(order) => order as u64 + 1,
+            None => 0,
+        };
+        Self((Owner::FREE.0 as u64) << OWNER | block & BLOCK_MAX)
+    }
+
+    /// The order of the block that a free frame heads.
+    pub(crate) const fn block(self) -> Option<u32> {
+        if self.is_free() { ((self.0 & BLOCK_MAX) as u32).checked_sub(1) } else { None }
     }
 
     /// The owner.
@@ -101,19 +129,43 @@ impl Usage {
 
     /// General references.
     pub const fn refs(self) -> u64 {
+        if self.is_free() { 0 } else { self.general() }
+    }
+
+    /// General references of a frame that is not free.
+    const fn general(self) -> u64 {
         self.0 & REFS
+    }
+
+    const fn is_free(self) -> bool {
+        self.0 >> OWNER == Owner::FREE.0 as u64
     }
 
     /// Typed references.
     pub const fn typed(self) -> u64 {
+        if self.is_in_work() { self.0 >> TYPED & WORK_TYPED_MAX } else { self.count() }
+    }
+
+    /// Typed references of a frame that is not in work. One in work has some as well.
+    const fn count(self) -> u64 {
         self.0 >> TYPED & TYPED_MAX
+    }
+
+    /// Entries of a page table in work that are validated, or still to be unvalidated.
+    pub const fn cursor(self) -> u16 {
+        if self.is_in_work() { (self.0 >> CURSOR & CURSOR_MAX) as u16 } else { 0 }
+    }
+
+    /// Where the work on a frame in work goes.
+    pub const fn stage(self) -> Stage {
+        if self.is_in_work() { Stage((self.0 >> STAGE & 3) as u8) } else { Stage::UP }
     }
 
     /// The kind; meaningful while typed references exist or it is validated, a memory of it otherwise
     /// (a translation may still be cached somewhere, or the place of a table).
     pub const fn kind(self) -> Kind {
         match self.stored_kind() {
-            Kind::None if self.typed() > 0 => Kind::Writable,
+            Kind::None if self.count() > 0 => Kind::Writable,
             kind => kind,
         }
     }
@@ -132,7 +184,7 @@ impl Usage {
     /// Nothing, but it was a page table, and a processor may still take it for one: its paging-structure caches are
     /// not flushed with every entry that changes.
     pub const fn was_table(self) -> bool {
-        self.typed() == 0
+        self.count() == 0
             && !self.is_validated()
             && !self.is_in_work()
             && self.stored_kind().level().is_some()
@@ -140,7 +192,7 @@ impl Usage {
 
     /// A table at the end of its work, whose last typed reference is about to go.
     pub const fn is_leaving(self) -> bool {
-        self.typed() > 0 && !self.is_validated() && !self.is_in_work() && !self.is_plain()
+        self.count() > 0 && !self.is_validated() && !self.is_in_work() && !self.is_plain()
     }
 
     /// Whether the contents obey the kind's rules; a writable page has none.
@@ -166,31 +218,36 @@ impl Usage {
     /// Whether nothing refers to it but its allocation: no mapping, no use.
     pub const fn is_sole(self) -> bool {
         self.is_allocated()
-            && self.refs() == 1
-            && self.typed() == 0
+            && self.general() == 1
+            && self.count() == 0
             && !self.is_in_work()
             && !self.is_pinned()
     }
 
     /// No reference of either sort.
     pub const fn is_unreferenced(self) -> bool {
-        self.refs() == 0 && self.typed() == 0
+        self.is_free() || self.is_bare()
+    }
+
+    /// The same, of a frame that is not free.
+    pub(crate) const fn is_bare(self) -> bool {
+        self.general() == 0 && self.count() == 0
     }
 
     pub(crate) const fn plus_ref(self) -> Self {
-        if self.refs() == REFS { self } else { Self(self.0 + 1) }
+        if self.general() == REFS { self } else { Self(self.0 + 1) }
     }
 
     pub(crate) const fn minus_ref(self) -> Self {
-        if self.refs() == REFS || self.refs() == 0 { self } else { Self(self.0 - 1) }
+        if self.general() == REFS || self.general() == 0 { self } else { Self(self.0 - 1) }
     }
 
     pub(crate) const fn plus_typed(self) -> Self {
-        if self.typed() == TYPED_MAX { self } else { Self(self.0 + (1 << TYPED)) }
+        if self.count() == TYPED_MAX { self } else { Self(self.0 + (1 << TYPED)) }
     }
 
     pub(crate) const fn minus_typed(self) -> Self {
-        if self.typed() == TYPED_MAX || self.typed() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
+        if self.count() == TYPED_MAX || self.count() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
     }
 
     pub(crate) const fn without_allocation(self) -> Self {
@@ -205,8 +262,24 @@ impl Usage {
         Self(if on { self.0 | VALIDATED } else { self.0 & !VALIDATED })
     }
 
-    pub(crate) const fn with_in_work(self, on: bool) -> Self {
-        Self(if on { self.0 | IN_WORK } else { self.0 & !IN_WORK })
+    /// In work from `cursor` on. It has one typed reference.
+    pub(crate) const fn with_work(self, cursor: u16, stage: Stage) -> Self {
+        Self(self.0 | IN_WORK).with_cursor(cursor).with_stage(stage)
+    }
+
+    /// Of a frame in work: no more so. Its typed references stay.
+    pub(crate) const fn without_work(self) -> Self {
+        Self(self.0 & !(IN_WORK | WORK))
+    }
+
+    /// Of a frame in work.
+    pub(crate) const fn with_cursor(self, cursor: u16) -> Self {
+        Self(self.0 & !(CURSOR_MAX << CURSOR) | (cursor as u64 & CURSOR_MAX) << CURSOR)
+    }
+
+    /// Of a frame in work.
+    pub(crate) const fn with_stage(self, stage: Stage) -> Self {
+        Self(self.0 & !(3 << STAGE) | (stage.0 as u64 & 3) << STAGE)
     }
 
     pub(crate) const fn with_pinned(self, on: bool) -> Self {

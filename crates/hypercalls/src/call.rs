@@ -16,6 +16,12 @@ pub trait Clock {
     fn now(&self) -> u64;
 }
 
+/// Knows what the CPUs are doing.
+pub trait Cpus {
+    /// Whether a CPU holds registers of a vCPU. One of a domain that may not run is let go of soon.
+    fn hold(&self, vcpu: VcpuSlot) -> bool;
+}
+
 /// A hypercall of the current vCPU.
 pub struct Call<'a, M: 'static, A> {
     /// All state.
@@ -34,6 +40,8 @@ pub struct Call<'a, M: 'static, A> {
     pub args: [u64; 5],
     /// The time.
     pub clock: &'a dyn Clock,
+    /// The CPUs.
+    pub cpus: &'a dyn Cpus,
     /// Where the result goes.
     pub reply: Reply,
 }

@@ -86,6 +86,8 @@ pub(crate) fn describe<M: GuestMemory + 'static, A: Apply>(
     let mut info = DomainInfo {
         id: domain.id.get().0,
         shutdown: domain.shutdown.get().checked_sub(1),
+        paused: domain.pauses.get() != 0,
+        dying: domain.life() == Life::Dead,
         blocked: true,
         running: false,
         frames: list.pages(),

@@ -1,21 +1,26 @@
 //! `domctl`: what the toolstack asks of a domain.
 
+mod create;
+mod end;
+mod pause;
+mod settings;
+
+pub use end::{find_dead, remove_dead};
+
 use crate::bitmap::{all_cpus, put_bitmap};
-use crate::call::{Call, CallResult, fault};
+use crate::call::{Call, CallResult, Outcome, fault};
 use crate::domain_info::{self, first_from};
 use crate::event_channel::copy_back;
 use crate::processor;
 use crate::sysctl::SCHEDULER;
 use guest_memory::GuestMemory;
-use ids::{DomId, DomainSlot, Gva, VcpuId, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
+use toolstack_compat::change::{Change, Changed};
 use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request};
 use toolstack_compat::v4_17::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{
-    Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_GETDOMAININFO,
-    XEN_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_UNPAUSEDOMAIN,
-};
+use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETVCPUCONTEXT};
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
@@ -24,6 +29,11 @@ const WEIGHT: u16 = 256;
 
 /// The hypercall: argument.
 pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let result = operation(call);
+    call.restartable(result)
+}
+
+fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let at = call.args[0];
     let mut op: Domctl = call.memory.read(Gva(at)).map_err(fault)?;
     let request = decode(&op);
@@ -75,26 +85,47 @@ pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
         (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
         (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
-        _ => return refused(call, op.cmd, found),
+        (Request::Change(Change::Create { id, new }), _) => {
+            create::create(call, &mut op, at, id, &new)?;
+            return Ok(Outcome::Replied);
+        }
+        (Request::Change(change), Some(domain)) => match changed(call, domain, change)? {
+            Ok(answer) => Answer::Changed(answer),
+            Err(outcome) => return Ok(outcome),
+        },
+        _ => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
     };
     encode(&mut op, &answer);
     call.reply_after(|tx| copy_back(tx, at, &op))
 }
 
-fn refused<M: GuestMemory + 'static, A: Apply>(
+/// Changes a domain: what is to be answered, or what came of it.
+fn changed<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
-    command: u32,
-    found: Option<DomainSlot>,
-) -> CallResult {
-    match command {
-        // Those that a domain may not do to itself.
-        XEN_DOMCTL_DESTROYDOMAIN | XEN_DOMCTL_PAUSEDOMAIN | XEN_DOMCTL_UNPAUSEDOMAIN
-            if found == Some(call.domain) =>
-        {
-            Err(Errno::EINVAL)
+    slot: DomainSlot,
+    change: Change,
+) -> Result<Result<Changed, Outcome>, Errno> {
+    let done = match change {
+        Change::Width => return Ok(Ok(Changed::Width(64))),
+        Change::Tsc => return Ok(Ok(Changed::Tsc(settings::tsc(call, slot)))),
+        Change::Vcpus { count } => create::vcpus(call, slot, count),
+        Change::Memory { kib } => create::max_memory(call, slot, kib),
+        Change::Pause => pause::pause(call, slot),
+        Change::Unpause => pause::unpause(call, slot),
+        Change::Resume => pause::resume(call, slot),
+        Change::Destroy => end::destroy(call, slot),
+        Change::SetContext { vcpu, at } => return settings::set_context(call, slot, vcpu, at).map(Err),
+        Change::Handle(handle) => return settings::set_handle(call, slot, &handle).map(Err),
+        Change::HypercallPage { frame } => return settings::hypercall_page(call, slot, Mfn(frame)).map(Err),
+        Change::SetWidth { bits } => return settings::set_width(bits).map(Err),
+        Change::SetTsc(info) => return settings::set_tsc(call, slot, &info).map(Err),
+        Change::Create { .. } => Err(Errno::EINVAL),
+        Change::Context { .. } => {
+            let refused = call.unsupported(DOMCTL, XEN_DOMCTL_GETVCPUCONTEXT.into(), Errno::ENOSYS);
+            return refused.map(Err);
         }
-        _ => call.unsupported(DOMCTL, command.into(), Errno::ENOSYS),
-    }
+    };
+    done.map(|()| Err(Outcome::Replied))
 }
 
 fn vcpu_of<M, A>(call: &Call<'_, M, A>, domain: DomainSlot, vcpu: u32) -> Result<VcpuSlot, Errno> {

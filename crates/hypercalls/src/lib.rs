@@ -56,7 +56,8 @@ mod vcpu_init;
 mod vcpu_op;
 mod version;
 
-pub use call::{Call, Clock, Crash, Outcome};
+pub use call::{Call, Clock, Cpus, Crash, Outcome};
+pub use domctl::{find_dead, remove_dead};
 pub use reply::Reply;
 pub use shutdown::shut_down;
 pub use sysctl::FORGET;

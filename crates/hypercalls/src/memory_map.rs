@@ -1,9 +1,10 @@
 //! `XENMEM_machine_memory_map`: the firmware's map, and in its holes what Dom0 must not touch. `XENMEM_set_memory_map`:
 //! a domain's own map.
 
-use crate::call::{Call, CallResult, Outcome, fault};
+use crate::call::{Call, CallResult, fault};
 use crate::event_channel::copy_back;
 use boot_info::E820Entry as Fact;
+use domain::{MAP_ENTRIES, MapEntry};
 use guest_memory::GuestMemory;
 use ids::{FRAME_SHIFT, FRAME_SIZE, Gva, Mfn};
 use vault::Apply;
@@ -62,21 +63,46 @@ pub(crate) fn machine<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
     call.reply_after(|tx| copy_back(tx, at.0, &map))
 }
 
-/// `XENMEM_set_memory_map`: an empty one is what every domain has.
+/// `XENMEM_set_memory_map`: what a PV domain finds of it is what it is told.
 pub(crate) fn set<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let ForeignMemoryMap { domid, map, .. } = call.memory.read(Gva(call.args[1])).map_err(fault)?;
     if map.nr_entries > MAX_ENTRIES {
         return Err(Errno::EINVAL);
     }
-    call.domain_slot(domid)?;
-    for index in 0..u64::from(map.nr_entries) {
-        let at = map.buffer.checked_add(ENTRY_BYTES * index).ok_or(Errno::EFAULT)?;
-        call.memory.read::<E820Entry>(Gva(at)).map_err(fault)?;
+    let slot = call.domain_slot(domid)?;
+    if map.nr_entries as usize > MAP_ENTRIES {
+        return call.unsupported(MEMORY_OP, XENMEM_SET_MEMORY_MAP.into(), Errno::EOPNOTSUPP);
     }
-    match map.nr_entries {
-        0 => Ok(Outcome::Value(0)),
-        _ => call.unsupported(MEMORY_OP, XENMEM_SET_MEMORY_MAP.into(), Errno::EOPNOTSUPP),
+    let mut entries = [MapEntry { start: 0, len: 0, kind: 0 }; MAP_ENTRIES];
+    let entries = &mut entries[..map.nr_entries as usize];
+    for (entry, offset) in entries.iter_mut().zip((0..).step_by(ENTRY_BYTES as usize)) {
+        let at = map.buffer.checked_add(offset).ok_or(Errno::EFAULT)?;
+        let given: E820Entry = call.memory.read(Gva(at)).map_err(fault)?;
+        *entry = MapEntry { start: given.addr, len: given.size, kind: given.type_ };
     }
+    let (of, lock) = (&call.state.maps[usize::from(slot.0)], call.state.domain_locks.of(slot));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        if of.set(tx, entries) { Ok(()) } else { Err(Errno::EINVAL) }
+    })
+}
+
+/// `XENMEM_memory_map`: what was set, as much as there is room for.
+pub(crate) fn get<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    let at = Gva(call.args[1]);
+    let mut map: MemoryMap = call.memory.read(at).map_err(fault)?;
+    let entries = call.state.maps[usize::from(call.domain.0)].entries();
+    if entries.len() == 0 {
+        return Err(Errno::ENOSYS);
+    }
+    let count = map.nr_entries.min(entries.len() as u32);
+    for (entry, offset) in entries.take(count as usize).zip((0..).step_by(ENTRY_BYTES as usize)) {
+        let to = map.buffer.checked_add(offset).ok_or(Errno::EFAULT)?;
+        let shown = E820Entry { addr: entry.start, size: entry.len, type_: entry.kind };
+        call.memory.write(Gva(to), &shown).map_err(fault)?;
+    }
+    map.nr_entries = count;
+    call.reply_after(|tx| copy_back(tx, at.0, &map))
 }
 
 fn frame_after(fact: &Fact) -> u64 {

@@ -8,7 +8,7 @@ use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::hypercall::MEMORY_OP;
 use xen_abi::memory::{
-    MemoryDomain, MemoryMap, XENMEM_ACCESS_OP, XENMEM_ACQUIRE_RESOURCE, XENMEM_ADD_TO_PHYSMAP,
+    MemoryDomain, XENMEM_ACCESS_OP, XENMEM_ACQUIRE_RESOURCE, XENMEM_ADD_TO_PHYSMAP,
     XENMEM_ADD_TO_PHYSMAP_BATCH, XENMEM_CLAIM_PAGES, XENMEM_CURRENT_RESERVATION, XENMEM_DECREASE_RESERVATION,
     XENMEM_EXCHANGE, XENMEM_GET_POD_TARGET, XENMEM_GET_SHARING_FREED_PAGES, XENMEM_GET_SHARING_SHARED_PAGES,
     XENMEM_GET_VNUMAINFO, XENMEM_INCREASE_RESERVATION, XENMEM_MACHINE_MEMORY_MAP,
@@ -62,11 +62,7 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
             domain_at(call, at.wrapping_add(32))?;
             return Err(Errno::EINVAL);
         }
-        // None was set: XENMEM_set_memory_map is not there yet.
-        XENMEM_MEMORY_MAP => {
-            call.memory.read::<MemoryMap>(Gva(call.args[1])).map_err(fault)?;
-            return Err(Errno::ENOSYS);
-        }
+        XENMEM_MEMORY_MAP => return memory_map::get(call),
         XENMEM_ACQUIRE_RESOURCE => {
             memory_query::check_resource(call)?;
             return call.unsupported(MEMORY_OP, op.into(), Errno::EOPNOTSUPP);

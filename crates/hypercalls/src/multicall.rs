@@ -95,6 +95,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         context: call.context,
         args,
         clock: call.clock,
+        cpus: call.cpus,
         reply,
     };
     match run(&mut sub, entry.op) {

@@ -10,14 +10,14 @@ mod roots;
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
-use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
+use cpu_policy::control::{is_canonical, write_breakpoint, write_cr4, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
 use domains::{Vcpu, VcpuState};
 use frames::{Frames, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use layout::{HEAD_AT, Head, TAIL_AT, TRAPS_AT, Tail};
-use pv_cpu::{Context, Mode, Reg, vector};
+use pv_cpu::{Context, FRESH, Mode, Reg, vector};
 use vault::{Apply, Effect, LockWord, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{
@@ -69,8 +69,9 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::EEXIST);
     }
     let result = prepare(call, &target, at).and_then(|(head, tail)| {
-        // Only a CPU's own features may be switched on: those the caller has are.
-        let cr4 = tail.control[4] & CR4_GUEST & call.context.cr4.get();
+        // Only what the domain's processor has may be switched on.
+        let hardware = call.state.domains.domain(target.domain).privileged.get();
+        let cr4 = write_cr4(0, tail.control[4], &call.state.policies.of(target.domain, hardware));
         let (state, now) = (call.state, call.now());
         call.j.transaction(|tx| {
             target.begin(tx)?;
@@ -315,7 +316,39 @@ fn set_registers(context: &Context, regs: &CpuUserRegs, tail: &Tail) {
     context.fs_base.set(tail.fs_base);
     context.gs_base[Mode::User as usize].set(tail.gs_base_user);
     context.gs_base[Mode::Kernel as usize].set(tail.gs_base_kernel);
-    context.fpu_saved.set(1);
+    context.fpu_saved.set(FRESH);
+}
+
+/// A step of the end of a vCPU that nobody runs: gives back its descriptor tables and page tables. False: it had none.
+///
+/// # Errors
+/// `ERESTART`.
+pub(crate) fn end<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    domain: DomainSlot,
+    vcpu: VcpuSlot,
+) -> Result<bool, Errno> {
+    let state = call.state;
+    let record = state.domains.vcpu(vcpu);
+    let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
+    let target = Target { domain, record, context, lock };
+    let roots = [&context.root_kernel, &context.root_user, &context.debt];
+    let is_used = |words: &[vault::Durable<Mfn>]| words.iter().any(|word| word.get() != Mfn(0));
+    let had_some =
+        roots.iter().any(|word| word.get() != Mfn(0)) || is_used(&context.gdt) || is_used(&context.ldt);
+    if record.initialised.get() {
+        call.j.change(|tx| {
+            tx.lock(lock);
+            tx.set(&record.initialised, false);
+            record.set_state(tx, VcpuState::Down);
+        });
+    }
+    if had_some {
+        roots::settle(call, &target)?;
+        release(call, &target)?;
+        roots::settle(call, &target)?;
+    }
+    Ok(had_some)
 }
 
 /// Gives back what a refused initialisation took.

@@ -22,13 +22,14 @@ use crate::guest::guarded;
 use crate::refusal::refuse;
 use crate::sealed::Sealed;
 use crate::{
-    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen,
-    start,
+    bios, composition, console, cpu, describe, devices, efi, faults, fpu_areas, heap, options, requirements,
+    screen, start,
 };
 
 mod memory;
 
-use memory::{BootFrames, LARGE_PAGE};
+use memory::BootFrames;
+pub(crate) use memory::LARGE_PAGE;
 
 /// Memory nobody has taken yet; derived, and empty once the frame table owns all memory.
 pub(crate) static FREE: Mutex<Option<FreeRanges>> = Mutex::new(None);
@@ -110,17 +111,10 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     memory.below = u64::MAX;
     let log = memory.log_ring(&options, cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
-    let vault = memory.mapped(
-        tables,
-        layout::VAULT,
-        composition::vault_bytes(&composition::limits(&ram, cpus)),
-        Access::Write,
-        0,
-    );
-    // In whole large pages, for tools map it so.
-    let m2p_bytes = (frames * 8).next_multiple_of(LARGE_PAGE);
-    let m2p = memory.mapped(tables, layout::M2P, m2p_bytes, Access::GuestRead, 0xff);
-    let heap = memory.take(start::HEAP_BYTES, ids::FRAME_SIZE);
+    let limits = composition::limits(&ram, cpus);
+    let vault_bytes = composition::vault_bytes(&limits, fpu_areas::bytes(&facts.cpu));
+    let (m2p, vault) = memory.m2p_and_vault(tables, frames * 8, vault_bytes);
+    let heap = memory.take(composition::heap_bytes(&limits), ids::FRAME_SIZE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     facts.note = memory.note();

@@ -24,6 +24,7 @@ use machine::direct;
 use machine::image::Copy;
 use vault::Arena;
 
+use crate::composition;
 use crate::console::log;
 use crate::sealed::Sealed;
 use crate::stop;
@@ -58,7 +59,7 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         ("image-b", image(Copy::B)),
         ("seals", Range::new(seals, seal_bytes)),
         ("per-cpu", record.per_cpu),
-        ("vault", record.vault),
+        ("vault", composition::vault_memory(record, arena)),
         ("m2p", record.m2p),
         ("log", record.log),
         ("heap", record.heap),

@@ -4,18 +4,19 @@
 
 use alloc::boxed::Box;
 
+use crate::boot::{self, LARGE_PAGE};
 use crate::console::{self, log};
 use crate::guest::hardware::{Alarm, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
-use crate::{chart, devices, efi, epitaph, fpu_areas, pci_config};
-use boot_info::FreeRanges;
+use crate::{chart, devices, efi, epitaph, fpu_areas, heap, pci_config};
+use boot_info::{FreeRanges, Range};
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
 use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, State, Static};
 use frames::Frame;
-use ids::{CpuId, Maddr, Mfn};
+use ids::{CpuId, DomainSlot, Maddr, Mfn};
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
 use mitigations::Plan;
@@ -32,29 +33,56 @@ const VCPUS: u64 = 256;
 /// Most chunks of 64 event channel ports.
 const PORT_CHUNKS: u64 = 2048;
 
-/// What the vault has room for. Slots go by the machine's memory, of which a vCPU has 16 MiB and 32 ports have 1 MiB,
-/// lest small machines keep records that nobody can use.
+/// What the vault has room for. Slots go by the machine's memory, lest small machines keep records that nobody can use:
+/// for each vCPU there are 24 MiB, for each 64 ports 6.
 pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
     let mib = ram.bytes() >> 20;
     Limits {
         frames: (ram.end() / ids::FRAME_SIZE) as usize,
         domains: DOMAINS,
-        vcpus: (mib / 16).clamp(64, VCPUS) as usize,
+        vcpus: (mib / 24).clamp(64, VCPUS) as usize,
         cpus: cpus as usize,
-        port_chunks: (mib / 2).clamp(256, PORT_CHUNKS) as usize,
+        port_chunks: (mib / 6).clamp(256, PORT_CHUNKS) as usize,
     }
 }
 
-/// Bytes that the vault's regions need at most, extended states included.
-pub(crate) fn vault_bytes(limits: &Limits) -> u64 {
-    /// Of one CPU, domain, vCPU and chunk, rounded up; and what does not depend on their numbers.
-    const CPU: usize = 16 << 10;
-    const DOMAIN: usize = 6 << 10;
-    const VCPU: usize = 10 << 10;
+/// Bytes that the vault's regions need at most, with `extended` bytes for each vCPU's extended state. First boot gives
+/// back what they leave.
+pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> u64 {
+    /// Of one CPU, domain, vCPU and chunk, rounded up well; and what does not depend on their numbers.
+    const CPU: usize = 24 << 10;
+    const DOMAIN: usize = 16 << 10;
+    const VCPU: usize = 8 << 10;
     const CHUNK: usize = 1088;
-    const REST: usize = 128 << 10;
-    let records = limits.cpus * CPU + limits.domains * DOMAIN + limits.vcpus * VCPU;
-    (limits.frames * size_of::<Frame>() + records + limits.port_chunks * CHUNK + REST) as u64
+    const REST: usize = 256 << 10;
+    let vcpus = limits.vcpus * (VCPU + extended);
+    let records = limits.cpus * CPU + limits.domains * DOMAIN + vcpus + limits.port_chunks * CHUNK;
+    (limits.frames * size_of::<Frame>() + records + REST) as u64
+}
+
+/// First boot gives back what the regions leave of the vault's memory, in whole frames. Nobody uses its mapping.
+fn give_back(record: &Sealed, arena: &Arena) {
+    let rest = vault_rest(record, arena);
+    let given = boot::FREE.lock().as_mut().is_none_or(|free| free.insert(rest).is_ok());
+    if !given {
+        log!("{} KiB of the vault are lost to fragmentation", rest.len() >> 10);
+    }
+}
+
+/// The memory behind the regions.
+fn vault_rest(record: &Sealed, arena: &Arena) -> Range {
+    let end = record.vault.end;
+    Range { start: (end - arena.left() as u64).next_multiple_of(ids::FRAME_SIZE).min(end), end }
+}
+
+/// The vault's memory as long as the regions are.
+pub(crate) fn vault_memory(record: &Sealed, arena: &Arena) -> Range {
+    Range { start: record.vault.start, end: vault_rest(record, arena).start }
+}
+
+/// Where the vault is mapped: in large pages, as far as they go, so at the same place in one as its memory has.
+pub(crate) fn vault_address(memory: Range) -> u64 {
+    layout::VAULT + memory.start % LARGE_PAGE
 }
 
 static LOCKS: Static = Static::new();
@@ -66,7 +94,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     guarded::start();
     // SAFETY: (1) boot mapped the vault for the regions alone; (2) it was zeroed, and every start carves
     // the same regions in the same order.
-    let mut arena = unsafe { Arena::new(layout::VAULT as usize, record.vault.len() as usize) };
+    let mut arena = unsafe { Arena::new(vault_address(record.vault) as usize, record.vault.len() as usize) };
     let limits = limits(&record.ram, record.cpus);
     let vcpus = limits.vcpus;
     let mut state =
@@ -75,6 +103,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     let areas = fpu_areas::carve(&mut arena, vcpus).expect("the vault is large enough for all regions");
     fpu_areas::install(areas);
     if !state.machine.booted.get() {
+        give_back(record, &arena);
         chart::write(record, &arena);
         state.table_locks.devices.start();
     }
@@ -239,10 +268,33 @@ pub(crate) fn load_entry_points() {
     }
 }
 
-/// Says how the vault is used.
+/// Bytes of the heap's permanent memory: for what the composition derives from the vault, and for lists and variables of
+/// the firmware that hypercalls hold meanwhile.
+pub(crate) fn heap_bytes(limits: &Limits) -> u64 {
+    /// Of one CPU and vCPU, rounded up well; and what does not depend on their numbers.
+    const CPU: usize = 4 << 10;
+    const VCPU: usize = 512;
+    const REST: usize = 128 << 10;
+    (limits.cpus * CPU + limits.vcpus * VCPU + REST) as u64
+}
+
+/// Says who has the memory.
 pub(crate) fn report(system: &System<Hardware>) {
-    let free = system.state.frames.heap().free_frames();
+    let (state, record) = (system.state, sealed());
+    let frames = &state.frames;
+    let free = frames.heap().free_frames();
     log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
+    let own = state.host.ram_frames.saturating_sub(free + frames.list(DomainSlot(0)).pages());
+    let table = limits(&record.ram, record.cpus).frames * size_of::<Frame>();
+    log!(
+        "The hypervisor keeps {} KiB: frame table {}, M2P {}, image {}, heap {} ({} in use)",
+        (own * ids::FRAME_SIZE) >> 10,
+        table >> 10,
+        record.m2p.len() >> 10,
+        record.image.bytes() >> 9,
+        record.heap.len() >> 10,
+        heap::used() >> 10
+    );
 }
 
 /// Makes `sysenter` enter at `stub`, where the instruction works. Stack selector and selectors of `sysexit`, which is not

@@ -13,16 +13,17 @@ use talc::base::Talc;
 use talc::base::binning::DefaultBinning;
 use talc::source::Manual;
 
-/// One arena, with the number of allocations alive in it.
+/// One arena, with the number of allocations alive in it, and their bytes.
 struct Arena {
     talc: Talc<Manual, DefaultBinning>,
     memory: Range,
     live: usize,
+    bytes: usize,
 }
 
 impl Arena {
     const fn new() -> Self {
-        Self { talc: Talc::new(Manual), memory: Range { start: 0, end: 0 }, live: 0 }
+        Self { talc: Talc::new(Manual), memory: Range { start: 0, end: 0 }, live: 0, bytes: 0 }
     }
 
     /// # Safety
@@ -43,7 +44,10 @@ impl Arena {
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: `GlobalAlloc` never asks for zero bytes.
         let found = unsafe { self.talc.allocate(layout) };
-        self.live += usize::from(found.is_some());
+        if found.is_some() {
+            self.live += 1;
+            self.bytes += layout.size();
+        }
         found
     }
 }
@@ -65,6 +69,11 @@ static HEAP: Global = Global(Mutex::new(Heap { permanent: Arena::new(), scratch:
 pub(crate) unsafe fn add_permanent(memory: Range) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.0.lock().permanent.claim(memory) };
+}
+
+/// Bytes of the permanent memory that are in use, what the allocator itself takes aside.
+pub(crate) fn used() -> usize {
+    HEAP.0.lock().permanent.bytes
 }
 
 /// From now on allocations come from `memory`, until [`close_scratch`].
@@ -108,5 +117,6 @@ unsafe impl GlobalAlloc for Global {
         // SAFETY: the block came from this arena with this layout.
         unsafe { arena.talc.deallocate(pointer, layout) };
         arena.live -= 1;
+        arena.bytes -= layout.size();
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Sealed {
     pub(crate) cpus: u32,
     /// How a CPU is started.
     pub(crate) trampoline: Trampoline,
-    /// Memory mapped at `layout::VAULT`.
+    /// Memory mapped at `composition::vault_address`; what the regions leave of it is the heap's.
     pub(crate) vault: Range,
     /// Memory mapped at `layout::M2P`.
     pub(crate) m2p: Range,

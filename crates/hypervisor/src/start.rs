@@ -9,9 +9,6 @@ use crate::refusal::refuse;
 use crate::sealed::sealed;
 use crate::{boot, composition, console, devices, dom0, screen, selftest, smp, watchdog};
 
-/// The heap's permanent memory.
-pub(crate) const HEAP_BYTES: u64 = 1 << 20;
-
 /// On CPU 0's own stack, in the final address space.
 pub(crate) extern "C" fn first_boot() -> ! {
     let record = sealed();
@@ -24,11 +21,10 @@ pub(crate) extern "C" fn first_boot() -> ! {
         record.per_cpu.start
     );
     log!(
-        "Image {} KiB, twice; vault [{:#x}, {:#x}); M2P {} KiB; {} KiB of memory free",
+        "Image {} KiB, twice; M2P [{:#x}, {:#x}); {} KiB of memory free",
         record.image.bytes() >> 10,
-        record.vault.start,
-        record.vault.end,
-        record.m2p.len() >> 10,
+        record.m2p.start,
+        record.m2p.end,
         free >> 10
     );
     let asked = |word| {

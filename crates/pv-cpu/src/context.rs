@@ -68,8 +68,8 @@ record! {
         pub gs_base: [GuestOwned<u64>; 2],
         /// Data selectors while not loaded: ds, es, fs, gs.
         pub selectors: [GuestOwned<u16>; 4],
-        /// 1: the registers that the CPU holds while it is loaded (bases, selectors, extended state) are
-        /// all in memory; 0: in the CPU that loaded it last.
+        /// Where the registers are that the CPU holds while it is loaded (bases, selectors, extended state):
+        /// [`IN_CPU`], the one that loaded it last, [`SAVED`] or [`FRESH`].
         pub fpu_saved: GuestOwned<u8>,
         /// What of the entry in progress could not be written to the guest: bits of [`fault`].
         pub copy_fault: GuestOwned<u8>,
@@ -120,6 +120,13 @@ record! {
     }
 }
 
+/// Of [`Context::fpu_saved`]: in the CPU.
+pub const IN_CPU: u8 = 0;
+/// All in memory.
+pub const SAVED: u8 = 1;
+/// All in memory, but the extended state, which is that after a reset.
+pub const FRESH: u8 = 2;
+
 /// Offset of the end of the frame, where the processor begins to push.
 const FRAME_END: usize = offset_of!(Context, registers) + size_of::<Registers>();
 const_assert_eq!(FRAME_END % 16, 0);
@@ -144,6 +151,20 @@ pub enum Mode {
 }
 
 impl Context {
+    /// A new vCPU gets this context: what its first state does not set is as in one that was never used.
+    pub fn reset(&self, tx: &mut vault::Tx<'_>) {
+        tx.set(&self.io_ports, 0);
+        tx.set(&self.io_bitmap, Gva(0));
+        tx.set(&self.tsc_aux, 0);
+        tx.set(&self.gdt_entries, 0);
+        tx.set(&self.ldt_entries, 0);
+        self.failures.set(0);
+        self.copy_fault.set(0);
+        self.fault_address.set(0);
+        self.info.set(0);
+        self.fpu_saved.set(FRESH);
+    }
+
     pub(crate) const MODE_AT: usize = offset_of!(Context, mode);
     /// Offset of the frame's end in a context.
     pub const FRAME_END: usize = FRAME_END;

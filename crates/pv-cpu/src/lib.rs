@@ -14,7 +14,7 @@ mod registers;
 mod transfer;
 
 pub use bounce::{Bounce, HANDLER_FLAGS, StackFault, TRAP_MASKS, bounce, event_callback, trap_bounce};
-pub use context::{CALLBACKS, Callback, Context, Mode, Region, Trap, fault};
+pub use context::{CALLBACKS, Callback, Context, FRESH, IN_CPU, Mode, Region, SAVED, Trap, fault};
 pub use iret::{BadFrame, IRET_FRAME_WORDS, RETURN_FLAGS, iret};
 pub use registers::{Reg, Registers, vector};
 pub use transfer::{Transfer, commit, complete, step_over};

@@ -98,7 +98,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.memory.store64(at, new);
                 }
             }
-            self.frames.finish_work(tx, frame, false);
+            self.frames.finish_descriptors(tx, frame);
             return Ok(());
         }
         match self.frames.get_typed(tx, mfn, owner, Kind::Descriptors)? {

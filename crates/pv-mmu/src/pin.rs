@@ -25,7 +25,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             if frame.usage().is_pinned() {
                 return Err(MmuError::Invalid);
             }
-            self.frames.set_pinned(tx, frame, true);
+            self.frames.pin(tx, mfn, frame);
             done(tx);
             Ok(())
         })
@@ -58,7 +58,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if usage.is_in_work() || self.frames.begin_unwork(tx, frame, ENTRIES) {
                     return Ok(true);
                 }
-                self.frames.set_pinned(tx, frame, false);
+                self.frames.unpin(tx, frame);
                 tx.publish(Frames::put_typed(mfn));
                 done(tx);
                 Ok(false)
@@ -90,6 +90,6 @@ impl<M: GuestMemory> Mmu<'_, M> {
     }
 
     fn is_going(&self, mfn: Mfn) -> bool {
-        self.frames.frame(mfn).is_some_and(|f| f.stage.get() != Stage::UP)
+        self.frames.frame(mfn).is_some_and(|f| f.usage().stage() != Stage::UP)
     }
 }

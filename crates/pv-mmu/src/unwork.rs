@@ -135,22 +135,14 @@ impl<M: GuestMemory> Mmu<'_, M> {
         if !usage.is_in_work() || usage.kind() != Kind::table(level) {
             return Step::Gone;
         }
-        if usage.typed() > 1 {
-            // Somebody took a reference while its completion was not committed, and that was undone: all
-            // its entries are good, and it must stay a table.
-            self.frames.finish_work(tx, frame, false);
-            if !usage.is_pinned() {
-                tx.publish(Frames::put_typed(mfn));
-            }
-            return Step::Gone;
+        debug_assert_eq!(usage.typed(), 1, "nobody takes references to a table in work");
+        if usage.stage() == Stage::UP {
+            self.frames.set_stage(tx, frame, Stage::REFUSED);
         }
-        if frame.stage.get() == Stage::UP {
-            tx.set(&frame.stage, Stage::REFUSED);
-        }
-        if let Some(child) = self.stopped_below(mfn, level, frame) {
+        if let Some(child) = self.stopped_below(mfn, level, usage.cursor()) {
             return Step::Below(child);
         }
-        if frame.cursor.get() == 0 {
+        if usage.cursor() == 0 {
             self.frames.finish_unwork(tx, mfn, frame);
             then(tx);
             return Step::Empty;
@@ -160,8 +152,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
 
     /// The table below whose work stopped with this one's: the entry at the cursor names it, and holds no
     /// reference any more (or not yet).
-    fn stopped_below(&self, mfn: Mfn, level: u32, frame: &Frame) -> Option<Mfn> {
-        let index = frame.cursor.get();
+    fn stopped_below(&self, mfn: Mfn, level: u32, index: u16) -> Option<Mfn> {
         if level == 1 || index >= ENTRIES || is_hypervisor_slot(level, index) {
             return None;
         }
@@ -174,7 +165,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     /// Gives back a run of entries below the cursor. A table below that only this entry holds is begun
     /// with the last of them and goes before the rest; its reference belongs to that work from then on.
     fn give_back(&self, tx: &mut Tx<'static>, mfn: Mfn, level: u32, frame: &Frame) -> Step {
-        let (mut index, mut given) = (frame.cursor.get(), 0);
+        let (mut index, mut given) = (frame.usage().cursor(), 0);
         let mut below = None;
         while index > 0 && given < BATCH && below.is_none() {
             let Some(present) = previous_present(self.memory, mfn, index) else {
@@ -197,7 +188,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 }
             }
         }
-        tx.set(&frame.cursor, index);
+        self.frames.move_cursor(tx, frame, index);
         below.map_or(Step::Advanced, Step::Below)
     }
 

@@ -108,7 +108,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
                     Got::InWork => {
                         // Who began it may still wait for the flush.
-                        if self.frames.frame(mfn).is_some_and(|f| f.cursor.get() == 0) {
+                        if self.frames.frame(mfn).is_some_and(|f| f.usage().cursor() == 0) {
                             tx.publish(FLUSH_ALL);
                         }
                     }
@@ -179,7 +179,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             let refused = usage.is_in_work() && usage.kind() == Kind::table(level) && !usage.is_pinned();
             if refused {
                 let refusal = if e == MmuError::NotPermitted { Stage::NOT_PERMITTED } else { Stage::REFUSED };
-                tx.set(&frame.stage, refusal);
+                self.frames.set_stage(tx, frame, refusal);
             }
             refused
         })
@@ -187,7 +187,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
 
     /// Why a table in work was refused.
     fn refusal(&self, mfn: Mfn) -> Option<MmuError> {
-        match self.frames.frame(mfn)?.stage.get() {
+        match self.frames.frame(mfn)?.usage().stage() {
             Stage::NOT_PERMITTED => Some(MmuError::NotPermitted),
             stage => stage.is_refused().then_some(MmuError::Invalid),
         }
@@ -227,12 +227,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if let Some(e) = self.refusal(mfn) {
                     return Err(e);
                 }
-                if frame.stage.get() != Stage::UP {
-                    tx.set(&frame.stage, Stage::UP);
+                if usage.stage() != Stage::UP {
+                    self.frames.set_stage(tx, frame, Stage::UP);
                 }
-                match frame.cursor.get() {
+                match usage.cursor() {
                     ENTRIES => {
-                        self.complete(tx, mfn, level, subject, then)?;
+                        self.complete(tx, mfn, level, frame, then)?;
                         Ok(Step::Complete)
                     }
                     _ if level == 1 => self.work_leaves(tx, mfn, frame, subject, outer),
@@ -265,12 +265,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<(), MmuError> {
         // The parent is in work and its entry names the child, or somebody else got here first: went on
         // with it, or took it away.
-        let index = frame.cursor.get();
         let usage = frame.usage();
+        let index = usage.cursor();
         if usage.kind() != Kind::table(level) || !usage.is_in_work() && !usage.is_validated() {
             return Err(MmuError::Invalid);
         }
-        if usage.is_in_work() && frame.stage.get().is_refused() {
+        if usage.is_in_work() && usage.stage().is_refused() {
             return Err(MmuError::Invalid);
         }
         if !usage.is_in_work() || index >= ENTRIES {
@@ -282,7 +282,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Preempted);
         }
         self.memory.store64(at, adjusted_table(pte).0);
-        tx.set(&frame.cursor, index + 1);
+        self.frames.move_cursor(tx, frame, index + 1);
         Ok(())
     }
 
@@ -291,22 +291,16 @@ impl<M: GuestMemory> Mmu<'_, M> {
         tx: &mut Tx<'static>,
         mfn: Mfn,
         level: u32,
-        subject: Subject,
+        frame: &Frame,
         then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
     ) -> Result<(), MmuError> {
-        let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         if level == 4 {
             for (slot, value) in HYPERVISOR_SLOTS.zip(self.hypervisor_slots) {
                 // The M2P appears with a kernel's use.
                 self.memory.store64(entry_address(mfn, slot), if slot == M2P_SLOT { 0 } else { *value });
             }
         }
-        self.frames.finish_work(tx, frame, false);
-        if frame.usage().is_pinned() {
-            // The reference there is belongs to a pin whose end was begun and not finished.
-            let got = self.frames.get_typed(tx, mfn, subject.tables, Kind::table(level))?;
-            debug_assert_eq!(got, Got::Taken, "just validated");
-        }
+        self.frames.finish_table(tx, mfn, frame);
         then(tx)
     }
 
@@ -320,7 +314,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         subject: Subject,
         outer: Outer,
     ) -> Result<Step, MmuError> {
-        let start = frame.cursor.get();
+        let start = frame.usage().cursor();
         let (mut index, mut taken) = (start, 0);
         loop {
             index = next_present(self.memory, mfn, index);
@@ -348,7 +342,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             taken += 1;
             index += 1;
         }
-        tx.set(&frame.cursor, index);
+        self.frames.move_cursor(tx, frame, index);
         Ok(Step::Advanced)
     }
 
@@ -361,7 +355,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         frame: &Frame,
         subject: Subject,
     ) -> Result<Step, MmuError> {
-        let start = frame.cursor.get();
+        let start = frame.usage().cursor();
         let (mut index, mut taken) = (start, 0);
         let mut below = None;
         loop {
@@ -394,7 +388,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         {
             return Ok(Step::Below(child));
         }
-        tx.set(&frame.cursor, index);
+        self.frames.move_cursor(tx, frame, index);
         Ok(Step::Advanced)
     }
 }

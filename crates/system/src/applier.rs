@@ -53,6 +53,7 @@ impl<P: Platform> Apply for Applier<P> {
         match effect.kind {
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::VALID => frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::GUEST_STORE => self.guest_store(effect),
             kind::COPY_OUT => self.copy_out(effect, once),
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),

@@ -80,6 +80,9 @@ impl<P: Platform> System<P> {
         // In this order: a closed log with a vector in the frame is an entry that was not begun.
         context.registers.vector.set(vector::NONE);
         journal.log().end();
+        if self.state.domains.has_dead() {
+            self.remove_dead();
+        }
     }
 
     /// Opens the log for the entry that the registers describe.
@@ -187,6 +190,7 @@ impl<P: Platform> System<P> {
             context,
             args: context.registers.arguments(),
             clock: self.platform,
+            cpus: self,
             reply: Reply::Register,
         };
         let number = u64::from(context.registers.error_code.get());

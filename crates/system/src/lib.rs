@@ -23,6 +23,7 @@ mod charge;
 mod config_space;
 mod crash;
 mod device_writes;
+mod end;
 mod entry;
 mod faults;
 mod interrupt;

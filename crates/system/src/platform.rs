@@ -101,6 +101,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     /// Loads what [`save`](Self::save) saved, but for selectors and bases, which need the guest's descriptor
     /// tables.
     fn restore(&self, vcpu: VcpuSlot, context: &Context);
+    /// Forgets what was saved of a vCPU's extended state: it is that after a reset.
+    fn forget(&self, vcpu: VcpuSlot);
     /// Loads the data selectors: ds, es, fs, gs. Those that fault become null; false: there were some. The
     /// segment bases are undefined afterwards.
     fn load_selectors(&self, selectors: [u16; 4]) -> bool;

@@ -137,8 +137,16 @@ impl Schedule {
 
     /// The registers of `vcpu`, completely in memory, are in `cpu` no more; its home is `to` from now on.
     pub(crate) fn let_go(&self, cpu: CpuId, vcpu: VcpuSlot, to: CpuId) {
+        // The slot may get another vCPU, in the same place.
+        self.place(vcpu).clock.store(0, Ordering::Relaxed);
+        self.place(vcpu).shown.store(NEVER, Ordering::Relaxed);
         self.cpu(cpu).loaded.store(NOBODY, Ordering::Release);
         self.move_home(vcpu, to);
+    }
+
+    /// Whether a CPU holds the registers of `vcpu`.
+    pub(crate) fn is_held(&self, vcpu: VcpuSlot) -> bool {
+        (0..self.cpus()).any(|cpu| self.loaded(CpuId(cpu)) == Some(vcpu))
     }
 
     /// A vCPU that nobody holds and that waits for no turn gets another home.

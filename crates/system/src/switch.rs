@@ -3,9 +3,10 @@
 use crate::System;
 use crate::platform::{Base, Platform};
 use crate::schedule::look;
-use domains::{Life, VcpuState};
+use core::sync::atomic::{Ordering, fence};
+use domains::VcpuState;
 use ids::{CpuId, DomainSlot, VcpuSlot};
-use pv_cpu::{Context, Mode, event_callback, sync};
+use pv_cpu::{Context, FRESH, IN_CPU, Mode, SAVED, event_callback, sync};
 use timers::State;
 use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
 
@@ -87,19 +88,23 @@ impl<P: Platform> System<P> {
         let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
         let next = self.schedule.choose(cpu, current, over, now, |vcpu| self.can_run(vcpu));
         let next = next.or_else(|| self.take_over(cpu, now));
-        if let Some(vcpu) = next {
-            self.switch(cpu, vcpu, now);
-        } else if let Some(old) = self.schedule.loaded(cpu) {
-            self.stop_running(old, now);
-            self.show_runstate(cpu);
-        }
+        let runs = match next {
+            Some(vcpu) => self.switch(cpu, vcpu, now),
+            None => {
+                if let Some(old) = self.schedule.loaded(cpu) {
+                    self.stop_running(old, now);
+                    self.show_runstate(cpu);
+                }
+                false
+            }
+        };
         self.arm(cpu);
         if self.schedule.has_ready(cpu, |vcpu| !self.is_pinned(vcpu))
             && let Some(idle) = self.schedule.call_idle()
         {
             self.kick(idle);
         }
-        next.is_some()
+        runs
     }
 
     /// A vCPU from another CPU, for one that has nothing to do: called idle first, so that who has one too many
@@ -124,21 +129,26 @@ impl<P: Platform> System<P> {
         cpu.filter(|cpu| self.schedule.is_online(*cpu))
     }
 
-    /// If the vCPU that this CPU holds has to run on another one, it goes there.
+    /// If the vCPU that this CPU holds has to run on another one, it goes there; one of a domain that may not run is
+    /// in memory from now on.
     fn send_away(&'static self, cpu: CpuId, now: u64) {
         let Some(vcpu) = self.schedule.loaded(cpu) else { return };
-        let Some(to) = self.belongs(vcpu).filter(|to| *to != cpu) else { return };
+        let (state, belongs) = (self.state, self.belongs(vcpu));
+        let may_run = state.domains.domain(state.domains.vcpu(vcpu).domain.get()).may_run();
+        let Some(to) = belongs.filter(|to| *to != cpu).or((!may_run).then_some(cpu)) else { return };
         self.stop_running(vcpu, now);
         self.show_runstate(cpu);
         let context = self.state.contexts.context(vcpu);
-        if context.fpu_saved.get() == 0 {
+        if context.fpu_saved.get() == IN_CPU {
             self.platform.save(vcpu, context);
-            context.fpu_saved.set(1);
+            context.fpu_saved.set(SAVED);
         }
         self.platform.let_go();
         self.schedule.let_go(cpu, vcpu, to);
         self.state.timers().set_home(vcpu, to);
-        self.wake(vcpu);
+        if may_run {
+            self.wake(vcpu);
+        }
     }
 
     /// Whether a vCPU wants a CPU and may have one.
@@ -146,7 +156,7 @@ impl<P: Platform> System<P> {
         let record = self.state.domains.vcpu(vcpu);
         record.state() == VcpuState::Runnable
             && record.initialised.get()
-            && self.state.domains.domain(record.domain.get()).life() == Life::Alive
+            && self.state.domains.domain(record.domain.get()).may_run()
     }
 
     /// Looks at the vCPUs of this CPU that were woken: who has what it waits for waits for its turn.
@@ -169,9 +179,20 @@ impl<P: Platform> System<P> {
                 let runs = held && self.schedule.is_alone(cpu);
                 self.end_waiting(vcpu, state, if runs { State::Running } else { State::Runnable }, now);
             }
-            if !held && self.can_run(vcpu) && !self.schedule.make_ready(cpu, vcpu, now) {
-                self.wake(vcpu);
+            if !held && self.can_run(vcpu) {
+                self.goes_on_waiting(vcpu, now);
+                if !self.schedule.make_ready(cpu, vcpu, now) {
+                    self.wake(vcpu);
+                }
             }
+        }
+    }
+
+    /// A vCPU that may run again waits for its turn from now on.
+    fn goes_on_waiting(&'static self, vcpu: VcpuSlot, now: u64) {
+        let stopped = |now: timers::Runstate| now.state == State::Offline as u32;
+        if self.state.timers().runstate(vcpu).is_ok_and(stopped) {
+            self.set_runstate(vcpu, State::Runnable, now);
         }
     }
 
@@ -203,17 +224,27 @@ impl<P: Platform> System<P> {
         port == 0 || events.is_pending(record.domain.get(), port) != Ok(false)
     }
 
-    /// Gives this CPU to a vCPU.
-    fn switch(&'static self, cpu: CpuId, vcpu: VcpuSlot, now: u64) {
-        if let Some(old) = self.schedule.loaded(cpu).filter(|old| *old != vcpu) {
+    /// Gives this CPU to a vCPU. False: it may not run any more.
+    fn switch(&'static self, cpu: CpuId, vcpu: VcpuSlot, now: u64) -> bool {
+        let old = self.schedule.loaded(cpu);
+        if let Some(old) = old.filter(|old| *old != vcpu) {
             self.stop_running(old, now);
             self.show_runstate(cpu);
         }
         self.state.timers().set_home(vcpu, cpu);
         self.load(cpu, vcpu);
+        if old != Some(vcpu) {
+            // Who stops a domain says so before it looks who holds its vCPUs: one of the two sees the other.
+            fence(Ordering::SeqCst);
+            if !self.can_run(vcpu) {
+                self.schedule.disturb(cpu, look::SCHEDULE);
+                return false;
+            }
+        }
         self.refresh_time(vcpu);
         self.set_runstate(vcpu, State::Running, now);
         self.show_runstate(cpu);
+        true
     }
 
     /// A vCPU that ran lets go of its CPU.
@@ -235,13 +266,16 @@ impl<P: Platform> System<P> {
         let context = self.state.contexts.context(vcpu);
         if let Some(old) = self.schedule.loaded(cpu) {
             let old_context = self.state.contexts.context(old);
-            if old_context.fpu_saved.get() == 0 {
+            if old_context.fpu_saved.get() == IN_CPU {
                 if old == vcpu {
                     return;
                 }
                 self.platform.save(old, old_context);
-                old_context.fpu_saved.set(1);
+                old_context.fpu_saved.set(SAVED);
             }
+        }
+        if context.fpu_saved.get() == FRESH {
+            self.platform.forget(vcpu);
         }
         self.platform.restore(vcpu, context);
         self.load_context(context);
@@ -253,7 +287,7 @@ impl<P: Platform> System<P> {
         if !all_good {
             self.selectors_are_bad(vcpu, context, selectors);
         }
-        context.fpu_saved.set(0);
+        context.fpu_saved.set(IN_CPU);
     }
 
     /// Recovery: loads the data selectors that a vCPU had whose context this CPU has loaded; the bases stay.

@@ -22,6 +22,7 @@
 //! | WALL_CLOCK | | | | same value |
 //! | TRANSFER | | | | same registers |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
+//! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -61,5 +62,7 @@ pub const POWER: u32 = 15;
 pub const WALL_CLOCK: u32 = 16;
 /// A segment base of the running vCPU gets a value.
 pub const SEGMENT_BASE: u32 = 17;
+/// A page table in work is valid, or one that is gets pinned.
+pub const VALID: u32 = 21;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;

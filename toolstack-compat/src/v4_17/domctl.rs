@@ -1,7 +1,9 @@
 //! `domctl` of Xen 4.17 (public/domctl.h, interface version 0x15).
 
+use super::change;
 use super::member::{member, put};
 use super::sysctl::bitmap;
+use crate::change::Changed;
 use crate::control::{DomainAnswer, DomainInfo, DomainRequest};
 use xen_abi::Errno;
 use xen_abi::domctl::{
@@ -9,8 +11,9 @@ use xen_abi::domctl::{
     DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GET_CPU_POLICY, XEN_DOMCTL_GETDOMAININFO,
     XEN_DOMCTL_GETNODEAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO,
     XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDULER_OP,
-    XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMINF_BLOCKED, XEN_DOMINF_RUNNING, XEN_DOMINF_SHUTDOWN,
-    XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT, XEN_X86_EMU_PIT,
+    XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
+    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT,
+    XEN_X86_EMU_PIT,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -50,8 +53,16 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
         }
         XEN_DOMCTL_GET_CPU_POLICY => DomainRequest::Policy,
         XEN_DOMCTL_SET_CPU_POLICY => DomainRequest::SetPolicy,
-        command => DomainRequest::Other { command },
+        command => match change::decode(op)? {
+            Some(change) => DomainRequest::Change(change),
+            None => DomainRequest::Other { command },
+        },
     })
+}
+
+/// Puts what is said to a change into the argument that asked for it.
+pub fn encode_change(op: &mut Domctl, answer: &Changed) {
+    change::encode(op, answer);
 }
 
 /// Puts an answer into the argument that asked.
@@ -73,6 +84,7 @@ pub fn encode(op: &mut Domctl, answer: &DomainAnswer) {
             m.u.as_mut_bytes()[..size_of_val(&share)].copy_from_slice(share.as_bytes());
             put(&mut op.u, &m);
         }
+        DomainAnswer::Changed(changed) => change::encode(op, &changed),
         DomainAnswer::None => {}
     }
 }
@@ -81,9 +93,14 @@ pub fn encode(op: &mut Domctl, answer: &DomainAnswer) {
 pub fn domain_info(info: &DomainInfo) -> DomctlGetdomaininfo {
     let mut m = DomctlGetdomaininfo::new_zeroed();
     m.domain = info.id;
-    m.flags = [(info.blocked, XEN_DOMINF_BLOCKED), (info.running, XEN_DOMINF_RUNNING)]
-        .into_iter()
-        .fold(0, |flags, (set, flag)| if set { flags | flag } else { flags });
+    m.flags = [
+        (info.dying, XEN_DOMINF_DYING),
+        (info.paused, XEN_DOMINF_PAUSED),
+        (info.blocked, XEN_DOMINF_BLOCKED),
+        (info.running, XEN_DOMINF_RUNNING),
+    ]
+    .into_iter()
+    .fold(0, |flags, (set, flag)| if set { flags | flag } else { flags });
     if let Some(reason) = info.shutdown {
         m.flags |= XEN_DOMINF_SHUTDOWN | (reason & 0xff) << XEN_DOMINF_SHUTDOWNSHIFT;
     }

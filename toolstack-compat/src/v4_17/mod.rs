@@ -1,5 +1,6 @@
 //! Xen 4.17.
 
+mod change;
 pub mod domctl;
 mod member;
 pub mod platform;

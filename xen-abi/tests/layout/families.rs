@@ -97,6 +97,7 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         sysctl::XEN_SYSCTL_CPUPOOL_OPS;
         domctl::XEN_DOMCTLS;
         domctl::XEN_DOMCTL_VALUES;
+        domctl::XEN_DOMCTL_CDFS;
         sysctl::XEN_SYSCTL_SCHEDOPS;
         sysctl::XEN_SYSCTL_PROCESSORS;
         domctl::XEN_DOMCTL_SCHEDOPS;

@@ -302,6 +302,14 @@ pub(crate) fn rows() -> Vec<StructRow> {
         sysctl::SysctlCredit2Schedule = "struct xen_sysctl_credit2_schedule" { ratelimit_us };
         domctl::DomctlSchedulerOp = "struct xen_domctl_scheduler_op" { sched_id, cmd, u };
         domctl::DomctlSchedCredit2 = "struct xen_domctl_sched_credit2" { weight, cap };
+        domctl::DomctlCreatedomain = "struct xen_domctl_createdomain" { ssidref, handle, flags, iommu_opts, max_vcpus, max_evtchn_port, max_grant_frames, max_maptrack_frames, grant_opts, vmtrace_size, cpupool_id, arch };
+        domctl::DomctlMaxMem = "struct xen_domctl_max_mem" { max_memkb };
+        domctl::DomctlMaxVcpus = "struct xen_domctl_max_vcpus" { max };
+        domctl::DomctlVcpucontext = "struct xen_domctl_vcpucontext" { vcpu, ctxt };
+        domctl::DomctlSetdomainhandle = "struct xen_domctl_setdomainhandle" { handle };
+        domctl::DomctlHypercallInit = "struct xen_domctl_hypercall_init" { gmfn };
+        domctl::DomctlAddressSize = "struct xen_domctl_address_size" { size };
+        domctl::DomctlTscInfo = "struct xen_domctl_tsc_info" { tsc_mode, gtsc_khz, incarnation, pad, elapsed_nsec };
         domctl::DomctlNodeaffinity = "struct xen_domctl_nodeaffinity" { nodemap };
         sysctl::SysctlCpuLevellingCaps = "struct xen_sysctl_cpu_levelling_caps" { caps };
         sysctl::SysctlCpuFeatureset = "struct xen_sysctl_cpu_featureset" { index, nr_features, features };

@@ -36,8 +36,8 @@ type Fields = &'static [(&'static str, u64, u64)];
 const REGIONS: [(&str, u64, u64, Fields); 15] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
     ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
-    ("frames::PageList", 24, 1, &[("head", 0, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
-    ("frames::Frame", 24, END, &[("usage", 0, 8), ("links", 8, 8), ("cursor", 16, 2), ("order", 18, 1)]),
+    ("frames::PageList", 32, 1, &[("head", 0, 4), ("leaving", 4, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
+    ("frames::Frame", 16, END, &[("usage", 0, 8), ("links", 8, 8)]),
     (
         "pv_cpu::Context",
         256,
@@ -164,7 +164,7 @@ impl World {
     }
 
     fn usage(&self, mfn: u64) -> u64 {
-        let at = self.places["frames::Frame"] + 24 * mfn;
+        let at = self.places["frames::Frame"] + 16 * mfn;
         self.ram[&(VAULT + at / FRAME)][(at % FRAME / 8) as usize]
     }
 
@@ -184,8 +184,7 @@ impl World {
 
     /// The table is being validated and has come to `cursor`.
     pub(crate) fn set_in_work(&mut self, mfn: u64, cursor: u64) {
-        self.change_usage(mfn, 1 << 50 | 1 << 24);
-        self.set("frames::Frame", mfn, "cursor", 0, 2, cursor);
+        self.change_usage(mfn, 1 << 50 | cursor << 36 | 1 << 24);
     }
 
     pub(crate) fn set_log(&mut self, head: u64) {
@@ -268,7 +267,8 @@ impl World {
                 SHARED_INFO => 16 << 52 | 1,
                 VCPU_INFO => own(1, 0, 0) + 1,
                 SPARE => own(0, 0, 0),
-                _ => 1 << 52,
+                // Free, and loose.
+                _ => 1 << 52 | 20,
             };
             self.set_usage(mfn, usage);
             self.set_entry(M2P + mfn / 512, (mfn % 512) as usize, u64::MAX);
@@ -282,9 +282,6 @@ impl World {
         for (zone, range) in [(9, 0x100..0x200), (10, 0x200..0x400)] {
             let list: Vec<u64> = free.iter().copied().filter(|mfn| range.contains(mfn)).collect();
             self.link(&list);
-            for mfn in &list {
-                self.set("frames::Frame", *mfn, "order", 0, 1, 19);
-            }
             self.set("frames::Heap", 0, "orders", zone, 4, 1 << 19);
             self.set("frames::Heap", 0, "heads", zone * 20 + 19, 4, list[0]);
         }

@@ -59,6 +59,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                 tx.set(&domain.pinned, self.inputs.pinned);
                 tx.set(&domain.id, DomId(0));
                 tx.set(&domain.vcpus, vcpus);
+                tx.set(&domain.most_vcpus, vcpus);
                 tx.set(&domain.first_vcpu, VCPU0);
                 tx.set(&domain.shared_info, mfn);
                 Ok(mfn.maddr())

@@ -5,7 +5,7 @@ use domains::{Life, VcpuState};
 use frames::Owner;
 use guest_loader::page_tables;
 use guest_memory::GuestMemory;
-use pv_cpu::{Context, Mode, Reg, vector};
+use pv_cpu::{Context, FRESH, Mode, Reg, vector};
 use pv_mmu::{MmuError, Subject};
 use vault::{Apply, Journal};
 use xen_abi::arch::{FLAT_RING3_CS64, FLAT_RING3_SS64};
@@ -92,6 +92,6 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
             selector.set(0);
         }
         context.gs_mode.set(Mode::Kernel as u8);
-        context.fpu_saved.set(1);
+        context.fpu_saved.set(FRESH);
     }
 }

@@ -89,6 +89,7 @@ impl Apply for Effects {
         match (effect.kind, effect.x) {
             (kind::PUT_REF, _) => self.frames.apply_put_ref(once, Mfn(effect.a)),
             (kind::PUT_TYPED, _) => self.frames.apply_put_typed(once, Mfn(effect.a)),
+            (kind::VALID, what) => self.frames.apply_valid(once, Mfn(effect.a), what),
             (kind::PTE, x) => {
                 let ad = if x == 1 { AdBits::Preserve } else { AdBits::Replace };
                 apply_pte(self.memory, Maddr(effect.a), effect.b, ad, false);

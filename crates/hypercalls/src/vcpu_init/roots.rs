@@ -51,7 +51,7 @@ fn replace(tx: &mut Tx<'static>, target: &Target, word: &'static Durable<Mfn>, m
 }
 
 /// Unvalidates the root table that the vCPU had before, in this run or in one that was cut.
-fn settle<M: GuestMemory + 'static, A: Apply>(
+pub(super) fn settle<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     target: &Target,
 ) -> Result<(), Errno> {

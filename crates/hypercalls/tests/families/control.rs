@@ -43,7 +43,7 @@ fn sysctl(world: &World, cmd: u32, words: &[u64]) -> (i64, [u64; 16]) {
     (world.call(SYSCTL, &[ARGUMENT]), world.get::<Sysctl>(ARGUMENT).u)
 }
 
-fn domctl(world: &World, cmd: u32, domain: u16, words: &[u64]) -> (i64, Domctl) {
+pub(crate) fn domctl(world: &World, cmd: u32, domain: u16, words: &[u64]) -> (i64, Domctl) {
     let mut u = [0; 16];
     u[..words.len()].copy_from_slice(words);
     world.put(ARGUMENT, &Domctl { cmd, interface_version: 0x15, domain, _pad: [0; 3], u });

@@ -27,6 +27,8 @@ pub(crate) const DOM0: DomainSlot = DomainSlot(0);
 /// An ordinary domain.
 pub(crate) const OTHER: DomainSlot = DomainSlot(1);
 pub(crate) const OTHER_ID: u16 = 5;
+/// The slot that the next domain gets.
+pub(crate) const NEW: DomainSlot = DomainSlot(2);
 /// Guest address of arguments, and of lists.
 pub(crate) const ARGUMENT: u64 = BUFFERS << 12;
 pub(crate) const LIST: u64 = (BUFFERS + 1) << 12;
@@ -48,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) stale: Option<Mfn>,
     pub(crate) power: Vec<(u32, u64, u64)>,
     pub(crate) wall_clock: u32,
+    /// Domain slot and port.
+    pub(crate) events: Vec<(u64, u32)>,
     pub(crate) forgotten: Option<u32>,
 }
 
@@ -80,6 +84,7 @@ impl Apply for Effects {
         match effect.kind {
             kind::PUT_REF => self.state.frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => self.state.frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::VALID => self.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::M2P => seen.m2p[effect.a as usize] = effect.b,
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
             kind::COPY_WORD => {
@@ -101,6 +106,9 @@ impl Apply for Effects {
                     self.memory.store64(mfn.maddr(), 0xbad);
                 }
             }
+            kind::EVENT => seen.events.push((effect.a, effect.x)),
+            kind::KICK | kind::TIMER | kind::CONTEXT => {}
+            kind::PTE => self.memory.store64(ids::Maddr(effect.a), effect.b),
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
@@ -114,7 +122,7 @@ impl Apply for Effects {
 
 fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let mut arena = ground.arena();
-    let limits = Limits { frames: FRAMES as usize, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
+    let limits = Limits { frames: FRAMES as usize, domains: 4, vcpus: 8, cpus: 1, port_chunks: 4 };
     let mut io = IoRanges::new(36);
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));
@@ -181,6 +189,8 @@ impl World {
                 let record = domains.domain(slot);
                 record.set_life(tx, domains::Life::Alive);
                 tx.set(&record.id, DomId(id));
+                tx.set(&record.first_vcpu, VcpuSlot(slot.0.into()));
+                tx.set(&record.most_vcpus, 1);
                 tx.set(&record.privileged, slot == DOM0);
                 frames.set_max_pages(tx, slot, limit);
             });
@@ -253,6 +263,7 @@ impl World {
                 context,
                 args,
                 clock: &Stopped,
+                cpus: &Idle,
                 reply: Reply::Register,
             };
             let outcome = dispatch(&mut call, op);
@@ -330,6 +341,12 @@ impl World {
     /// Frames on a domain's list, after checking that every frame of RAM is in one place only, and that
     /// `shared` of them are on no list at all.
     pub(crate) fn audit(&self, shared: &[u64]) -> [Vec<u64>; 2] {
+        let [dom0, other, _] = self.audit_all(shared);
+        [dom0, other]
+    }
+
+    /// The same with those of the slot [`NEW`].
+    pub(crate) fn audit_all(&self, shared: &[u64]) -> [Vec<u64>; 3] {
         let frames = self.state.frames;
         let mut places = vec![0; FRAMES as usize];
         let mut free = 0;
@@ -339,7 +356,7 @@ impl World {
                 let mut at = frames.heap().first(zone, list as usize);
                 while let Some(mfn) = at {
                     let frame = frames.frame(mfn).expect("a frame");
-                    assert_eq!(frame.block_order(), list, "{mfn:?}");
+                    assert_eq!(frame.block_order(), Some(list), "{mfn:?}");
                     for inner in mfn.0..mfn.0 + (1 << order) {
                         places[inner as usize] += 1;
                         let usage = frames.frame(Mfn(inner)).expect("a frame").usage();
@@ -354,15 +371,17 @@ impl World {
             }
         }
         assert_eq!(free, frames.heap().free_frames());
-        let lists = [DOM0, OTHER].map(|slot| {
+        let lists = [DOM0, OTHER, NEW].map(|slot| {
             let mut list = Vec::new();
-            let mut at = frames.list(slot).first();
-            while let Some(mfn) = at {
-                places[mfn.0 as usize] += 1;
-                let frame = frames.frame(mfn).expect("a frame");
-                assert_eq!(frame.usage().owner(), Owner::domain(slot));
-                list.push(mfn.0);
-                at = frame.following();
+            for first in [frames.list(slot).first(), frames.list(slot).first_leaving()] {
+                let mut at = first;
+                while let Some(mfn) = at {
+                    places[mfn.0 as usize] += 1;
+                    let frame = frames.frame(mfn).expect("a frame");
+                    assert_eq!(frame.usage().owner(), Owner::domain(slot));
+                    list.push(mfn.0);
+                    at = frame.following();
+                }
             }
             assert_eq!(list.len() as u64, frames.list(slot).pages());
             list
@@ -408,6 +427,15 @@ pub(crate) fn quiet_crashes() {
 
 /// A clock that stands still.
 struct Stopped;
+
+/// Nobody runs.
+struct Idle;
+
+impl hypercalls::Cpus for Idle {
+    fn hold(&self, _vcpu: VcpuSlot) -> bool {
+        false
+    }
+}
 
 impl hypercalls::Clock for Stopped {
     fn now(&self) -> u64 {

@@ -7,6 +7,7 @@ mod efi;
 mod firmware;
 mod fixture;
 mod grants;
+mod life;
 mod memory;
 mod platform;
 mod processor;

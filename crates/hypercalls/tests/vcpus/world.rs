@@ -41,6 +41,7 @@ impl Apply for Machine {
             kind::REGISTER => self.state.contexts.context(self.vcpu).registers.set_index(effect.x, effect.b),
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
+            kind::VALID => frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::PTE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::GUEST_STORE if effect.x == 1 => self.memory.store8(Maddr(effect.a), effect.b as u8),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
@@ -263,6 +264,7 @@ impl World {
             context,
             args: all,
             clock: &Stopped(self.now),
+            cpus: &Idle,
             reply: Reply::Register,
         };
         let outcome = dispatch(&mut call, number);
@@ -313,6 +315,15 @@ pub(crate) const fn error(errno: Errno) -> i64 {
 
 /// A clock that stands still.
 struct Stopped(u64);
+
+/// Nobody runs.
+struct Idle;
+
+impl hypercalls::Cpus for Idle {
+    fn hold(&self, _vcpu: VcpuSlot) -> bool {
+        false
+    }
+}
 
 impl hypercalls::Clock for Stopped {
     fn now(&self) -> u64 {

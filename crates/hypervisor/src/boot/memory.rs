@@ -7,12 +7,13 @@ use ids::Maddr;
 use machine::paging::{Access, PageSize, PageTables, TableMemory};
 use machine::{direct, layout};
 
+use crate::composition;
 use crate::console::{self, log};
 use crate::refusal::refuse;
 use crate::sealed::{self, Sealed};
 
 /// Bytes of a large page.
-pub(super) const LARGE_PAGE: u64 = 2 << 20;
+pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 
 /// The boot allocator: takes from the top of what is free.
 pub(super) struct BootFrames<'a> {
@@ -38,24 +39,27 @@ impl BootFrames<'_> {
         )
     }
 
-    /// Takes `len` bytes in whole pages, large ones as far as they go, fills them with `fill` and maps them at `va`.
-    pub(super) fn mapped(
-        &mut self,
-        tables: PageTables,
-        va: u64,
-        len: u64,
-        access: Access,
-        fill: u8,
-    ) -> Range {
-        let range = self.take(len.next_multiple_of(ids::FRAME_SIZE), LARGE_PAGE);
-        // SAFETY: just taken, and in the direct map of the final tables.
-        unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
-        let large = range.len() / LARGE_PAGE * LARGE_PAGE;
-        for (from, to, size) in [(0, large, PageSize::Large), (large, range.len(), PageSize::Small)] {
-            let (va, at) = (va + from, Maddr(range.start + from));
-            tables.map(self, va, at, to - from, access, size).expect("mapping");
+    /// Takes and maps the machine-to-physical table and the vault, of so many bytes each: all entries invalid, all
+    /// records zero.
+    ///
+    /// They lie in one piece, for tools map the table in whole large pages: what the last of them has beside the table
+    /// is the vault's, and so the hypervisor's for good. To guests not more than the table is shown.
+    pub(super) fn m2p_and_vault(&mut self, tables: PageTables, m2p: u64, vault: u64) -> (Range, Range) {
+        let m2p = m2p.next_multiple_of(ids::FRAME_SIZE);
+        let both = self.take(m2p + vault, LARGE_PAGE);
+        let m2p = Range { start: both.start, end: both.start + m2p };
+        let vault = Range { start: m2p.end, end: both.end };
+        for (range, va, access, fill) in [
+            (m2p, layout::M2P, Access::GuestRead, 0xff),
+            (vault, composition::vault_address(vault), Access::Write, 0),
+        ] {
+            // SAFETY: just taken, and in the direct map of the final tables.
+            unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
+            tables
+                .map(self, va, Maddr(range.start), range.len(), access, PageSize::Large)
+                .expect("nothing is mapped there");
         }
-        range
+        (m2p, vault)
     }
 
     /// Sets the log's ring aside and moves the log there.

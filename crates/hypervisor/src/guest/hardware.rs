@@ -350,6 +350,9 @@ impl Platform for Hardware {
     fn program_route(&self, irq: u32) {
         crate::routes::program(irq);
     }
+    fn forget(&self, vcpu: VcpuSlot) {
+        fpu_areas::forget(vcpu);
+    }
     fn let_go(&self) {
         stop::forget_held();
         // SAFETY: the hypervisor's own root; no guest runs here before another one's is loaded.

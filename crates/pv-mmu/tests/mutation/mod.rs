@@ -46,7 +46,7 @@ fn run(seed: u64, mutation: Mutation, strikes: u32, most: u32) -> (World, u32, b
 fn an_effect_lost_or_doubled_is_noticed_at_once() {
     quiet();
     let mutations =
-        [(kind::PUT_REF, false), (kind::PUT_TYPED, false), (kind::PTE, false), (kind::M2P, false)];
+        [kind::PUT_REF, kind::PUT_TYPED, kind::VALID, kind::PTE, kind::M2P].map(|kind| (kind, false));
     for (kind, twice) in mutations.into_iter().chain([(kind::PUT_REF, true), (kind::PUT_TYPED, true)]) {
         for seed in 1..25 {
             assert!(noticed(seed, kind, twice), "seed {seed}: effect {kind}, twice: {twice}");

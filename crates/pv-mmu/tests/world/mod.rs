@@ -243,7 +243,7 @@ impl World {
         // The kind of a page that is used as nothing is a memory: a repetition may have mapped it once more.
         let usages = usages.map(|f| match f.usage() {
             u if u.typed() == 0 && !u.is_validated() => format!("{:?} refs {}", u.owner(), u.refs()),
-            u => format!("{u:?} cursor {}", f.cursor.get()),
+            u => format!("{u:?} cursor {}", u.cursor()),
         });
         let usages = usages.collect();
         (usages, self.memory_words(), self.m2p_words(), self.frames.heap().free_frames())
@@ -280,6 +280,7 @@ impl Effects<'_> {
         match e.kind {
             kind::PUT_REF => self.frames.apply_put_ref(once, Mfn(e.a)),
             kind::PUT_TYPED => self.frames.apply_put_typed(once, Mfn(e.a)),
+            kind::VALID => self.frames.apply_valid(once, Mfn(e.a), e.x),
             kind::PTE => {
                 let ad = if e.x == 1 { AdBits::Preserve } else { AdBits::Replace };
                 apply_pte(self.memory, Maddr(e.a), e.b, ad, self.again);

@@ -262,7 +262,7 @@ impl World {
                         Got::Taken => Ok(()),
                         Got::MustValidate => {
                             frames.begin_work(tx, Mfn(mfn), owner(domain), Kind::Descriptors)?;
-                            frames.finish_work(tx, frames.frame(Mfn(mfn)).ok_or(MmuError::Invalid)?, false);
+                            frames.finish_descriptors(tx, frames.frame(Mfn(mfn)).ok_or(MmuError::Invalid)?);
                             Ok(())
                         }
                         Got::InWork => Err(MmuError::Preempted),

@@ -1,0 +1,172 @@
+//! A domain comes into being: its slot, its vCPUs, how much memory it may have.
+
+use crate::allocation::{allocating, clear};
+use crate::call::{Call, timer_errno};
+use crate::event_channel::{copy_back, errno};
+use crate::physdev::pirq_errno;
+use core::mem::offset_of;
+use domains::{MAX_VCPUS_PER_DOMAIN, NewDomain, NoSlot};
+use frames::NoMemory;
+use guest_memory::GuestMemory;
+use ids::{DomId, DomainSlot, FRAME_SIZE, Maddr, Mfn, VcpuId, VcpuSlot};
+use toolstack_compat::change::{Changed, NewDomain as Wanted};
+use vault::{Apply, Tx};
+use xen_abi::Errno;
+use xen_abi::domctl::Domctl;
+use xen_abi::xen::{DOMID_FIRST_RESERVED, SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
+use zerocopy::IntoBytes;
+
+/// The pool that there is.
+const POOL: u32 = 0;
+/// The largest version of a grant table.
+const GRANT_VERSION: u32 = 2;
+/// vCPUs that one transaction makes.
+const BATCH: u32 = 8;
+
+/// Makes a domain with the number `id`, if that is one; the argument says which it got.
+///
+/// # Errors
+/// `EINVAL`: it wants what there is not; `EEXIST`: another has that number; `ESRCH`: no such pool; `ENOMEM`.
+pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    op: &mut Domctl,
+    at: u64,
+    id: u16,
+    wanted: &Wanted,
+) -> Result<(), Errno> {
+    check(wanted)?;
+    let id = (1..DOMID_FIRST_RESERVED).contains(&id).then_some(DomId(id));
+    let (state, memory, reply) = (call.state, call.memory, call.reply);
+    let mut handle = [0; 2];
+    handle.as_mut_bytes().copy_from_slice(&wanted.handle);
+    allocating(call, |tx| {
+        let found = state.domains.find_slot(tx, state.domain_locks, id, wanted.vcpus).map_err(no_slot)?;
+        let (slot, id_found, first_vcpu) = found;
+        state.frames.set_max_pages(tx, slot, 0);
+        let shared_info = state.frames.allocate_shared(tx, slot).map_err(|NoMemory| Errno::ENOMEM)?;
+        clear_shared_info(memory, shared_info);
+        let new = NewDomain { id, vcpus: wanted.vcpus, handle, shared_info };
+        state.domains.create(tx, found, &new);
+        let new = events::NewDomain {
+            domid: id_found,
+            first_vcpu,
+            max_vcpus: wanted.vcpus,
+            max_port: wanted.highest_port,
+            shared_info: shared_info.maddr(),
+        };
+        state.events(memory).create_domain(tx, slot, &new).map_err(errno)?;
+        state.irqs().create_domain(tx, slot, state.guest_pirqs()).map_err(pirq_errno)?;
+        state.policies.reset(tx, slot);
+        state.notices[usize::from(slot.0)].reset(tx);
+        // No map is one that fits.
+        let _ = state.maps[usize::from(slot.0)].set(tx, &[]);
+        toolstack_compat::v4_17::domctl::encode_change(op, &Changed::Created(id_found.0));
+        copy_back(tx, at, op)?;
+        reply.publish(tx, 0);
+        Ok(())
+    })
+}
+
+/// What Xen refuses on a machine without hardware virtualisation and IOMMU.
+fn check(wanted: &Wanted) -> Result<(), Errno> {
+    let wants = wanted.wants;
+    let has_not = wants.hvm || wants.hap || wants.iommu || wants.nested || wants.counters;
+    if has_not
+        || !(1..=MAX_VCPUS_PER_DOMAIN).contains(&wanted.vcpus)
+        || wanted.trace_bytes != 0
+        || wanted.emulated != 0
+        || !(1..=GRANT_VERSION).contains(&wanted.grant_version)
+        || wanted.grant_frames.is_some_and(|frames| frames > grants::MAX_FRAMES)
+    {
+        return Err(Errno::EINVAL);
+    }
+    if wanted.pool == POOL { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+fn no_slot(why: NoSlot) -> Errno {
+    match why {
+        NoSlot::Taken => Errno::EEXIST,
+        NoSlot::Full => Errno::ENOMEM,
+    }
+}
+
+/// All zero but for the upcall masks.
+fn clear_shared_info<M: GuestMemory>(memory: &M, page: Mfn) {
+    clear(memory, page, 1);
+    let first = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_mask);
+    for vcpu in 0..XEN_LEGACY_MAX_VCPUS {
+        memory.store8(Maddr(page.maddr().0 + (first + vcpu * size_of::<VcpuInfo>()) as u64), 1);
+    }
+}
+
+/// Makes all vCPUs that the domain may have, down; those that there are stay as they are.
+///
+/// # Errors
+/// `EINVAL`: another number, or the caller's own domain; `ERESTART`.
+pub(super) fn vcpus<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    count: u32,
+) -> Result<(), Errno> {
+    let (state, memory) = (call.state, call.memory);
+    let record = state.domains.domain(slot);
+    if slot == call.domain || count != record.most_vcpus.get() {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        let (now, reply) = (call.now(), call.reply);
+        let all = call.j.transaction(|tx| {
+            tx.lock(state.domain_locks.of(slot));
+            if record.is_ending() {
+                return Err(Errno::EINVAL);
+            }
+            let first = record.vcpus.get();
+            let next = count.min(first + BATCH);
+            for id in first..next {
+                create_vcpu(state, memory, tx, slot, id, now)?;
+            }
+            tx.set(&record.vcpus, next);
+            if next == count {
+                reply.publish(tx, 0);
+            }
+            Ok(next == count)
+        })?;
+        if all {
+            return Ok(());
+        }
+        call.j.spend().map_err(|_| Errno::ERESTART)?;
+    }
+}
+
+fn create_vcpu<M: GuestMemory + 'static>(
+    state: &'static domain::State,
+    memory: &'static M,
+    tx: &mut Tx<'static>,
+    domain: DomainSlot,
+    id: u32,
+    now: u64,
+) -> Result<(), Errno> {
+    let slot = VcpuSlot(state.domains.domain(domain).first_vcpu.get().0 + id);
+    state.domains.create_vcpu(tx, domain, VcpuId(id));
+    state.contexts.context(slot).reset(tx);
+    state.events(memory).create_vcpu(tx, domain, id).map_err(errno)?;
+    state.timers().create_vcpu(tx, slot, now).map_err(timer_errno)
+}
+
+/// The most memory that a domain may have; it keeps what it has.
+pub(super) fn max_memory<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    kib: u64,
+) -> Result<(), Errno> {
+    let (state, reply) = (call.state, call.reply);
+    let pages = (kib / (FRAME_SIZE / 1024)).min(u64::from(u32::MAX) - 1);
+    call.j.transaction(|tx| {
+        if state.domains.domain(slot).is_ending() {
+            return Err(Errno::EINVAL);
+        }
+        state.frames.set_max_pages(tx, slot, pages);
+        reply.publish(tx, 0);
+        Ok(())
+    })
+}

@@ -1,0 +1,116 @@
+//! A domain stops and goes on.
+
+use crate::call::Call;
+use core::sync::atomic::{Ordering, fence};
+use domains::Life;
+use guest_memory::GuestMemory;
+use ids::DomainSlot;
+use vault::{Apply, Effect, Tx, kind};
+use xen_abi::Errno;
+
+/// Pauses that are counted.
+const MOST_PAUSES: u32 = 255;
+
+/// Makes the CPUs of a domain's vCPUs look around.
+pub(super) fn kick_all(state: &'static domain::State, tx: &mut Tx<'static>, slot: DomainSlot) {
+    for vcpu in state.domains.vcpus_of(slot) {
+        tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
+    }
+}
+
+/// Whether no CPU holds any register of a domain that may not run, nor will.
+pub(super) fn is_off<M, A>(call: &Call<'_, M, A>, slot: DomainSlot) -> bool {
+    // A CPU that takes a vCPU says so before it looks whether it still may run.
+    fence(Ordering::SeqCst);
+    !call.state.domains.vcpus_of(slot).any(|vcpu| call.cpus.hold(vcpu))
+}
+
+/// Pauses a domain once more. When this returns none of its vCPUs runs, and all their registers are in memory.
+///
+/// # Errors
+/// `EINVAL`: the caller's own; `EOVERFLOW`: too often; `ERESTART`: its vCPUs are about to leave their CPUs.
+pub(super) fn pause<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+) -> Result<(), Errno> {
+    if slot == call.domain {
+        return Err(Errno::EINVAL);
+    }
+    let (state, reply) = (call.state, call.reply);
+    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    if record.pauses.get() >= MOST_PAUSES {
+        return Err(Errno::EOVERFLOW);
+    }
+    if record.may_run() {
+        call.j.change(|tx| {
+            tx.lock(lock);
+            tx.set(&record.halting, true);
+            kick_all(state, tx, slot);
+        });
+    }
+    if !is_off(call, slot) {
+        return Err(Errno::ERESTART);
+    }
+    call.j.transaction(|tx| {
+        tx.lock(lock);
+        // Somebody else may have let it go on, or have paused it.
+        if record.may_run() {
+            return Err(Errno::ERESTART);
+        }
+        tx.set(&record.pauses, record.pauses.get() + 1);
+        tx.set(&record.halting, false);
+        reply.publish(tx, 0);
+        Ok(())
+    })
+}
+
+/// Takes one pause back; after the last one the domain goes on.
+///
+/// # Errors
+/// `EINVAL`: the caller's own, or it is not paused.
+pub(super) fn unpause<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+) -> Result<(), Errno> {
+    if slot == call.domain {
+        return Err(Errno::EINVAL);
+    }
+    let (state, reply) = (call.state, call.reply);
+    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    call.j.transaction(|tx| {
+        tx.lock(lock);
+        let left = record.pauses.get().checked_sub(1).ok_or(Errno::EINVAL)?;
+        tx.set(&record.pauses, left);
+        if left == 0 {
+            state.policies.fix(tx, slot);
+            kick_all(state, tx, slot);
+        }
+        reply.publish(tx, 0);
+        Ok(())
+    })
+}
+
+/// A domain that has shut down is alive again.
+///
+/// # Errors
+/// `EINVAL`: the caller's own.
+pub(super) fn resume<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+) -> Result<(), Errno> {
+    if slot == call.domain {
+        return Err(Errno::EINVAL);
+    }
+    let (state, reply) = (call.state, call.reply);
+    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    call.j.change(|tx| {
+        tx.lock(lock);
+        if record.life() == Life::Shutdown {
+            record.set_life(tx, Life::Alive);
+            tx.set(&record.shutdown, 0);
+            kick_all(state, tx, slot);
+        }
+        reply.publish(tx, 0);
+    });
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What the toolstack sets of a domain before it runs.
+
+use crate::call::{Call, CallResult, Outcome};
+use crate::vcpu_init;
+use domain::{HYPERCALL_PAGE_STUBS, hypercall_stub};
+use frames::{Got, Kind, Owner};
+use guest_memory::GuestMemory;
+use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuId};
+use toolstack_compat::change::TscInfo;
+use vault::Apply;
+use xen_abi::Errno;
+use xen_abi::domctl::{XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUCONTEXT};
+use xen_abi::hypercall::DOMCTL;
+use zerocopy::IntoBytes;
+
+/// `TSC_MODE_ALWAYS_EMULATE`, `TSC_MODE_NEVER_EMULATE`.
+const EMULATE: u32 = 1;
+const NEVER_EMULATE: u32 = 2;
+
+/// Another handle.
+pub(super) fn set_handle<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    handle: &[u8; 16],
+) -> CallResult {
+    let mut words = [0; 2];
+    words.as_mut_bytes().copy_from_slice(handle);
+    let (record, lock) = (call.state.domains.domain(slot), call.state.domain_locks.of(slot));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        record.handle.iter().zip(words).for_each(|(word, value)| tx.set(word, value));
+        Ok(())
+    })
+}
+
+/// Fills a frame with hypercall stubs.
+///
+/// # Errors
+/// `EACCES`: it is not the domain's, or may not be written to.
+pub(super) fn hypercall_page<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    mfn: Mfn,
+) -> CallResult {
+    let (frames, memory) = (call.state.frames, call.memory);
+    call.reply_after(|tx| {
+        match frames.get_typed(tx, mfn, Owner::domain(slot), Kind::Writable) {
+            Ok(Got::Taken) => tx.publish(frames::Frames::put_typed(mfn)),
+            _ => return Err(Errno::EACCES),
+        }
+        // The toolstack asked for these bytes, which tell the domain nothing: they may come before the commit.
+        for number in 0..HYPERCALL_PAGE_STUBS {
+            let stub = hypercall_stub(number);
+            memory.write_machine(Maddr(mfn.maddr().0 + u64::from(number) * stub.len() as u64), &stub);
+        }
+        Ok(())
+    })
+}
+
+/// The width of its addresses: that of 64-bit kernels.
+///
+/// # Errors
+/// `EOPNOTSUPP`: 32-bit kernels are not run.
+pub(super) fn set_width(bits: u32) -> CallResult {
+    match bits {
+        64 => Ok(Outcome::Value(0)),
+        32 => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// How it is to see the TSC, which it always reads itself.
+pub(super) fn set_tsc<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    info: &TscInfo,
+) -> CallResult {
+    if slot == call.domain || info.mode > NEVER_EMULATE {
+        return Err(Errno::EINVAL);
+    }
+    if info.mode == EMULATE {
+        return call.unsupported(DOMCTL, XEN_DOMCTL_SETTSCINFO.into(), Errno::EOPNOTSUPP);
+    }
+    let (record, lock) = (call.state.domains.domain(slot), call.state.domain_locks.of(slot));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        record.tsc.iter().zip([info.mode, info.incarnation]).for_each(|(word, value)| tx.set(word, value));
+        Ok(())
+    })
+}
+
+/// How it sees the TSC.
+pub(super) fn tsc<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, slot: DomainSlot) -> TscInfo {
+    let [mode, incarnation] = call.state.domains.domain(slot).tsc.each_ref().map(|word| word.get());
+    let native = mode == NEVER_EMULATE;
+    TscInfo {
+        mode,
+        khz: if native { 0 } else { call.state.facts.timing.tsc_khz as u32 },
+        incarnation,
+        elapsed: if native { 0 } else { call.now() },
+    }
+}
+
+/// Gives a vCPU its first state.
+///
+/// # Errors
+/// `EINVAL`: no such vCPU, the caller's own domain, a state that cannot be; `EFAULT`; `ERESTART`.
+pub(super) fn set_context<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    vcpu: u32,
+    at: u64,
+) -> CallResult {
+    let own = slot == call.domain;
+    let target = call.state.domains.vcpu_of(slot, VcpuId(vcpu)).filter(|_| !own).ok_or(Errno::EINVAL)?;
+    if at == 0 || call.state.domains.vcpu(target).initialised.get() {
+        return call.unsupported(DOMCTL, XEN_DOMCTL_SETVCPUCONTEXT.into(), Errno::EOPNOTSUPP);
+    }
+    let reply = call.reply;
+    vcpu_init::initialise(call, slot, target, Gva(at), |tx| reply.publish(tx, 0))?;
+    Ok(Outcome::Replied)
+}
