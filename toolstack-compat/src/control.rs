@@ -1,6 +1,7 @@
 //! Requests of `sysctl` and `domctl`, whatever the release. Buffers are guest addresses.
 
 use crate::change::{Change, Changed};
+use crate::processor::ProcessorRequest;
 
 /// A bitmap in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub enum MachineRequest {
         /// For them.
         cpus: Bitmap,
     },
+    /// About processors.
+    Processor(ProcessorRequest),
     /// A request that this hypervisor has no part for.
     Other {
         /// Its number.
@@ -245,6 +248,10 @@ pub enum DomainRequest {
     },
     /// Something is to become of it.
     Change(Change),
+    /// Its policy of the processor.
+    Policy,
+    /// It gets one.
+    SetPolicy,
     /// A request that this hypervisor has no part for.
     Other {
         /// Its number.

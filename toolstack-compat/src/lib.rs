@@ -6,4 +6,5 @@
 pub mod change;
 pub mod control;
 pub mod platform;
+pub mod processor;
 pub mod v4_17;

@@ -2,9 +2,11 @@
 
 mod build;
 mod members;
+mod processor;
 
 pub use build::*;
 pub use members::*;
+pub use processor::*;
 
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -1,8 +1,10 @@
 //! Control of the machine (`sysctl.h`), interface version 0x15 (Xen 4.17).
 
 mod members;
+mod processor;
 
 pub use members::*;
+pub use processor::*;
 
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -9,7 +9,7 @@ use boot_info::{BootFacts, ConfigSpace, IoApic};
 use command_line::Dom0Pages;
 use cpu_policy::cpuid::Leaf;
 use cpu_policy::xen_leaves::XenLeaves;
-use cpu_policy::{Audience, Controls, Policy};
+use cpu_policy::{Controls, SystemPolicies};
 use domain::dom0::{self, Dom0Inputs};
 use domain::{Limits, State, Static};
 use guest_loader::elf_kernel::ElfKernel;
@@ -77,17 +77,17 @@ pub struct Saved {
     pub(crate) tlbs: Vec<Tlb>,
 }
 
-fn policy() -> Policy {
+/// What the machine's processors answer.
+fn cpuid(number: u32, _: u32) -> Leaf {
     let leaf = |eax, ebx, ecx, edx| Leaf { eax, ebx, ecx, edx };
-    let host = |number: u32, _: u32| match number {
+    match number {
         0 => leaf(0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65),
         1 => leaf(0x0080_0f12, 0, 0x7eda_320b, 0x178b_fbff),
         0x8000_0000 => leaf(0x8000_001f, 0, 0, 0),
         0x8000_0001 => leaf(0, 0, 0x0000_01f3, 0x2fd3_fbff),
         0x8000_0008 => leaf(0x3028, 0, 0, 0),
         _ => Leaf::EMPTY,
-    };
-    Policy::for_pv(&host, Audience::HardwareDomain, &Controls::default())
+    }
 }
 
 /// CPUs, an I/O APIC, configuration space of PCI devices.
@@ -129,11 +129,11 @@ fn compose(
     let mut state = State::carve(&mut arena, limits, locks, facts, io, hypervisor_slots())
         .expect("the vault is large enough");
     state.pci = Some(&pci::Devices);
+    state.policies.system = Box::leak(Box::new(SystemPolicies::new(cpuid, &Controls::default())));
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
     let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
-        policy: policy(),
         leaves: XenLeaves::default(),
         schedule: Schedule::new(size.cpus, size.vcpus),
         scale,

@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::extended_state;
-use crate::features::{COMMON_EDX, Feature, FeatureSet};
+use crate::features::{COMMON_EDX, Feature, FeatureSet, WORDS};
 use crate::xen_leaves::{self, XenLeaves};
 
 /// Highest basic leaf that guests are shown.
@@ -105,6 +105,9 @@ pub struct Policy {
     pub(crate) hardware_domain: HardwareDomainView,
     /// Whether CPUID faulting can be offered (PLATFORM_INFO bit 31).
     pub(crate) cpuid_faulting: bool,
+    /// Highest of the hypervisor's own leaves, from 40000000 and from 40000100 on, as the toolstack gave it; 0: as many as
+    /// there are.
+    pub(crate) hypervisor_limits: [u32; 2],
 }
 
 /// Host features that leak to the hardware domain's kernel: it prepares power management for the
@@ -118,19 +121,25 @@ pub(crate) struct HardwareDomainView {
     pub(crate) monitor_leaf: Leaf,
 }
 
+impl HardwareDomainView {
+    /// Shows nothing.
+    const NOTHING: Self = Self { mtrr: false, eist: false, monitor: false, monitor_leaf: Leaf::EMPTY };
+}
+
 impl Policy {
     /// Shows nothing.
-    pub(crate) fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Self {
             vendor: Vendor::Other,
-            features: FeatureSet::default(),
+            features: FeatureSet([0; WORDS]),
             basic: [Leaf::EMPTY; 14],
             caches: [Leaf::EMPTY; 6],
             max_feature_subleaf: 0,
             state_components: [Leaf::EMPTY; extended_state::COMPONENTS],
             extended: [Leaf::EMPTY; 0x22],
-            hardware_domain: HardwareDomainView::default(),
+            hardware_domain: HardwareDomainView::NOTHING,
             cpuid_faulting: false,
+            hypervisor_limits: [0; 2],
         }
     }
 
@@ -211,7 +220,7 @@ impl Policy {
     /// shows whether the *hypervisor* has it on; everybody else sees the guest's own CR4.
     pub fn query(&self, leaf: u32, subleaf: u32, dynamic: &Dynamic, xen: &XenLeaves) -> Leaf {
         if xen_leaves::RANGE.contains(&leaf) {
-            return xen.leaf(leaf, subleaf);
+            return xen.leaf(leaf, subleaf, self.hypervisor_limits[0]);
         }
         let mut shown = self.leaf(leaf, subleaf);
         match leaf {
@@ -252,46 +261,11 @@ impl Policy {
         self.hardware_domain.monitor && dynamic.guest_kernel && dynamic.via == Via::Faulting
     }
 
-    /// Calls `each(leaf, subleaf or NO_SUBLEAF, value)` for every leaf of the policy in ascending order.
-    pub fn for_each_leaf(&self, mut each: impl FnMut(u32, u32, Leaf)) {
-        for leaf in 0..=self.basic[0].eax.min(MAX_BASIC_LEAF) {
-            let subleaves = match leaf {
-                4 => self.caches.iter().zip(0..).filter(|(cache, _)| cache.eax & 0x1f != 0).count() as u32,
-                7 => self.max_feature_subleaf + 1,
-                0xd if self.has(Feature::XSAVE) => extended_state::COMPONENTS as u32,
-                0xd => 0,
-                _ => {
-                    each(leaf, NO_SUBLEAF, self.leaf(leaf, 0));
-                    continue;
-                }
-            };
-            for subleaf in 0..subleaves {
-                let value = self.leaf(leaf, subleaf);
-                if leaf != 0xd || subleaf < 2 || value != Leaf::EMPTY {
-                    each(leaf, subleaf, value);
-                }
-            }
-        }
-        for leaf in EXTENDED..=self.extended[0].eax.min(MAX_EXTENDED_LEAF) {
-            each(leaf, NO_SUBLEAF, self.leaf(leaf, 0));
-        }
-    }
-
     /// The policy with features the toolstack chose: those asked for, as far as `max` (the domain's
     /// maximum policy) has them and their requirements are met.
     #[must_use]
     pub fn with_features(mut self, wanted: &FeatureSet, max: &Self) -> Self {
         self.features = wanted.intersection(&max.features).with_requirements_met();
-        self
-    }
-
-    /// The policy with lower limits: the highest basic leaf, subleaf of leaf 7 and extended leaf (as the
-    /// toolstack sends them in leaves 0, 7.0 and 80000000). A limit above the present one changes nothing.
-    #[must_use]
-    pub fn with_limits(mut self, basic: u32, feature_subleaf: u32, extended: u32) -> Self {
-        self.basic[0].eax = self.basic[0].eax.min(basic);
-        self.max_feature_subleaf = self.max_feature_subleaf.min(feature_subleaf);
-        self.extended[0].eax = self.extended[0].eax.min(extended);
         self
     }
 }

@@ -3,11 +3,14 @@
 use crate::cpuid::Leaf;
 use crate::features::{Feature, FeatureSet};
 
-/// Components 0 to 7 (x87, SSE, AVX, two of MPX, three of AVX-512); no PV guest gets a later one.
-pub(crate) const COMPONENTS: usize = 8;
+/// Components 0 to 9 (x87, SSE, AVX, two of MPX, three of AVX-512, one not for XCR0, protection keys). No PV guest gets
+/// MPX and protection keys.
+pub(crate) const COMPONENTS: usize = 10;
 
 const X87_SSE: u64 = 0b11;
 pub(crate) const AVX: u64 = 1 << 2;
+const MPX: u64 = 0b11 << 3;
+const PKU: u64 = 1 << 9;
 /// Opmask, upper halves of the low ZMM registers, high ZMM registers: useless without each other.
 pub(crate) const AVX512: u64 = 0b111 << 5;
 
@@ -30,13 +33,15 @@ pub(crate) fn mask(features: &FeatureSet, components: &[Leaf; COMPONENTS]) -> u6
     let host = component_bits(components);
     let avx = if features.has(Feature::AVX) { AVX & host } else { 0 };
     let avx512 = features.has(Feature::AVX512F) && avx != 0 && host & AVX512 == AVX512;
-    X87_SSE | avx | if avx512 { AVX512 } else { 0 }
+    let avx512 = if avx512 { AVX512 } else { 0 };
+    let mpx = if features.has(Feature::MPX) { MPX & host } else { 0 };
+    let pku = if features.has(Feature::PKU) { PKU & host } else { 0 };
+    X87_SSE | avx | avx512 | mpx | pku
 }
 
 /// Whether a value of XCR0 has each component with those it needs.
 pub(crate) fn is_consistent(xcr0: u64) -> bool {
     const SSE: u64 = 2;
-    const MPX: u64 = 0b11 << 3;
     let all_or_none = |group: u64| xcr0 & group == 0 || xcr0 & group == group;
     xcr0 & 1 != 0
         && (xcr0 & AVX == 0 || xcr0 & SSE != 0)
@@ -64,16 +69,16 @@ pub(crate) fn compacted_size(components: &[Leaf; COMPONENTS], xcr0: u64) -> u32 
     })
 }
 
-/// A subleaf of leaf d. EBX of the first two follows the vCPU's XCR0 and is left 0 or at its largest here.
+/// A subleaf of leaf d. EBX of the first two follows the vCPU's XCR0 and is left 0 here.
 pub(crate) fn leaf(features: &FeatureSet, components: &[Leaf; COMPONENTS], subleaf: u32) -> Leaf {
     let allowed = mask(features, components);
     let size = plain_size(components, allowed);
     match subleaf {
         _ if allowed == 0 => Leaf::EMPTY,
         // The allowed bits all lie in the low half.
-        0 => Leaf { eax: allowed as u32, ebx: size, ecx: size, edx: 0 },
+        0 => Leaf { eax: allowed as u32, ebx: 0, ecx: size, edx: 0 },
         1 => Leaf { eax: features.0[Feature::XSAVES.word()], ..Leaf::EMPTY },
-        2..8 if allowed >> subleaf & 1 == 1 => components.get(subleaf as usize).copied().unwrap_or_default(),
+        2..10 if allowed >> subleaf & 1 == 1 => components.get(subleaf as usize).copied().unwrap_or_default(),
         _ => Leaf::EMPTY,
     }
 }

@@ -100,6 +100,11 @@ impl FeatureSet {
         }
     }
 
+    /// The features that the MSR ARCH_CAPABILITIES holds.
+    pub fn set_arch_capabilities(&mut self, value: u64) {
+        (self.0[16], self.0[17]) = (value as u32, (value >> 32) as u32);
+    }
+
     /// Removes features whose requirements are missing, until all have theirs.
     #[must_use]
     pub fn with_requirements_met(mut self) -> Self {
@@ -241,6 +246,7 @@ PREFETCHWT1 = 6, 0, Default;
 AVX512_VBMI = 6, 1, Default;
 UMIP = 6, 2, Hidden;
 PKU = 6, 3, Hidden;
+OSPKE = 6, 4, Hidden;
 AVX512_VBMI2 = 6, 6, Default;
 GFNI = 6, 8, Default;
 VAES = 6, 9, Default;
@@ -307,6 +313,7 @@ SBDR_SSDP_NO = 16, 13, Default;
 FBSDP_NO = 16, 14, Default;
 PSDP_NO = 16, 15, Default;
 FB_CLEAR = 16, 17, Default;
+RRSBA = 16, 19, Hidden;
 BHI_NO = 16, 20, Default;
 PBRSB_NO = 16, 24, Default;
 GDS_NO = 16, 26, Default;

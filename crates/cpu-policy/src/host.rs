@@ -1,4 +1,4 @@
-//! From the host's CPUID to a policy.
+//! From the host's CPUID to policies.
 
 use crate::cpuid::{EXTENDED, HardwareDomainView, Leaf, MAX_BASIC_LEAF, MAX_EXTENDED_LEAF, Policy, Vendor};
 use crate::extended_state::{self, COMPONENTS};
@@ -7,7 +7,9 @@ use crate::features::{self, FEATURE_LEAVES, Feature, FeatureSet};
 /// Whom a policy is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The most that the toolstack may give a PV guest (`pv_max`).
+    /// The hypervisor itself (`host`): what is left of the processor.
+    Host,
+    /// The most that the toolstack may give a PV guest (`pv_max`), also one that was made elsewhere and comes here.
     Max,
     /// What a PV guest gets unless the toolstack says otherwise (`pv_default`).
     Default,
@@ -48,9 +50,7 @@ pub fn host_features(host: &impl Fn(u32, u32) -> Leaf, controls: &Controls) -> F
             set.take_leaf(leaf, subleaf, &host(leaf, subleaf), vendor);
         }
     }
-    let [c0, c1, c2, c3, c4, c5, c6, c7] = controls.arch_capabilities.to_le_bytes();
-    set.0[16] = u32::from_le_bytes([c0, c1, c2, c3]);
-    set.0[17] = u32::from_le_bytes([c4, c5, c6, c7]);
+    set.set_arch_capabilities(controls.arch_capabilities);
     set.set(Feature::ARCH_CAPS, set.has(Feature::ARCH_CAPS) || controls.arch_capabilities != 0);
     if !set.has(Feature::XSAVE) {
         set.0[4] = 0;
@@ -58,93 +58,184 @@ pub fn host_features(host: &impl Fn(u32, u32) -> Leaf, controls: &Controls) -> F
     set
 }
 
-/// The features of a PV policy on this host.
-fn pv_features(host: &FeatureSet, vendor: Vendor, audience: Audience, controls: &Controls) -> FeatureSet {
-    let visible = if audience == Audience::Max { features::pv_max() } else { features::pv_default() };
-    let mut set = host.intersection(&visible);
-    set.set(Feature::HYPERVISOR, true);
-    // SYSENTER does not exist in 64-bit mode there, and PV kernels are 64-bit.
-    set.set(Feature::SEP, set.has(Feature::SEP) && vendor != Vendor::Amd);
-    if host.has(Feature::RTM_ALWAYS_ABORT) {
-        set.set(Feature::RTM, false);
+/// A host as far as policies are made of it: read once, for all of them.
+#[derive(Debug)]
+pub(crate) struct Host {
+    features: FeatureSet,
+    /// ARCH_CAPS as CPUID has it.
+    has_arch_capabilities: bool,
+    controls: Controls,
+    /// All but features, and what an audience may not see of it.
+    data: Policy,
+    view: HardwareDomainView,
+    max_feature_subleaf: u32,
+    /// Extended leaf a.
+    virtualisation: Leaf,
+}
+
+impl Host {
+    /// Reads a host whose CPUID answers as `host(leaf, subleaf)`.
+    pub(crate) fn read(host: &impl Fn(u32, u32) -> Leaf, controls: &Controls) -> Self {
+        let leaf0 = host(0, 0);
+        let vendor = Vendor::of(&leaf0);
+        let features = host_features(host, controls);
+        let mut data = Policy { vendor, cpuid_faulting: controls.cpuid_faulting, ..Policy::empty() };
+        data.basic[0] = Leaf { eax: leaf0.eax.min(MAX_BASIC_LEAF), ..leaf0 };
+        // The APIC ID in EBX[31:24] is 0 for PV; the feature registers are kept apart.
+        let leaf1 = host(1, 0);
+        data.basic[1] = Leaf { eax: leaf1.eax & 0x0fff_0fff, ebx: leaf1.ebx & 0x00ff_ffff, ecx: 0, edx: 0 };
+        if vendor == Vendor::Intel {
+            data.take_intel_caches(host, leaf0.eax);
+        }
+        data.take_state_components(host, leaf0.eax);
+        data.take_extended(host);
+        let view = HardwareDomainView {
+            mtrr: features.has(Feature::MTRR),
+            eist: features.has(Feature::EIST),
+            monitor: features.has(Feature::MONITOR),
+            monitor_leaf: if leaf0.eax >= 5 { host(5, 0) } else { Leaf::EMPTY },
+        };
+        let svm = features.has(Feature::SVM) && data.extended[0].eax >= EXTENDED + 0xa;
+        Self {
+            has_arch_capabilities: leaf0.eax >= 7 && host(7, 0).edx & Feature::ARCH_CAPS.mask() != 0,
+            controls: *controls,
+            max_feature_subleaf: if leaf0.eax >= 7 { host(7, 0).eax.min(2) } else { 0 },
+            virtualisation: if svm { shown_svm(host(EXTENDED + 0xa, 0)) } else { Leaf::EMPTY },
+            features,
+            data,
+            view,
+        }
     }
-    if audience == Audience::HardwareDomain {
-        set.set(Feature::ITSC, host.has(Feature::ITSC));
+
+    /// A policy made of it.
+    pub(crate) fn policy(&self, audience: Audience) -> Policy {
+        let mut policy = Policy {
+            features: match audience {
+                Audience::Host => self.own_features(),
+                _ => self.pv_features(audience),
+            },
+            // Some guests have more of leaf 7 than they need, and may come here.
+            max_feature_subleaf: if audience == Audience::Max { 2 } else { self.max_feature_subleaf },
+            ..self.data
+        };
+        match audience {
+            Audience::Host => policy.extended[0xa] = self.virtualisation,
+            Audience::HardwareDomain => policy.hardware_domain = self.view,
+            _ => {}
+        }
+        if audience != Audience::Host {
+            policy.drop_unusable_state();
+        }
+        policy
     }
-    let spec_ctrl = controls.spec_ctrl_for_pv && host.has(Feature::IBRSB);
-    set.set(Feature::IBRSB, spec_ctrl);
-    // Without hyper-threading STIBP does nothing; offering it always keeps guests able to move.
-    set.set(Feature::STIBP, spec_ctrl);
-    set.set(Feature::AVX, set.has(Feature::AVX) && !controls.hide_avx);
-    let barrier = host.has(Feature::IBPB) || host.has(Feature::IBRSB);
-    set.set(Feature::IBPB, barrier && controls.prediction_barrier);
-    // A defect, not a feature: no guest need be spared it.
-    set.set(Feature::RSBA, host.has(Feature::RSBA));
-    if !host.has(Feature::ARCH_CAPS) || controls.arch_capabilities == 0 {
-        set.set(Feature::ARCH_CAPS, false);
-        set.0[16..18].fill(0);
+
+    /// What the hypervisor uses, as Xen would say it.
+    fn own_features(&self) -> FeatureSet {
+        let mut set = self.features;
+        for dynamic in [Feature::OSXSAVE, Feature::OSPKE] {
+            set.set(dynamic, false);
+        }
+        // SYSENTER does not exist in 64-bit mode there.
+        set.set(Feature::SEP, set.has(Feature::SEP) && self.data.vendor != Vendor::Amd);
+        set.set(Feature::CLWB, set.has(Feature::CLWB) && !self.has_slow_clwb());
+        set.set(Feature::AVX, set.has(Feature::AVX) && !self.controls.hide_avx);
+        set.set(Feature::ARCH_CAPS, self.has_arch_capabilities);
+        set.with_requirements_met()
     }
-    set.with_requirements_met()
+
+    /// Skylake servers (Cascade and Cooper Lake too): the repair of their gathers has made CLWB slow.
+    fn has_slow_clwb(&self) -> bool {
+        let signature = self.data.basic[1].eax;
+        self.data.vendor == Vendor::Intel && signature & 0x0fff_0ff0 == 0x0005_0650
+    }
+
+    /// The features of a PV policy.
+    fn pv_features(&self, audience: Audience) -> FeatureSet {
+        let (host, vendor, controls) = (&self.features, self.data.vendor, &self.controls);
+        let visible = if audience == Audience::Max { features::pv_max() } else { features::pv_default() };
+        let mut set = host.intersection(&visible);
+        set.set(Feature::HYPERVISOR, true);
+        // SYSENTER does not exist in 64-bit mode there, and PV kernels are 64-bit.
+        set.set(Feature::SEP, set.has(Feature::SEP) && vendor != Vendor::Amd);
+        if host.has(Feature::RTM_ALWAYS_ABORT) {
+            set.set(Feature::RTM, false);
+        }
+        if audience == Audience::HardwareDomain {
+            set.set(Feature::ITSC, host.has(Feature::ITSC));
+        }
+        let spec_ctrl = controls.spec_ctrl_for_pv && host.has(Feature::IBRSB);
+        set.set(Feature::IBRSB, spec_ctrl);
+        // Without hyper-threading STIBP does nothing; offering it always keeps guests able to move.
+        set.set(Feature::STIBP, spec_ctrl);
+        set.set(Feature::AVX, set.has(Feature::AVX) && !controls.hide_avx);
+        let barrier = host.has(Feature::IBPB) || host.has(Feature::IBRSB);
+        set.set(Feature::IBPB, barrier && controls.prediction_barrier);
+        // A defect, not a feature: no guest need be spared it.
+        set.set(Feature::RSBA, host.has(Feature::RSBA));
+        if !host.has(Feature::ARCH_CAPS) || controls.arch_capabilities == 0 {
+            set.set(Feature::ARCH_CAPS, false);
+            set.0[16..18].fill(0);
+        }
+        match audience {
+            Audience::Max => promise(&mut set, vendor),
+            _ => set.set(Feature::CLWB, set.has(Feature::CLWB) && !self.has_slow_clwb()),
+        }
+        set.with_requirements_met()
+    }
+}
+
+/// Bits that any guest can bear, whatever the host: they say what else there is in the pool of machines that it might
+/// move in, or (topology) what the toolstack made up.
+pub(crate) fn promise(set: &mut FeatureSet, vendor: Vendor) {
+    const ANYWHERE: &[Feature] = &[Feature::HTT, Feature::CMP_LEGACY, Feature::X2APIC];
+    const INTEL: &[Feature] = &[
+        Feature::ARCH_CAPS,
+        Feature::RSBA,
+        Feature::RRSBA,
+        Feature::MD_CLEAR,
+        Feature::FB_CLEAR,
+        Feature::RFDS_CLEAR,
+    ];
+    let more = match vendor {
+        Vendor::Intel => INTEL,
+        Vendor::Amd => &[Feature::VERW_CLEAR],
+        Vendor::Other => &[],
+    };
+    ANYWHERE.iter().chain(more).for_each(|feature| set.set(*feature, true));
+    if vendor == Vendor::Intel && set.has(Feature::RTM) {
+        set.set(Feature::RTM_ALWAYS_ABORT, true);
+    }
+}
+
+/// Leaf 8000000a as Xen says it of a host: what needs the hardware's help (nested paging, LBR, next RIP, decode assists,
+/// pause filters) as far as it is there, and what never does (clean bits, TSC rate).
+fn shown_svm(leaf: Leaf) -> Leaf {
+    Leaf { edx: leaf.edx & 0x48b | 0x30, ..leaf }
 }
 
 impl Policy {
     /// The policy of a PV domain on a host whose CPUID answers as `host(leaf, subleaf)`.
     pub fn for_pv(host: &impl Fn(u32, u32) -> Leaf, audience: Audience, controls: &Controls) -> Self {
-        let leaf0 = host(0, 0);
-        let vendor = Vendor::of(&leaf0);
-        let host_set = host_features(host, controls);
-        let mut policy = Self {
-            vendor,
-            features: pv_features(&host_set, vendor, audience, controls),
-            cpuid_faulting: controls.cpuid_faulting,
-            ..Self::empty()
-        };
-        policy.basic[0] = Leaf { eax: leaf0.eax.min(MAX_BASIC_LEAF), ..leaf0 };
-        // The APIC ID in EBX[31:24] is 0 for PV; the feature registers are kept apart.
-        let leaf1 = host(1, 0);
-        policy.basic[1] = Leaf { eax: leaf1.eax, ebx: leaf1.ebx & 0x00ff_ffff, ecx: 0, edx: 0 };
-        if leaf0.eax >= 7 {
-            policy.max_feature_subleaf = host(7, 0).eax.min(2);
-        }
-        if vendor == Vendor::Intel {
-            policy.take_intel_caches(host, leaf0.eax);
-        }
-        policy.take_state_components(host, leaf0.eax);
-        policy.take_extended(host);
-        if audience == Audience::HardwareDomain {
-            policy.hardware_domain = HardwareDomainView {
-                mtrr: host_set.has(Feature::MTRR),
-                eist: host_set.has(Feature::EIST),
-                monitor: host_set.has(Feature::MONITOR),
-                monitor_leaf: if leaf0.eax >= 5 { host(5, 0) } else { Leaf::EMPTY },
-            };
-        }
-        policy
+        Host::read(host, controls).policy(audience)
     }
 
-    /// Leaves 2 and 4; the counts of threads and cores that share a cache describe the host's topology,
-    /// which is not the guest's.
+    /// Leaves 2 and 4.
     fn take_intel_caches(&mut self, host: &impl Fn(u32, u32) -> Leaf, max: u32) {
-        const CACHE_TYPE: u32 = 0x1f;
-        const SHARING: u32 = 0xffff_c000;
         if max >= 2 {
-            self.basic[2] = host(2, 0);
+            // One query says all.
+            let leaf = host(2, 0);
+            self.basic[2] = Leaf { eax: leaf.eax & !0xff | 1, ..leaf };
         }
         if max >= 4 {
             for (slot, subleaf) in self.caches.iter_mut().zip(0..) {
-                let leaf = host(4, subleaf);
-                if leaf.eax & CACHE_TYPE == 0 {
-                    break;
-                }
-                *slot = Leaf { eax: leaf.eax & !SHARING, ..leaf };
+                *slot = host(4, subleaf);
             }
+            self.settle_caches();
         }
     }
 
     fn take_state_components(&mut self, host: &impl Fn(u32, u32) -> Leaf, max: u32) {
-        if max < 0xd || !self.has(Feature::XSAVE) {
-            self.features.set(Feature::XSAVE, false);
-            self.features = self.features.with_requirements_met();
+        if max < 0xd || host(1, 0).ecx & Feature::XSAVE.mask() == 0 {
             return;
         }
         let offered = host(0xd, 0).eax;
@@ -157,7 +248,14 @@ impl Policy {
                 }
             }
         }
-        // An instruction set whose registers cannot be enabled is none.
+    }
+
+    /// Drops features whose registers cannot be enabled: XSAVE without its leaf, instruction sets without their state.
+    fn drop_unusable_state(&mut self) {
+        if self.basic[0].eax < 0xd {
+            self.features.set(Feature::XSAVE, false);
+        }
+        self.features = self.features.with_requirements_met();
         let enabled = extended_state::mask(&self.features, &self.state_components);
         for (feature, bit) in
             [(Feature::AVX, extended_state::AVX), (Feature::AVX512F, extended_state::AVX512)]
@@ -180,11 +278,11 @@ impl Policy {
             let leaf = host(EXTENDED + number, 0);
             *slot = match number {
                 0 => Leaf { eax: max, ..if amd { top } else { nothing } },
-                1 if amd => Leaf { ecx: 0, edx: 0, ..leaf },
+                1 if amd => Leaf { eax: leaf.eax & 0x0fff_0fff, ebx: leaf.ebx & 0xff00_ffff, ecx: 0, edx: 0 },
                 // The brand string.
                 2..=4 => leaf,
-                // Caches and TLBs.
-                5 | 0x19 | 0x1a if amd => leaf,
+                // Caches and TLBs, hints.
+                5 | 0x1a if amd => leaf,
                 6 if amd => leaf,
                 6 => Leaf { ecx: leaf.ecx, ..nothing },
                 8 => Self::address_sizes(&leaf, amd),
@@ -195,8 +293,19 @@ impl Policy {
 
     /// Leaf 80000008: physical width as the host's, linear width 48 (PV guests have four levels).
     fn address_sizes(leaf: &Leaf, amd: bool) -> Leaf {
-        const CORES_AND_ID_SIZE: u32 = 0xf0ff;
+        const CORES_AND_ID_SIZE: u32 = 0x0003_f0ff;
         let eax = leaf.eax & 0xff | 48 << 8;
         Leaf { eax, ecx: if amd { leaf.ecx & CORES_AND_ID_SIZE } else { 0 }, ..Leaf::EMPTY }
+    }
+
+    /// Caches up to the first that there is not, without reserved bits.
+    pub(crate) fn settle_caches(&mut self) {
+        const RESERVED: u32 = 0x3c00;
+        let is_cache = |leaf: &Leaf| matches!(leaf.eax & 0x1f, 1..=3);
+        let count = self.caches.iter().take_while(|leaf| is_cache(leaf)).count();
+        for leaf in &mut self.caches[..count] {
+            (leaf.eax, leaf.edx) = (leaf.eax & !RESERVED, leaf.edx & 7);
+        }
+        self.caches[count..].fill(Leaf::EMPTY);
     }
 }

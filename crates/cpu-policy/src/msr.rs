@@ -6,6 +6,7 @@
 use crate::control::is_canonical;
 use crate::cpuid::{Policy, Vendor};
 use crate::features::Feature;
+use crate::system::{ARCH_CAPABILITIES, PLATFORM_INFO};
 
 const P5_MC_ADDR: u32 = 0x0;
 const P5_MC_TYPE: u32 = 0x1;
@@ -18,12 +19,14 @@ const PRED_CMD: u32 = 0x49;
 const MICROCODE_LEVEL: u32 = 0x8b;
 const PERF_COUNTER_0: u32 = 0xc1;
 const PERF_COUNTER_7: u32 = 0xc8;
-const PLATFORM_INFO: u32 = 0xce;
-const ARCH_CAPABILITIES: u32 = 0x10a;
 const MISC_FEATURES_ENABLES: u32 = 0x140;
 const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
 const MCG_CTL: u32 = 0x17b;
+const MPERF: u32 = 0xe7;
+const APERF: u32 = 0xe8;
+const THERM_CONTROL: u32 = 0x19a;
+const ENERGY_PERF_BIAS: u32 = 0x1b0;
 const PERF_SELECT_0: u32 = 0x186;
 const PERF_SELECT_3: u32 = 0x189;
 const PERF_STATUS: u32 = 0x198;
@@ -50,6 +53,7 @@ const AMD_PERF_FIRST: u32 = 0xc001_0000;
 const AMD_PERF_LAST: u32 = 0xc001_0007;
 const SYSCFG: u32 = 0xc001_0010;
 const HWCR: u32 = 0xc001_0015;
+const IORR_FIRST: u32 = 0xc001_0016;
 const TOP_MEM: u32 = 0xc001_001a;
 const TOP_MEM2: u32 = 0xc001_001d;
 const NB_CFG: u32 = 0xc001_001f;
@@ -72,8 +76,7 @@ const INTEL_MCG_CAP: u64 = 1 << 10 | 1 << 11 | 1 << 24;
 const EFER_SVME: u64 = 1 << 12;
 /// DE_CFG.LFENCE_SERIALISE.
 const LFENCE_SERIALISING: u64 = 1 << 1;
-/// PLATFORM_INFO and MISC_FEATURES_ENABLES: CPUID faulting.
-const INFO_CPUID_FAULTING: u64 = 1 << 31;
+/// MISC_FEATURES_ENABLES: CPUID faulting.
 const ENABLE_CPUID_FAULTING: u64 = 1;
 /// FEATURE_CONTROL: locked, with nothing enabled.
 const LOCKED: u64 = 1;
@@ -83,6 +86,8 @@ const LOCKED: u64 = 1;
 pub struct MsrContext<'a> {
     /// The domain's policy.
     pub policy: &'a Policy,
+    /// The domain is the hardware domain.
+    pub hardware_domain: bool,
     /// vCPU 0 shows itself as the boot processor.
     pub boot_vcpu: bool,
     /// The real EFER.
@@ -178,7 +183,7 @@ pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
         SPEC_CTRL => when(has_spec_ctrl(policy), MsrRead::Context(Stored::SpecCtrl)),
         ARCH_CAPABILITIES => when(policy.has(Feature::ARCH_CAPS), MsrRead::Value(policy.arch_capabilities())),
         MISC_FEATURES_ENABLES => MsrRead::Context(Stored::MiscFeaturesEnables),
-        PLATFORM_INFO => MsrRead::Value(if policy.cpuid_faulting() { INFO_CPUID_FAULTING } else { 0 }),
+        PLATFORM_INFO => MsrRead::Value(policy.registers().platform_info),
         P5_MC_ADDR | P5_MC_TYPE | PERF_CAPABILITIES => MsrRead::Value(0),
         MISC_ENABLE => {
             context.misc_enable.map_or(MsrRead::Fault, |real| MsrRead::Value(shown_misc_enable(real)))
@@ -186,15 +191,19 @@ pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
         NB_CFG => when(policy.vendor() != Vendor::Other, MsrRead::Value(0)),
         _ => match policy.vendor() {
             _ if is_machine_check(index) => MsrRead::Value(machine_check(index, policy)),
-            Vendor::Amd => read_amd(index),
+            Vendor::Amd => read_amd(index, context.hardware_domain),
             Vendor::Intel => read_intel(index),
             Vendor::Other => MsrRead::Fault,
         },
     }
 }
 
-fn read_amd(index: u32) -> MsrRead {
+fn read_amd(index: u32, hardware_domain: bool) -> MsrRead {
     match index {
+        // Where memory is, is nobody else's business.
+        SYSCFG | IORR_FIRST..=TOP_MEM | TOP_MEM2 | TSEG_BASE | TSEG_MASK if !hardware_domain => {
+            MsrRead::Fault
+        }
         AMD_PERF_FIRST..=AMD_PERF_LAST
         | AMD_PERF_MORE_FIRST..=AMD_PERF_MORE_LAST
         | SYSCFG
@@ -247,15 +256,39 @@ pub fn write(index: u32, value: u64, context: &MsrContext<'_>) -> MsrWrite {
         }
         // The low bits number the page, and there is one.
         HYPERCALL_PAGE => when(value & 0xfff == 0, MsrWrite::HypercallPage(value >> 12)),
-        MISC_ENABLE if policy.vendor() == Vendor::Intel => {
-            when(context.misc_enable.map(shown_misc_enable) == Some(value), MsrWrite::Ignore)
-        }
-        PERF_CTL => MsrWrite::Ignore,
-        AMD_PERF_FIRST..=AMD_PERF_LAST | NB_CFG | DE_CFG => {
-            when(policy.vendor() == Vendor::Amd, MsrWrite::Ignore)
-        }
+        // Whatever it was to be.
+        MISC_ENABLE => when(context.misc_enable.is_some(), MsrWrite::Ignore),
+        NB_CFG => MsrWrite::Ignore,
+        MPERF | APERF => when(policy.vendor() != Vendor::Other, MsrWrite::Ignore),
         _ if is_machine_check(index) => when(value == 0 || is_machine_check_control(index), MsrWrite::Ignore),
-        _ => MsrWrite::Fault,
+        _ => when(is_dropped(index, policy.vendor()), MsrWrite::Ignore),
+    }
+}
+
+/// Whether writes do nothing: to performance counters and to what sets the processor's pace, which is the hypervisor's.
+fn is_dropped(index: u32, vendor: Vendor) -> bool {
+    match vendor {
+        Vendor::Amd => matches!(
+            index,
+            AMD_PERF_FIRST..=AMD_PERF_LAST
+                | AMD_PERF_MORE_FIRST..=AMD_PERF_MORE_LAST
+                | DE_CFG
+                | HWCR
+                | FID_VID_CTL
+                | FID_VID_STATUS
+                | P_STATE_LIMIT..=P_STATE_LAST
+        ),
+        Vendor::Intel => matches!(
+            index,
+            PERF_COUNTER_0..=PERF_COUNTER_7
+                | PERF_SELECT_0..=PERF_SELECT_3
+                | FIXED_COUNTER_0..=FIXED_COUNTER_2
+                | FIXED_CONTROL..=GLOBAL_OVERFLOW_CONTROL
+                | PERF_CTL
+                | THERM_CONTROL
+                | ENERGY_PERF_BIAS
+        ),
+        Vendor::Other => false,
     }
 }
 

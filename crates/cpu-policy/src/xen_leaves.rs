@@ -8,7 +8,8 @@ use crate::cpuid::Leaf;
 pub const RANGE: RangeInclusive<u32> = 0x4000_0000..=0x4000_ffff;
 
 const FIRST: u32 = 0x4000_0000;
-const MAX: u32 = FIRST + 5;
+/// Leaves after the first.
+const COUNT: u32 = 5;
 /// `XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD`.
 const PRESERVE_AD: u32 = 1;
 
@@ -47,13 +48,19 @@ pub struct XenLeaves {
 }
 
 impl XenLeaves {
-    /// One of the leaves; empty for those that do not exist.
-    pub fn leaf(&self, leaf: u32, subleaf: u32) -> Leaf {
+    /// One of the leaves; empty for those that do not exist. `limit` is how many follow the first one as the toolstack
+    /// wants it; 0: all.
+    pub fn leaf(&self, leaf: u32, subleaf: u32, limit: u32) -> Leaf {
+        let limit = if limit == 0 { COUNT } else { limit.clamp(2, COUNT) };
+        let number = leaf.wrapping_sub(FIRST);
+        if number > limit {
+            return Leaf::EMPTY;
+        }
         let [low, high] =
             [self.tsc_offset_ns & 0xffff_ffff, self.tsc_offset_ns >> 32].map(|half| half as u32);
-        match (leaf.wrapping_sub(FIRST), subleaf) {
+        match (number, subleaf) {
             // "XenVMMXenVMM"
-            (0, _) => Leaf { eax: MAX, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e },
+            (0, _) => Leaf { eax: FIRST + limit, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e },
             (1, _) => Leaf { eax: self.version, ..Leaf::EMPTY },
             // One hypercall page, installed through MSR 40000000.
             (2, _) => Leaf { eax: 1, ebx: FIRST, ecx: PRESERVE_AD, edx: 0 },

@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::memory_map::DomainMap;
 use crate::notices::Notices;
 use crate::pci::PciDevices;
+use cpu_policy::Policies;
 use frames::Frames;
 use guest_memory::GuestMemory;
 use ids::CpuId;
@@ -68,6 +69,8 @@ pub struct Static {
     pub grants: grants::Locks,
     /// Of domain and vCPU slots.
     pub domains: domains::Locks,
+    /// Of domains' policies.
+    pub policies: cpu_policy::domains::Locks,
 }
 
 impl Static {
@@ -80,6 +83,7 @@ impl Static {
             console: LockWord::new(),
             grants: grants::Locks::new(),
             domains: domains::Locks::new(),
+            policies: cpu_policy::domains::Locks::new(),
         }
     }
 }
@@ -118,6 +122,8 @@ pub struct State {
     pub timers_derived: timers::Derived,
     /// Grant tables.
     pub grants: grants::Region,
+    /// What domains are shown of the processor. Its `system` is derived: set by every start.
+    pub policies: Policies,
     /// Physical interrupts.
     pub irqs: irqs::Region,
     /// Their locks.
@@ -177,6 +183,7 @@ impl State {
         io.guard(irqs.msix_tables);
         let grants =
             grants::Region::carve(arena, limits.domains, limits.vcpus, limits.frames, &locks.grants)?;
+        let policies = Policies::carve(arena, limits.domains, &locks.policies)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
@@ -200,6 +207,7 @@ impl State {
             frames,
             staging,
             grants,
+            policies,
             table_locks: &locks.tables,
             io,
             hypervisor_slots,

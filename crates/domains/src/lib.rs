@@ -165,8 +165,8 @@ impl Vcpu {
     }
 }
 
-/// Locks of domain slots: derived, all free after a start. Nothing but
-/// the delivery lock of event channels and the locks of `timers` is locked under one.
+/// Locks of domain slots: derived, all free after a start. Nothing but the delivery lock of event channels, the locks of
+/// `timers` and those of `cpu-policy` is locked under one.
 #[derive(Debug)]
 pub struct Locks {
     slots: [LockWord; 64],

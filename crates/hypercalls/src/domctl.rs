@@ -11,6 +11,7 @@ use crate::bitmap::{all_cpus, put_bitmap};
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::domain_info::{self, first_from};
 use crate::event_channel::copy_back;
+use crate::processor;
 use crate::sysctl::SCHEDULER;
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
@@ -82,6 +83,8 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         }
         (Request::Share { scheduler: SCHEDULER }, Some(_)) => Answer::Share { weight: WEIGHT, cap: 0 },
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
+        (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
+        (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
         (Request::Change(Change::Create { id, new }), _) => {
             create::create(call, &mut op, at, id, &new)?;
             return Ok(Outcome::Replied);

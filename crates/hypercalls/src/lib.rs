@@ -43,6 +43,7 @@ mod multicall;
 mod notice;
 mod physdev;
 mod platform_op;
+mod processor;
 mod reply;
 mod sched_op;
 mod shutdown;

@@ -4,6 +4,7 @@ use crate::bitmap::{all_cpus, put_bitmap};
 use crate::call::{Call, CallResult, fault};
 use crate::domain_info;
 use crate::event_channel::copy_back;
+use crate::processor;
 use crate::topology::topology;
 use guest_memory::GuestMemory;
 use ids::{FRAME_SHIFT, FRAME_SIZE, Gva};
@@ -74,6 +75,7 @@ pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
             put_bitmap(call, cpus, |_| false)?;
             Answer::None
         }
+        Request::Processor(request) => return processor::machine(call, at, op, request),
         Request::FreeMemory { .. } | Request::Other { .. } => {
             return call.unsupported(SYSCTL, op.cmd.into(), Errno::ENOSYS);
         }

@@ -10,7 +10,7 @@ mod roots;
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
-use cpu_policy::control::{CR4_GUEST, is_canonical, write_breakpoint, write_dr6, write_dr7};
+use cpu_policy::control::{is_canonical, write_breakpoint, write_cr4, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
 use domains::{Vcpu, VcpuState};
 use frames::{Frames, Owner};
@@ -69,8 +69,9 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::EEXIST);
     }
     let result = prepare(call, &target, at).and_then(|(head, tail)| {
-        // Only a CPU's own features may be switched on: those the caller has are.
-        let cr4 = tail.control[4] & CR4_GUEST & call.context.cr4.get();
+        // Only what the domain's processor has may be switched on.
+        let hardware = call.state.domains.domain(target.domain).privileged.get();
+        let cr4 = write_cr4(0, tail.control[4], &call.state.policies.of(target.domain, hardware));
         let (state, now) = (call.state, call.now());
         call.j.transaction(|tx| {
             target.begin(tx)?;

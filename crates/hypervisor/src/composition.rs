@@ -13,7 +13,7 @@ use crate::{chart, devices, efi, epitaph, fpu_areas, heap, pci_config};
 use boot_info::{FreeRanges, Range};
 use cpu_policy::cpuid::{Leaf, Vendor};
 use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
-use cpu_policy::{Audience, Controls, Policy};
+use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, DomainSlot, Maddr, Mfn};
@@ -117,6 +117,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         version: asked.max_version,
     };
     state.pci = Some(&pci_config::Devices);
+    state.policies.system = Box::leak(Box::new(policies(&record.mitigations)));
     state.host = Host {
         ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
@@ -129,7 +130,6 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     let system = System {
         platform,
         state,
-        policy: policy(&record.mitigations),
         leaves: leaves(record, scale),
         schedule: Schedule::new(record.cpus, vcpus as u32),
         scale,
@@ -171,14 +171,14 @@ fn root_slots(record: &Sealed) -> [u64; 16] {
     slots
 }
 
-fn policy(plan: &Plan) -> Policy {
+fn policies(plan: &Plan) -> SystemPolicies {
     let controls = Controls {
         hide_avx: plan.hide_avx,
         prediction_barrier: plan.has_barrier,
         arch_capabilities: plan.capabilities,
         ..Controls::default()
     };
-    Policy::for_pv(&host_leaf, Audience::HardwareDomain, &controls)
+    SystemPolicies::new(host_leaf, &controls)
 }
 
 fn host_leaf(leaf: u32, subleaf: u32) -> Leaf {

@@ -54,7 +54,7 @@ impl<P: Platform> System<P> {
                 None => self.protection_fault(j, vcpu, context, code),
             },
             exception::INVALID_OPCODE => {
-                if self.forced_emulation(j, context) {
+                if self.forced_emulation(j, vcpu, context) {
                     return Ok(());
                 }
                 self.reflect(vcpu, context, vector, 0)

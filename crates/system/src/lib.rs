@@ -49,7 +49,6 @@ pub use platform::{Base, Flush, Platform, Power};
 pub use recover::{Repaired, Stopped};
 pub use schedule::Schedule;
 
-use cpu_policy::cpuid::Policy;
 use domain::State;
 use timers::TimeScale;
 
@@ -59,8 +58,6 @@ pub struct System<P: 'static> {
     pub platform: &'static P,
     /// The durable regions with their derived parts.
     pub state: &'static State,
-    /// What guests see of the processor.
-    pub policy: Policy,
     /// Numbers of the Xen CPUID leaves.
     pub leaves: cpu_policy::xen_leaves::XenLeaves,
     /// Who runs where.

@@ -3,6 +3,7 @@
 use crate::System;
 use crate::platform::{Base, Platform};
 use cpu_policy::msr::{self, MsrContext, MsrRead, MsrWrite, Stored};
+use cpu_policy::{Policy, Shown};
 use ids::{VcpuId, VcpuSlot};
 use pv_cpu::{Context, sync, synchronise};
 use vault::{Effect, Tx, kind};
@@ -37,10 +38,17 @@ impl MsrChange {
 }
 
 impl<P: Platform> System<P> {
-    fn msr_context(&self, vcpu: VcpuSlot, index: u32) -> MsrContext<'_> {
+    /// What a vCPU's domain is shown of the processor.
+    pub(crate) fn policy_of(&self, vcpu: VcpuSlot) -> Shown {
+        let domain = self.state.domains.vcpu(vcpu).domain.get();
+        self.state.policies.of(domain, self.state.domains.domain(domain).privileged.get())
+    }
+
+    fn msr_context<'a>(&self, vcpu: VcpuSlot, index: u32, policy: &'a Policy) -> MsrContext<'a> {
         let asked = |register| if index == register { self.platform.read_msr(register) } else { None };
         MsrContext {
-            policy: &self.policy,
+            policy,
+            hardware_domain: self.own_subject(vcpu).io,
             boot_vcpu: self.state.domains.vcpu(vcpu).id.get() == VcpuId(0),
             efer: asked(EFER).unwrap_or(0),
             misc_enable: asked(MISC_ENABLE),
@@ -49,7 +57,7 @@ impl<P: Platform> System<P> {
 
     /// The value RDMSR gives; `None` for #GP.
     pub(crate) fn read_msr(&self, vcpu: VcpuSlot, context: &Context, index: u32) -> Option<u64> {
-        match msr::read(index, &self.msr_context(vcpu, index)) {
+        match msr::read(index, &self.msr_context(vcpu, index, &self.policy_of(vcpu))) {
             MsrRead::Value(value) => Some(value),
             MsrRead::TimeStampCounter => Some(self.platform.tsc()),
             MsrRead::Hardware => self.platform.read_msr(index),
@@ -80,7 +88,7 @@ impl<P: Platform> System<P> {
         index: u32,
         value: u64,
     ) -> Option<MsrChange> {
-        match msr::write(index, value, &self.msr_context(vcpu, index)) {
+        match msr::write(index, value, &self.msr_context(vcpu, index, &self.policy_of(vcpu))) {
             MsrWrite::Ignore => Some(MsrChange::None),
             MsrWrite::PredictionBarrier => {
                 // Right away: a repetition does no harm.

@@ -48,6 +48,11 @@ impl<P: Platform> System<P> {
                 // The upcall mask is the guest's interrupt flag; these do nothing where they may be used.
                 if self.may_io(context) { Some(instruction.done(&registers)) } else { None }
             }
+            // It faults where the processor has that, in every mode.
+            PrivOp::Cpuid { .. } => {
+                let done = instruction.done(&registers);
+                Some(self.cpuid(vcpu, context, &registers, done, Via::Faulting))
+            }
             _ if context.mode() != Mode::Kernel => None,
             _ => match self.kernel_instruction(j, vcpu, context, &instruction, &registers) {
                 Done::Registers(update) => Some(update),
@@ -101,18 +106,19 @@ impl<P: Platform> System<P> {
                 }
                 Done::Registers(done)
             }
-            PrivOp::Xsetbv { index, value } => match control::write_xcr(index, value, &self.policy) {
-                Ok(value) => commit(j, &done, |tx| {
-                    tx.set(&context.xcr0, value);
-                    synchronise(tx, sync::CONTROL);
-                }),
-                Err(_) => Done::Fault,
-            },
+            PrivOp::Xsetbv { index, value } => {
+                match control::write_xcr(index, value, &self.policy_of(vcpu)) {
+                    Ok(value) => commit(j, &done, |tx| {
+                        tx.set(&context.xcr0, value);
+                        synchronise(tx, sync::CONTROL);
+                    }),
+                    Err(_) => Done::Fault,
+                }
+            }
             PrivOp::Rdtsc => Done::Registers(done.with_edx_eax(self.platform.tsc())),
             PrivOp::Rdtscp => Done::Registers(
                 done.with_edx_eax(self.platform.tsc()).with(Gpr::RCX, context.tsc_aux.get().into()),
             ),
-            PrivOp::Cpuid { .. } => Done::Registers(self.cpuid(context, registers, done, Via::Faulting)),
             _ => Done::Fault,
         }
     }
@@ -121,6 +127,7 @@ impl<P: Platform> System<P> {
     pub(crate) fn forced_emulation(
         &'static self,
         j: &mut Journal<Applier<P>>,
+        vcpu: VcpuSlot,
         context: &'static Context,
     ) -> bool {
         let mut bytes = [0; 15];
@@ -128,7 +135,7 @@ impl<P: Platform> System<P> {
         let registers = self.registers(context, &bytes[..length]);
         let Ok(instruction) = privop::decode_forced(&bytes[..length], &registers) else { return false };
         let done = instruction.done(&registers);
-        let update = self.cpuid(context, &registers, done, Via::ForcedEmulation);
+        let update = self.cpuid(vcpu, context, &registers, done, Via::ForcedEmulation);
         j.change(|tx| {
             publish(tx, context, &update);
             tx.last();
@@ -138,6 +145,7 @@ impl<P: Platform> System<P> {
 
     fn cpuid(
         &self,
+        vcpu: VcpuSlot,
         context: &Context,
         registers: &Registers,
         done: RegisterUpdate,
@@ -152,7 +160,7 @@ impl<P: Platform> System<P> {
             hypervisor_osxsave: true,
             xcr0: context.xcr0.get(),
         };
-        let answer = self.policy.query(leaf, subleaf, &dynamic, &self.leaves);
+        let answer = self.policy_of(vcpu).query(leaf, subleaf, &dynamic, &self.leaves);
         done.with_cpuid(answer.eax, answer.ebx, answer.ecx, answer.edx)
     }
 
@@ -195,7 +203,7 @@ impl<P: Platform> System<P> {
                 Done::Registers(*done)
             }
             4 => {
-                let allowed = control::write_cr4(CR4_SHOWN | context.cr4.get(), value, &self.policy);
+                let allowed = control::write_cr4(CR4_SHOWN | context.cr4.get(), value, &self.policy_of(vcpu));
                 commit(j, done, |tx| {
                     tx.set(&context.cr4, allowed & !CR4_SHOWN);
                     synchronise(tx, sync::CONTROL);

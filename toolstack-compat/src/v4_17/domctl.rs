@@ -8,11 +8,12 @@ use crate::control::{DomainAnswer, DomainInfo, DomainRequest};
 use xen_abi::Errno;
 use xen_abi::domctl::{
     ArchDomainconfig, Domctl, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlSchedCredit2,
-    DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETNODEAFFINITY,
-    XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO, XEN_DOMCTL_INTERFACE_VERSION,
-    XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDULER_OP, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING,
-    XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING, XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT,
-    XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT, XEN_X86_EMU_PIT,
+    DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GET_CPU_POLICY, XEN_DOMCTL_GETDOMAININFO,
+    XEN_DOMCTL_GETNODEAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO,
+    XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDULER_OP,
+    XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
+    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT,
+    XEN_X86_EMU_PIT,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -50,6 +51,8 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
                 _ => DomainRequest::Other { command: op.cmd },
             }
         }
+        XEN_DOMCTL_GET_CPU_POLICY => DomainRequest::Policy,
+        XEN_DOMCTL_SET_CPU_POLICY => DomainRequest::SetPolicy,
         command => match change::decode(op)? {
             Some(change) => DomainRequest::Change(change),
             None => DomainRequest::Other { command },

@@ -4,4 +4,5 @@ mod change;
 pub mod domctl;
 mod member;
 pub mod platform;
+pub mod processor;
 pub mod sysctl;

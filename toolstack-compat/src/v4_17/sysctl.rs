@@ -76,7 +76,10 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
                 _ => return Err(Errno::EINVAL),
             }
         }
-        command => MachineRequest::Other { command },
+        command => match super::processor::decode(op)? {
+            Some(request) => MachineRequest::Processor(request),
+            None => MachineRequest::Other { command },
+        },
     })
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         domctl::XEN_DOMCTL_VALUES;
         domctl::XEN_DOMCTL_CDFS;
         sysctl::XEN_SYSCTL_SCHEDOPS;
+        sysctl::XEN_SYSCTL_PROCESSORS;
         domctl::XEN_DOMCTL_SCHEDOPS;
         domctl::XEN_X86_EMUS;
         domctl::XEN_SCHEDULERS;

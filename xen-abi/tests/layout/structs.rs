@@ -311,6 +311,10 @@ pub(crate) fn rows() -> Vec<StructRow> {
         domctl::DomctlAddressSize = "struct xen_domctl_address_size" { size };
         domctl::DomctlTscInfo = "struct xen_domctl_tsc_info" { tsc_mode, gtsc_khz, incarnation, pad, elapsed_nsec };
         domctl::DomctlNodeaffinity = "struct xen_domctl_nodeaffinity" { nodemap };
+        sysctl::SysctlCpuLevellingCaps = "struct xen_sysctl_cpu_levelling_caps" { caps };
+        sysctl::SysctlCpuFeatureset = "struct xen_sysctl_cpu_featureset" { index, nr_features, features };
+        sysctl::SysctlCpuPolicy = "struct xen_sysctl_cpu_policy" { index, nr_leaves, nr_msrs, _rsvd, leaves, msrs };
+        domctl::DomctlCpuPolicy = "struct xen_domctl_cpu_policy" { nr_leaves, nr_msrs, leaves, msrs, err_leaf, err_subleaf, err_msr };
         sysctl::SysctlPcitopoinfo = "struct xen_sysctl_pcitopoinfo" { num_devs, devs, nodes };
     }
 }

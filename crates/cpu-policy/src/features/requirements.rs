@@ -50,5 +50,6 @@ pub(super) const REQUIREMENTS: &[(Feature, &[Feature])] = &[
         &[Feature::AVX512_VBMI, Feature::AVX512_VBMI2, Feature::AVX512_BITALG, Feature::AVX512_BF16],
     ),
     (Feature::RTM, &[Feature::TSXLDTRK]),
+    (Feature::EIBRS, &[Feature::RRSBA]),
     (Feature::IBRSB, &[Feature::STIBP, Feature::SSBD, Feature::INTEL_PSFD]),
 ];

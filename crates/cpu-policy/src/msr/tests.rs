@@ -10,7 +10,13 @@ use crate::test_host;
 const REAL_EFER: u64 = 0x1d01;
 
 fn with<T>(policy: &Policy, ask: impl Fn(&MsrContext<'_>) -> T) -> T {
-    ask(&MsrContext { policy, boot_vcpu: true, efer: REAL_EFER, misc_enable: Some(0x85_0089) })
+    ask(&MsrContext {
+        policy,
+        hardware_domain: true,
+        boot_vcpu: true,
+        efer: REAL_EFER,
+        misc_enable: Some(0x85_0089),
+    })
 }
 
 #[test]
@@ -82,9 +88,32 @@ fn amd_writes() {
         (0x4000_0000, 0x1234_5000, MsrWrite::HypercallPage(0x12345)),
         (0x4000_0000, 0x1234_5001, MsrWrite::Fault),
         (0xc001_001f, 7, MsrWrite::Ignore),
+        (0xc001_0015, 7, MsrWrite::Ignore),
+        (0xc001_0062, 7, MsrWrite::Ignore),
+        (0xc001_0200, 7, MsrWrite::Ignore),
+        (0xc001_001a, 7, MsrWrite::Fault),
+        (0x199, 7, MsrWrite::Fault),
         (0xc000_0082, 7, MsrWrite::Fault),
     ] {
         assert_eq!(with(&policy, |context| write(index, value, context)), expected, "{index:#x}");
+    }
+}
+
+#[test]
+fn an_ordinary_domain_is_not_told_where_memory_is() {
+    let policy = test_host::epyc_policy();
+    let context = MsrContext {
+        policy: &policy,
+        hardware_domain: false,
+        boot_vcpu: true,
+        efer: REAL_EFER,
+        misc_enable: Some(0),
+    };
+    for index in [0xc001_0010, 0xc001_0016, 0xc001_001a, 0xc001_001d, 0xc001_0112] {
+        assert_eq!(read(index, &context), MsrRead::Fault, "{index:#x}");
+    }
+    for index in [0xc001_0015, 0xc001_0061, 0xc001_0004, 0xc001_001f] {
+        assert_eq!(read(index, &context), MsrRead::Value(0), "{index:#x}");
     }
 }
 
@@ -108,7 +137,12 @@ fn intel_differs() {
     assert_eq!(set(0x8b, 0), MsrWrite::Ignore);
     assert_eq!(set(0x140, 1), MsrWrite::Set(Stored::MiscFeaturesEnables, 1));
     assert_eq!(set(0x1a0, 0x81_1809), MsrWrite::Ignore);
-    assert_eq!(set(0x1a0, 0), MsrWrite::Fault);
+    assert_eq!(set(0x1a0, 0), MsrWrite::Ignore);
+    assert_eq!(
+        (set(0xc1, 5), set(0x199, 5), set(0xe8, 0)),
+        (MsrWrite::Ignore, MsrWrite::Ignore, MsrWrite::Ignore)
+    );
+    assert_eq!((set(0x198, 0), set(0x19c, 0)), (MsrWrite::Fault, MsrWrite::Fault));
 }
 
 proptest! {

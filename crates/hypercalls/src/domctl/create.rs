@@ -56,6 +56,7 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         };
         state.events(memory).create_domain(tx, slot, &new).map_err(errno)?;
         state.irqs().create_domain(tx, slot, state.guest_pirqs()).map_err(pirq_errno)?;
+        state.policies.reset(tx, slot);
         state.notices[usize::from(slot.0)].reset(tx);
         // No map is one that fits.
         let _ = state.maps[usize::from(slot.0)].set(tx, &[]);

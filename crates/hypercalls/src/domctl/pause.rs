@@ -82,6 +82,7 @@ pub(super) fn unpause<M: GuestMemory + 'static, A: Apply>(
         let left = record.pauses.get().checked_sub(1).ok_or(Errno::EINVAL)?;
         tx.set(&record.pauses, left);
         if left == 0 {
+            state.policies.fix(tx, slot);
             kick_all(state, tx, slot);
         }
         reply.publish(tx, 0);

@@ -11,4 +11,5 @@ mod grants;
 mod life;
 mod memory;
 mod platform;
+mod processor;
 mod version;

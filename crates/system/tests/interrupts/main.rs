@@ -2,9 +2,7 @@
 //! every durable step, at every programming of a route and at the end of interrupt.
 
 use boot_info::{BootFacts, IoApic};
-use cpu_policy::cpuid::{Leaf, Policy};
 use cpu_policy::xen_leaves::XenLeaves;
-use cpu_policy::{Audience, Controls};
 use domain::{Limits, State, Static};
 use domains::Life;
 use events::NewDomain;
@@ -49,13 +47,11 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
     let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
-    let nothing = |_: u32, _: u32| Leaf::default();
     let schedule = Schedule::new(1, 2);
     schedule.keep(CpuId(0), VCPU);
     Box::leak(Box::new(System {
         platform: machine,
         state,
-        policy: Policy::for_pv(&nothing, Audience::HardwareDomain, &Controls::default()),
         leaves: XenLeaves::default(),
         schedule,
         scale: TimeScale::from_khz(1_000_000).unwrap(),
