@@ -130,12 +130,13 @@ fn compose(
         .expect("the vault is large enough");
     state.pci = Some(&pci::Devices);
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
+    let schedule = Schedule::new(size.cpus, size.vcpus, state.sched);
     let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         policy: policy(),
         leaves: XenLeaves::default(),
-        schedule: Schedule::new(size.cpus, size.vcpus),
+        schedule,
         scale,
     }));
     (system, Regions::new(ground, &arena))

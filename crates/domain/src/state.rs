@@ -62,6 +62,8 @@ pub struct Static {
     pub grants: grants::Locks,
     /// Of domain and vCPU slots.
     pub domains: domains::Locks,
+    /// Of shares, affinity and CPU pools.
+    pub sched: LockWord,
 }
 
 impl Static {
@@ -74,6 +76,7 @@ impl Static {
             console: LockWord::new(),
             grants: grants::Locks::new(),
             domains: domains::Locks::new(),
+            sched: LockWord::new(),
         }
     }
 }
@@ -108,6 +111,8 @@ pub struct State {
     pub timers: timers::Region,
     /// Their locks and queues.
     pub timers_derived: timers::Derived,
+    /// Shares, affinity, CPU pools.
+    pub sched: sched::Region,
     /// Grant tables.
     pub grants: grants::Region,
     /// Physical interrupts.
@@ -165,6 +170,7 @@ impl State {
         let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
+        let sched = sched::Region::carve(arena, limits.cpus, limits.domains, limits.vcpus, &locks.sched)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -184,6 +190,7 @@ impl State {
             contexts,
             frames,
             staging,
+            sched,
             grants,
             table_locks: &locks.tables,
             io,

@@ -86,6 +86,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
         log: Some(&console::Reader),
     };
+    let schedule = Schedule::new(record.cpus, vcpus as u32, state.sched);
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
@@ -95,7 +96,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         state,
         policy: policy(&record.mitigations),
         leaves: leaves(record, scale),
-        schedule: Schedule::new(record.cpus, vcpus as u32),
+        schedule,
         scale,
     };
     let system: &'static System<Hardware> = Box::leak(Box::new(system));
