@@ -131,11 +131,12 @@ fn compose(
     state.pci = Some(&pci::Devices);
     state.policies.system = Box::leak(Box::new(SystemPolicies::new(cpuid, &Controls::default())));
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
+    let schedule = Schedule::new(size.cpus, size.vcpus, state.sched);
     let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         leaves: XenLeaves::default(),
-        schedule: Schedule::new(size.cpus, size.vcpus),
+        schedule,
         scale,
     }));
     (system, Regions::new(ground, &arena))

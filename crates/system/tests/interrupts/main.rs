@@ -47,7 +47,7 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
     let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
-    let schedule = Schedule::new(1, 2);
+    let schedule = Schedule::new(1, 2, state.sched);
     schedule.keep(CpuId(0), VCPU);
     Box::leak(Box::new(System {
         platform: machine,
