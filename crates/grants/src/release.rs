@@ -65,12 +65,11 @@ impl Region {
             while count.get() > 0 && given < GIVEN_BACK {
                 let Some(place) = list.get(count.get() as usize - 1) else { break };
                 let mfn = place.get();
-                let sole = frames.frame(mfn).is_some_and(|f| f.usage().refs() == 1 && f.usage().typed() == 0);
-                if !sole {
+                if !frames.frame(mfn).is_some_and(|frame| frame.usage().is_shared_alone()) {
                     break;
                 }
                 tx.set(count, count.get() - 1);
-                tx.publish(Frames::put_ref(mfn));
+                tx.publish(Frames::put_shared(mfn));
                 given += 1;
             }
         }
