@@ -32,12 +32,22 @@ impl<P: Platform> System<P> {
         self.kick(self.schedule.wake(vcpu));
     }
 
-    /// As [`wake`](Self::wake), for an event: one for a vCPU that this CPU runs is seen on the way back to it.
+    /// As [`wake`](Self::wake), for an event: a vCPU that can run sees it on the way back to it, whenever that is. The
+    /// CPU that holds it is made to come by, and has nothing else to look at.
     #[inline]
     pub(crate) fn alert(&self, vcpu: VcpuSlot) {
-        let runs_here = self.schedule.loaded(self.platform.cpu()) == Some(vcpu);
-        if !runs_here || self.state.domains.vcpu(vcpu).state() != VcpuState::Runnable {
+        let home = self.schedule.home(vcpu);
+        let is_here = home == self.platform.cpu();
+        if !is_here {
+            // Who blocks or polls looks for events once its state says so. Here it is the other way round, so that
+            // one of the two sees the other.
+            fence(Ordering::SeqCst);
+        }
+        let held = self.schedule.loaded(home) == Some(vcpu);
+        if !held || self.state.domains.vcpu(vcpu).state() != VcpuState::Runnable {
             self.wake(vcpu);
+        } else if !is_here {
+            self.platform.kick(home);
         }
     }
 
