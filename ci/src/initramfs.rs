@@ -50,13 +50,27 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
     Ok(result)
 }
 
-/// The kernel's initramfs with the toolstack's archive behind it.
+/// The kernel's initramfs with the toolstack's archive behind it, and what guests of the same kernel boot from.
 pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
-    let parts = [make(workspace, kernel)?, toolstack::make(workspace)?];
+    let plain = make(workspace, kernel)?;
+    let parts = [plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain)?];
     let result = workspace.build(&format!("initrd/{}-toolstack.cpio.gz", kernel.release));
-    if !up_to_date(&result, &[&parts[0], &parts[1]]) {
-        let bytes: Vec<u8> = [fs::read(&parts[0])?, fs::read(&parts[1])?].concat();
+    if !up_to_date(&result, &[&parts[0], &parts[1], &parts[2]]) {
+        let bytes: Vec<u8> = [fs::read(&parts[0])?, fs::read(&parts[1])?, fs::read(&parts[2])?].concat();
         fs::write(&result, bytes)?;
+    }
+    Ok(result)
+}
+
+/// The archive with a guest's kernel and initramfs, which are Dom0's own: `/guests/vmlinuz` and `/guests/initrd`.
+fn guests(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> Result<PathBuf> {
+    let result = workspace.build(&format!("initrd/{}-guests.cpio.gz", kernel.release));
+    let tool = std::env::current_exe()?;
+    if !up_to_date(&result, &[initramfs, &kernel.image, tool.as_path()]) {
+        let mut tree = Tree::default();
+        tree.file("guests/vmlinuz", 0o644, &fs::read(&kernel.image)?);
+        tree.file("guests/initrd", 0o644, &fs::read(initramfs)?);
+        compress(&tree.finish(), &result)?;
     }
     Ok(result)
 }

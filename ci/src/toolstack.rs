@@ -86,6 +86,8 @@ const PROGRAMS: [(&str, &str, &[&str]); 5] = [
     ("util-linux", "usr/bin", &["flock"]),
 ];
 
+/// What the C library loads by itself when a thread is cancelled, as `libxenstore` does.
+const UNWINDER: &str = "libgcc_s.so.1";
 /// The loader's name is in every program.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
@@ -111,7 +113,10 @@ pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
         for (place, file) in &sources {
             tree.file(place, 0o755, &read(file)?);
         }
-        let programs = sources.iter().map(|(_, file)| file.clone()).collect();
+        let mut programs: Vec<PathBuf> = sources.iter().map(|(_, file)| file.clone()).collect();
+        let unwinder = shelved(UNWINDER, &shelves).with_context(|| format!("no package has {UNWINDER}"))?;
+        tree.file(&format!("lib/x86_64-linux-gnu/{UNWINDER}"), 0o755, &read(&unwinder)?);
+        programs.push(unwinder);
         for (name, file) in closure(programs, &shelves)? {
             tree.file(&format!("lib/x86_64-linux-gnu/{name}"), 0o755, &read(&file)?);
         }
