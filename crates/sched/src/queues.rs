@@ -221,6 +221,12 @@ impl Queues {
         self.words(cpu).until.load(Ordering::Relaxed)
     }
 
+    /// Ends every turn: shares or places have changed.
+    pub fn end_turns(&self) {
+        let _inner = self.inner.lock();
+        self.cpus.iter().for_each(|words| words.until.store(0, Ordering::Relaxed));
+    }
+
     /// Whether nobody waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
