@@ -1,6 +1,7 @@
 //! `domctl`: what the toolstack asks of a domain.
 
-use crate::bitmap::{all_cpus, put_bitmap};
+use crate::affinity;
+use crate::bitmap::put_bitmap;
 use crate::call::{Call, CallResult, fault};
 use crate::domain_info::{self, first_from};
 use crate::event_channel::copy_back;
@@ -17,9 +18,6 @@ use xen_abi::domctl::{
 };
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
-
-/// Every domain's share: the scheduler makes no difference between them.
-const WEIGHT: u16 = 256;
 
 /// The hypercall: argument.
 pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -55,23 +53,22 @@ pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
         }
         (Request::Affinity { vcpu, hard, soft }, Some(domain)) => {
             let slot = vcpu_of(call, domain, vcpu)?;
-            let all = all_cpus(call);
-            let only = call.state.domains.pinned_to(slot, call.state.facts.cpus().len() as u32);
-            if let Some(map) = hard {
-                put_bitmap(call, map, |cpu| all(cpu) && only.is_none_or(|only| only.0 == cpu))?;
-            }
-            if let Some(map) = soft {
-                put_bitmap(call, map, &all)?;
-            }
+            affinity::affinity(call, slot, [hard, soft])?;
             Answer::None
         }
-        // All of the one there is, and of those that there might be.
-        (Request::Nodes { nodes }, Some(_)) => {
-            put_bitmap(call, nodes, |_| true)?;
+        (Request::Nodes { nodes }, Some(domain)) => {
+            let given = affinity::nodes(call, domain);
+            put_bitmap(call, nodes, |node| node < 64 && given >> node & 1 != 0)?;
             Answer::None
         }
-        (Request::Share { scheduler: SCHEDULER }, Some(_)) => Answer::Share { weight: WEIGHT, cap: 0 },
+        (Request::Share { scheduler: SCHEDULER }, Some(domain)) => {
+            Answer::Share { weight: call.state.sched.weight(domain), cap: call.state.sched.cap(domain) }
+        }
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
+        (request, Some(domain)) => match affinity::change(call, &op, request, domain) {
+            Some(result) => return result,
+            None => return refused(call, op.cmd, found),
+        },
         _ => return refused(call, op.cmd, found),
     };
     encode(&mut op, &answer);

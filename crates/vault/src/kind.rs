@@ -21,6 +21,7 @@
 //! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
 //! | WALL_CLOCK | | | | same value |
 //! | TRANSFER | | | | same registers |
+//! | SCHEDULE | domain slot, or all ones | | | at least once |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 
 /// A durable word gets a value.
@@ -61,5 +62,7 @@ pub const POWER: u32 = 15;
 pub const WALL_CLOCK: u32 = 16;
 /// A segment base of the running vCPU gets a value.
 pub const SEGMENT_BASE: u32 = 17;
+/// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
+pub const SCHEDULE: u32 = 24;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;

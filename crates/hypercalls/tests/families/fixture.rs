@@ -49,6 +49,7 @@ pub(crate) struct Seen {
     pub(crate) power: Vec<(u32, u64, u64)>,
     pub(crate) wall_clock: u32,
     pub(crate) forgotten: Option<u32>,
+    pub(crate) looks: u32,
 }
 
 /// The machine.
@@ -101,6 +102,8 @@ impl Apply for Effects {
                     self.memory.store64(mfn.maddr(), 0xbad);
                 }
             }
+            // They are looked at.
+            kind::KICK | kind::SCHEDULE => seen.looks += 1,
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
@@ -114,7 +117,7 @@ impl Apply for Effects {
 
 fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let mut arena = ground.arena();
-    let limits = Limits { frames: FRAMES as usize, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
+    let limits = Limits { frames: FRAMES as usize, domains: 2, vcpus: 2, cpus: 2, port_chunks: 4 };
     let mut io = IoRanges::new(36);
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));

@@ -9,4 +9,5 @@ mod fixture;
 mod grants;
 mod memory;
 mod platform;
+mod scheduling;
 mod version;
