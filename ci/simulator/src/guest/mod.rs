@@ -2,6 +2,7 @@
 
 mod args;
 mod calls;
+mod control;
 mod devices;
 mod events;
 mod memory;
@@ -213,6 +214,7 @@ impl Guest {
             60..=75 => self.event_channel_op(world),
             76..=81 => self.vcpu_op(world),
             82..=86 => self.sched_op(world),
+            87..=88 => self.scheduler_call(world),
             _ => self.cpu_call(world),
         }
     }
