@@ -62,7 +62,7 @@ pub const POWER: u32 = 15;
 pub const WALL_CLOCK: u32 = 16;
 /// A segment base of the running vCPU gets a value.
 pub const SEGMENT_BASE: u32 = 17;
-/// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
-pub const SCHEDULE: u32 = 24;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;
+/// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
+pub const SCHEDULE: u32 = 24;

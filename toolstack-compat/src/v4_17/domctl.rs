@@ -59,17 +59,6 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
     })
 }
 
-/// The maps that are meant, hard and soft.
-fn affinity(m: &DomctlVcpuaffinity) -> Result<(Option<Bitmap>, Option<Bitmap>), Errno> {
-    let wanted = |flag, map| (m.flags & flag != 0).then(|| bitmap(map));
-    let hard = wanted(XEN_VCPUAFFINITY_HARD, &m.cpumap_hard);
-    let soft = wanted(XEN_VCPUAFFINITY_SOFT, &m.cpumap_soft);
-    if m.flags == 0 || hard.iter().chain(&soft).any(|map| map.bytes == 0) {
-        return Err(Errno::EINVAL);
-    }
-    Ok((hard, soft))
-}
-
 /// Puts an answer into the argument that asked.
 pub fn encode(op: &mut Domctl, answer: &DomainAnswer) {
     match *answer {
@@ -113,4 +102,15 @@ pub fn domain_info(info: &DomainInfo) -> DomctlGetdomaininfo {
     m.arch_config =
         ArchDomainconfig { emulation_flags: if info.hardware { XEN_X86_EMU_PIT } else { 0 }, misc_flags: 0 };
     m
+}
+
+/// The maps that are meant, hard and soft.
+fn affinity(m: &DomctlVcpuaffinity) -> Result<(Option<Bitmap>, Option<Bitmap>), Errno> {
+    let wanted = |flag, map| (m.flags & flag != 0).then(|| bitmap(map));
+    let hard = wanted(XEN_VCPUAFFINITY_HARD, &m.cpumap_hard);
+    let soft = wanted(XEN_VCPUAFFINITY_SOFT, &m.cpumap_soft);
+    if m.flags == 0 || hard.iter().chain(&soft).any(|map| map.bytes == 0) {
+        return Err(Errno::EINVAL);
+    }
+    Ok((hard, soft))
 }
