@@ -17,6 +17,7 @@ mod audit;
 mod budget;
 mod change;
 mod cpu_set;
+mod found;
 mod idle;
 mod pay;
 mod places;

@@ -17,13 +17,19 @@ impl Queues {
         CpuSet(self.online.each_ref().map(|word| word.load(Ordering::Acquire)))
     }
 
+    /// Whether a CPU runs guests.
+    #[inline]
+    pub fn is_online(&self, cpu: CpuId) -> bool {
+        let word = self.online.get(cpu.0 as usize / 64);
+        word.is_some_and(|word| word.load(Ordering::Acquire) >> (cpu.0 % 64) & 1 != 0)
+    }
+
     /// Whether a vCPU may run on a CPU.
     pub fn may_run(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> bool {
         let usual = who.only(vcpu).is_none()
             && self.region.is_hard(vcpu, cpu)
             && self.region.pool_with(cpu) == Some(self.region.pool_of(who.domain(vcpu)));
-        let online = self.online();
-        if usual { online.has(cpu) } else { self.places_of(vcpu, &online, who).has(cpu) }
+        if usual { self.is_online(cpu) } else { self.places(vcpu, who).has(cpu) }
     }
 
     /// Where a vCPU may run: where it has to for the time being; or else on the CPUs of its affinity and pool. If none of

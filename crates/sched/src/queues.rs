@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::cpu_set::WORDS;
+use crate::found::Found;
 use crate::pay::price;
 use crate::turn::{NEVER, Turn, length};
 use crate::{Region, Told, Vcpus, Wish};
@@ -57,31 +58,6 @@ struct Unit {
     paid: u128,
     /// It is among those who wait.
     waits: bool,
-}
-
-/// What was found among those who want a CPU.
-#[derive(Debug, Default)]
-struct Found {
-    /// Who is next; what it is thought to have paid, and has.
-    best: Option<(VcpuSlot, u128, u128)>,
-    /// The least that another one has paid.
-    rival: Option<u128>,
-    /// When somebody gets a budget who would run here.
-    budget: Option<u64>,
-}
-
-impl Found {
-    fn offer(&mut self, vcpu: VcpuSlot, thought: u128, paid: u128) {
-        let other = match self.best {
-            Some((_, best, _)) if best <= thought => paid,
-            Some((_, _, before)) => {
-                self.best = Some((vcpu, thought, paid));
-                before
-            }
-            None => return self.best = Some((vcpu, thought, paid)),
-        };
-        self.rival = Some(self.rival.map_or(other, |rival| rival.min(other)));
-    }
 }
 
 impl Queues {
@@ -238,8 +214,10 @@ impl Queues {
         let unit = &mut inner.units[vcpu.0 as usize];
         unit.paid = unit.paid.saturating_add(price(ns, self.region.weight(domain)));
         let budget = &mut inner.budgets[usize::from(domain.0)];
-        budget.refresh(&self.region, domain, now);
-        budget.take(ns);
+        if self.region.cap(domain) != 0 {
+            budget.refresh(&self.region, domain, now);
+            budget.take(ns);
+        }
     }
 
     /// Chooses who runs on a CPU next, and begins the turn: of those who want it, who has paid least.
@@ -247,6 +225,10 @@ impl Queues {
         let mut inner = self.inner.lock();
         let inner = &mut inner;
         self.pay(inner, cpu, now, who);
+        if inner.waiting.is_empty() && self.has_no_cap(inner, wish.current, who) {
+            self.begin_alone(inner, cpu, wish.current, now);
+            return wish.current;
+        }
         self.pull(inner, |vcpu| !who.can_run(vcpu));
         // One without a budget waits, though its CPU still holds it.
         let current = wish.current.filter(|vcpu| !inner.units[vcpu.0 as usize].waits);
@@ -267,6 +249,23 @@ impl Queues {
         self.begin(inner, cpu, &found, now, who);
         self.region.note_idle(cpu, next.is_none(), now);
         next
+    }
+
+    fn has_no_cap(&self, inner: &Inner, current: Option<VcpuSlot>, who: &impl Vcpus) -> bool {
+        current.is_none_or(|vcpu| {
+            let domain = who.domain(vcpu);
+            self.region.cap(domain) == 0 && inner.budgets[usize::from(domain.0)].is_none()
+        })
+    }
+
+    /// Begins a turn without an end: nobody else wants a CPU. Most choices are of this kind.
+    fn begin_alone(&self, inner: &mut Inner, cpu: CpuId, current: Option<VcpuSlot>, now: u64) {
+        let turn = &mut inner.turns[cpu.0 as usize];
+        (turn.running, turn.since) = (current, now);
+        let words = self.words(cpu);
+        words.running.store(current.map_or(NOBODY, |vcpu| vcpu.0), Ordering::Relaxed);
+        words.until.store(NEVER, Ordering::Relaxed);
+        self.region.note_idle(cpu, current.is_none(), now);
     }
 
     /// Looks for who has paid least, of those who want a CPU and may have it.
