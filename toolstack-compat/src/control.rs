@@ -85,6 +85,29 @@ pub enum MachineRequest {
         /// The scheduler that is meant.
         scheduler: u32,
     },
+    /// Other parameters for it.
+    SetPoolParameters {
+        /// The pool.
+        pool: u32,
+        /// The scheduler that is meant.
+        scheduler: u32,
+        /// The shortest turn, µs; 0: any.
+        shortest_turn: u32,
+    },
+    /// A pool is to change.
+    PoolChange {
+        /// Its number; none: to be found.
+        pool: Option<u32>,
+        /// What is to change.
+        change: PoolChange,
+    },
+    /// How long CPUs were idle.
+    IdleTimes {
+        /// CPUs there is room for.
+        most: u32,
+        /// For ns, 64 bits each.
+        buffer: u64,
+    },
     /// CPUs in no pool.
     LooseCpus {
         /// For them.
@@ -96,6 +119,33 @@ pub enum MachineRequest {
     Other {
         /// Its number.
         command: u32,
+    },
+}
+
+/// What is to change of a CPU pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolChange {
+    /// It is made, for this scheduler.
+    Create {
+        /// One of `XEN_SCHEDULER_*`.
+        scheduler: u32,
+    },
+    /// It ends.
+    Destroy,
+    /// It gets a CPU.
+    AddCpu {
+        /// Which one; none: any that is free.
+        cpu: Option<u32>,
+    },
+    /// It loses a CPU.
+    RemoveCpu {
+        /// Which one; none: its last.
+        cpu: Option<u32>,
+    },
+    /// It gets a domain.
+    MoveDomain {
+        /// The domain's number.
+        domain: u32,
     },
 }
 
@@ -131,6 +181,11 @@ pub enum MachineAnswer {
         scheduler: u32,
         /// Domains in it.
         domains: u32,
+    },
+    /// Of [`PoolChange::Create`].
+    PoolMade {
+        /// Its number.
+        id: u32,
     },
     /// Of [`MachineRequest::PoolParameters`].
     PoolParameters {
@@ -215,6 +270,8 @@ pub struct DomainInfo {
     pub address_bits: u8,
     /// It is the hardware domain.
     pub hardware: bool,
+    /// Its CPU pool.
+    pub pool: u32,
 }
 
 /// What the toolstack asks of a domain.
@@ -236,10 +293,35 @@ pub enum DomainRequest {
         /// For those that it had better run on.
         soft: Option<Bitmap>,
     },
+    /// Other CPUs for a vCPU.
+    SetAffinity {
+        /// Its number.
+        vcpu: u32,
+        /// It need not stay where it wanted to for the time being.
+        force: bool,
+        /// Those that it may run on; and for those of them that count.
+        hard: Option<Bitmap>,
+        /// Those that it had better run on; and for those of them that count.
+        soft: Option<Bitmap>,
+    },
     /// Which NUMA nodes its memory had better come from.
     Nodes {
         /// For them.
         nodes: Bitmap,
+    },
+    /// Other nodes.
+    SetNodes {
+        /// They.
+        nodes: Bitmap,
+    },
+    /// Another share of CPUs.
+    SetShare {
+        /// The scheduler that is meant.
+        scheduler: u32,
+        /// Beside those of others; 0: as it is.
+        weight: u16,
+        /// The most that it gets, %; 0: all.
+        cap: u16,
     },
     /// Its share of CPUs.
     Share {

@@ -9,7 +9,7 @@ mod slots;
 
 pub use slots::{NewDomain, NoSlot};
 
-use ids::{CpuId, DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use vault::{Arena, Durable, GuestOwned, LockWord, Tx, record};
 
 /// vCPUs a domain may have (Xen's limit for PV is 8192; this one bounds the regions).
@@ -25,8 +25,6 @@ record! {
         life: Durable<u8>,
         /// Whether it is the privileged one (Dom0, the hardware domain).
         pub privileged: Durable<bool>,
-        /// Whether its vCPUs stay on the CPUs of their numbers (`dom0_vcpus_pin`).
-        pub pinned: Durable<bool>,
         /// Its number.
         pub id: Durable<DomId>,
         /// vCPUs it has.
@@ -230,14 +228,6 @@ impl Region {
     pub fn vcpu_of(&self, domain: DomainSlot, id: VcpuId) -> Option<VcpuSlot> {
         let record = self.domain(domain);
         (id.0 < record.vcpus.get()).then(|| VcpuSlot(record.first_vcpu.get().0 + id.0))
-    }
-
-    /// The CPU that a vCPU has to run on: the one it asked for, or that of its number if its domain's are pinned.
-    pub fn pinned_to(&self, vcpu: VcpuSlot, cpus: u32) -> Option<CpuId> {
-        let record = self.vcpu(vcpu);
-        let own = || CpuId(vcpu.0 % cpus.max(1));
-        let pinned = self.domain(record.domain.get()).pinned.get();
-        record.pin.get().checked_sub(1).map(CpuId).or_else(|| pinned.then(own))
     }
 
     /// Slots of a domain's vCPUs.

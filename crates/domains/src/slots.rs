@@ -139,7 +139,6 @@ impl Domain {
     /// All words as in a slot that was never used, but for `life`.
     fn clear(&self, tx: &mut Tx<'static>) {
         tx.set(&self.privileged, false);
-        tx.set(&self.pinned, false);
         tx.set(&self.id, DomId(0));
         tx.set(&self.vcpus, 0);
         tx.set(&self.first_vcpu, VcpuSlot(0));

@@ -99,6 +99,7 @@ pub(crate) fn describe<M: GuestMemory + 'static, A: Apply>(
         handle,
         address_bits: state.facts.cpu.physical_bits,
         hardware: domain.privileged.get(),
+        pool: state.sched.pool_id(state.sched.pool_of(slot)),
     };
     for slot in vcpus(state, slot) {
         let one = vcpu(call, slot)?;

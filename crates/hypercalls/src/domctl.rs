@@ -7,7 +7,8 @@ mod settings;
 
 pub use end::{find_dead, remove_dead};
 
-use crate::bitmap::{all_cpus, put_bitmap};
+use crate::affinity;
+use crate::bitmap::put_bitmap;
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::domain_info::{self, first_from};
 use crate::event_channel::copy_back;
@@ -23,9 +24,6 @@ use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETVCPUCONTEXT};
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
-
-/// Every domain's share: the scheduler makes no difference between them.
-const WEIGHT: u16 = 256;
 
 /// The hypercall: argument.
 pub(crate) fn domctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
@@ -66,22 +64,17 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         }
         (Request::Affinity { vcpu, hard, soft }, Some(domain)) => {
             let slot = vcpu_of(call, domain, vcpu)?;
-            let all = all_cpus(call);
-            let only = call.state.domains.pinned_to(slot, call.state.facts.cpus().len() as u32);
-            if let Some(map) = hard {
-                put_bitmap(call, map, |cpu| all(cpu) && only.is_none_or(|only| only.0 == cpu))?;
-            }
-            if let Some(map) = soft {
-                put_bitmap(call, map, &all)?;
-            }
+            affinity::affinity(call, slot, [hard, soft])?;
             Answer::None
         }
-        // All of the one there is, and of those that there might be.
-        (Request::Nodes { nodes }, Some(_)) => {
-            put_bitmap(call, nodes, |_| true)?;
+        (Request::Nodes { nodes }, Some(domain)) => {
+            let given = affinity::nodes(call, domain);
+            put_bitmap(call, nodes, |node| node < 64 && given >> node & 1 != 0)?;
             Answer::None
         }
-        (Request::Share { scheduler: SCHEDULER }, Some(_)) => Answer::Share { weight: WEIGHT, cap: 0 },
+        (Request::Share { scheduler: SCHEDULER }, Some(domain)) => {
+            Answer::Share { weight: call.state.sched.weight(domain), cap: call.state.sched.cap(domain) }
+        }
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
         (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
         (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
@@ -92,6 +85,10 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         (Request::Change(change), Some(domain)) => match changed(call, domain, change)? {
             Ok(answer) => Answer::Changed(answer),
             Err(outcome) => return Ok(outcome),
+        },
+        (request, Some(domain)) => match affinity::change(call, &op, request, domain) {
+            Some(result) => return result,
+            None => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
         },
         _ => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
     };

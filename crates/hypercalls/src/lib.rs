@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod absent;
+mod affinity;
 mod allocation;
 mod assist;
 mod batch;
@@ -43,6 +44,7 @@ mod multicall;
 mod notice;
 mod physdev;
 mod platform_op;
+mod pools;
 mod processor;
 mod reply;
 mod sched_op;

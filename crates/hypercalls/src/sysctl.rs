@@ -1,13 +1,14 @@
 //! `sysctl`: what the toolstack asks of the machine.
 
-use crate::bitmap::{all_cpus, put_bitmap};
+use crate::bitmap::put_bitmap;
 use crate::call::{Call, CallResult, fault};
 use crate::domain_info;
 use crate::event_channel::copy_back;
+use crate::pools;
 use crate::processor;
 use crate::topology::topology;
 use guest_memory::GuestMemory;
-use ids::{FRAME_SHIFT, FRAME_SIZE, Gva};
+use ids::{CpuId, FRAME_SHIFT, FRAME_SIZE, Gva};
 use toolstack_compat::control::{
     CpuPlace, Machine, MachineAnswer as Answer, MachineRequest as Request, NodeMemory,
 };
@@ -27,9 +28,7 @@ const MOST_LOG: u32 = 32 << 10;
 const MOST_DEVICES: u32 = 64;
 /// A CONSOLE effect with this `a` forgets the log up to position `b`.
 pub const FORGET: u64 = 1;
-/// The only CPU pool.
-const POOL: u32 = 0;
-/// What the toolstack takes for the scheduler: the one whose parameters guests will get.
+/// The scheduler: what its parameters mean.
 pub(crate) const SCHEDULER: u32 = XEN_SCHEDULER_CREDIT2;
 /// The distance of a NUMA node to itself (ACPI 6.5, 5.2.17).
 const LOCAL_DISTANCE: u32 = 10;
@@ -41,6 +40,7 @@ pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
     let at = call.args[0];
     let mut op: Sysctl = call.memory.read(Gva(at)).map_err(fault)?;
     let request = call.privileged_request(decode(&op))?;
+    let region = call.state.sched;
     let mut forget = None;
     let answer = match request {
         Request::Log { clear, from, buffer, count } => {
@@ -60,22 +60,30 @@ pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
             Answer::FreeMemory { bytes: free_frames(call) << FRAME_SHIFT }
         }
         Request::FreeMemory { node, .. } if !(-1..=0).contains(&node) => return Err(Errno::EINVAL),
-        Request::Pool { id: POOL, cpus } => {
-            put_bitmap(call, cpus, all_cpus(call))?;
-            let domains = domain_info::live(call.state).count() as u32;
-            Answer::Pool { id: POOL, scheduler: SCHEDULER, domains }
+        Request::Pool { id, cpus } => {
+            let (slot, id) = region.pool_from(id).ok_or(Errno::ENOENT)?;
+            let set = region.cpus_of(slot);
+            put_bitmap(call, cpus, |cpu| set.has(CpuId(cpu)))?;
+            let domains = pools::members(call.state, slot).count() as u32;
+            Answer::Pool { id, scheduler: SCHEDULER, domains }
         }
-        Request::Pool { .. } => return Err(Errno::ENOENT),
-        Request::PoolParameters { pool: POOL, scheduler: SCHEDULER } => {
-            Answer::PoolParameters { shortest_turn: 0 }
+        Request::PoolParameters { pool, scheduler } => {
+            let slot = region.pool_by_id(pool).ok_or(Errno::ESRCH)?;
+            if scheduler != SCHEDULER {
+                return Err(Errno::EINVAL);
+            }
+            Answer::PoolParameters { shortest_turn: region.shortest_turn(slot) }
         }
-        Request::PoolParameters { pool: POOL, .. } => return Err(Errno::EINVAL),
-        Request::PoolParameters { .. } => return Err(Errno::ESRCH),
         Request::LooseCpus { cpus } => {
-            put_bitmap(call, cpus, |_| false)?;
+            let set = region.loose_cpus();
+            put_bitmap(call, cpus, |cpu| set.has(CpuId(cpu)))?;
             Answer::None
         }
         Request::Processor(request) => return processor::machine(call, at, op, request),
+        Request::IdleTimes { most, buffer } => pools::idle_times(call, most, buffer)?,
+        Request::SetPoolParameters { .. } | Request::PoolChange { .. } => {
+            return pools::change(call, &op, request).unwrap_or(Err(Errno::ENOSYS));
+        }
         Request::FreeMemory { .. } | Request::Other { .. } => {
             return call.unsupported(SYSCTL, op.cmd.into(), Errno::ENOSYS);
         }

@@ -140,7 +140,7 @@ fn send_nmi<M: GuestMemory + 'static, A: Apply>(
     })
 }
 
-/// Identifiers of the CPU with the vCPU's number, for Dom0 if its vCPUs are pinned.
+/// Identifiers of the CPU with the vCPU's number, for a vCPU of Dom0's that is pinned.
 fn get_physid<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     id: VcpuId,
@@ -148,7 +148,9 @@ fn get_physid<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let domain = call.state.domains.domain(call.domain);
     let cpu = call.state.facts.cpus().get(id.0 as usize);
-    let Some(cpu) = cpu.filter(|_| domain.privileged.get() && domain.pinned.get()) else {
+    let slot = call.state.domains.vcpu_of(call.domain, id);
+    let pinned = slot.is_some_and(|slot| call.state.sched.is_pinned(slot));
+    let Some(cpu) = cpu.filter(|_| domain.privileged.get() && pinned) else {
         return Err(Errno::EINVAL);
     };
     let ids = u64::from(cpu.apic_id) | u64::from(cpu.acpi_id) << 32;

@@ -33,6 +33,11 @@ impl Budget {
         }
     }
 
+    /// Whether there is none, as far as is known.
+    pub(crate) fn is_none(&self) -> bool {
+        self.cap == 0
+    }
+
     /// Whether there is none, or something of it left.
     pub(crate) fn has_some(&self) -> bool {
         self.cap == 0 || self.left > 0

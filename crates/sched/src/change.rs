@@ -44,10 +44,10 @@ impl Region {
             if hard.and(&here).is_empty() {
                 return Err(Error::Invalid);
             }
-            self.store(tx, &record.not_hard, &hard);
+            store(tx, &record.not_hard, &self.kept(&hard));
         }
         if let Some(soft) = soft {
-            self.store(tx, &record.not_soft, &soft);
+            store(tx, &record.not_soft, &self.kept(&soft));
         }
         Ok(())
     }
@@ -55,18 +55,13 @@ impl Region {
     /// Binds a vCPU that is being made.
     pub fn bind(&self, tx: &mut Tx<'static>, vcpu: VcpuSlot, hard: &CpuSet) {
         tx.lock(self.lock);
-        self.store(tx, &self.vcpus[vcpu.0 as usize].not_hard, hard);
+        store(tx, &self.vcpus[vcpu.0 as usize].not_hard, hard);
     }
 
-    /// Stores a set as its inverse. All CPUs that there are is all that there may be.
-    fn store(&self, tx: &mut Tx<'static>, words: &'static [Durable<u64>; WORDS], set: &CpuSet) {
-        let all = set.and(&self.cpus()) == self.cpus();
-        let kept = if all { CpuSet::ALL } else { set.and(&self.cpus()) };
-        for (word, bits) in words.iter().zip(kept.0) {
-            if word.get() != !bits {
-                tx.publish_set(word, !bits);
-            }
-        }
+    /// What is kept of a set: all CPUs that there are is all that there may be.
+    fn kept(&self, set: &CpuSet) -> CpuSet {
+        let set = set.and(&self.cpus());
+        if set == self.cpus() { CpuSet::ALL } else { set }
     }
 
     /// `XEN_DOMCTL_setnodeaffinity`: the NUMA nodes that a domain's memory had better come from; `None`: any.
@@ -107,10 +102,19 @@ impl Region {
         tx.lock(self.lock);
         let mut bound = vcpus.map(|vcpu| &self.vcpus[vcpu.0 as usize]).filter(|record| is_bound(record));
         for record in bound.by_ref().take(BATCH) {
-            self.store(tx, &record.not_hard, &CpuSet::ALL);
-            self.store(tx, &record.not_soft, &CpuSet::ALL);
+            store(tx, &record.not_hard, &CpuSet::ALL);
+            store(tx, &record.not_soft, &CpuSet::ALL);
         }
         bound.next().is_none()
+    }
+}
+
+/// Stores a set as its inverse.
+fn store(tx: &mut Tx<'static>, words: &'static [Durable<u64>; WORDS], set: &CpuSet) {
+    for (word, bits) in words.iter().zip(set.0) {
+        if word.get() != !bits {
+            tx.publish_set(word, !bits);
+        }
     }
 }
 

@@ -30,6 +30,16 @@ impl CpuSet {
         set
     }
 
+    /// Of its words, bit 0 of the first for CPU 0.
+    pub const fn from_words(words: [u64; WORDS]) -> Self {
+        Self(words)
+    }
+
+    /// Its words.
+    pub const fn words(&self) -> &[u64; WORDS] {
+        &self.0
+    }
+
     /// Whether a CPU is in it.
     #[inline]
     pub fn has(&self, cpu: CpuId) -> bool {

@@ -17,18 +17,22 @@ mod audit;
 mod budget;
 mod change;
 mod cpu_set;
+mod found;
 mod idle;
 mod pay;
+mod places;
 mod pools;
 mod queues;
 mod record;
 mod turn;
+mod vcpus;
 
 pub use audit::{Violation, audit};
 pub use change::DEFAULT_WEIGHT;
 pub use cpu_set::{CpuSet, MAX_CPUS};
-pub use queues::{Queues, Told, Vcpus, Wish};
+pub use queues::Queues;
 pub use record::{Affinity, Cpu, Pool, PoolSlot, Region, Share};
+pub use vcpus::{Told, Vcpus, Wish};
 
 /// Why a change is refused. Each variant is one errno of the control interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

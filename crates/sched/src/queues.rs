@@ -2,61 +2,26 @@
 
 use crate::budget::Budget;
 use crate::cpu_set::WORDS;
+use crate::found::Found;
 use crate::pay::price;
 use crate::turn::{NEVER, Turn, length};
-use crate::{CpuSet, Region};
+use crate::{Region, Told, Vcpus, Wish};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use ids::{CpuId, DomainSlot, VcpuSlot};
+use ids::{CpuId, VcpuSlot};
 use spin::{Mutex, MutexGuard};
 
 /// What a vCPU is thought to have paid more where it had better not run, and where it did not run last, ns of its time.
 const STRANGER: u64 = 5_000_000;
 const MOVED: u64 = 1_000_000;
 
-/// What the scheduler is told of vCPUs. Asked with its lock held: answers come from memory alone.
-pub trait Vcpus {
-    /// Whether it wants a CPU and may have one: it is up, does not wait for an event, and its domain is not paused.
-    fn can_run(&self, vcpu: VcpuSlot) -> bool;
-    /// Its domain.
-    fn domain(&self, vcpu: VcpuSlot) -> DomainSlot;
-    /// vCPUs of its domain.
-    fn siblings(&self, vcpu: VcpuSlot) -> u32;
-    /// The one CPU that it has to run on for the time being (`SCHEDOP_pin_override`).
-    fn only(&self, vcpu: VcpuSlot) -> Option<CpuId>;
-    /// The CPU that looks after it: it runs there, did so last, or is to.
-    fn home(&self, vcpu: VcpuSlot) -> CpuId;
-    /// Whether another CPU than this one still has its registers.
-    fn is_held_elsewhere(&self, vcpu: VcpuSlot, cpu: CpuId) -> bool;
-    /// From now on `cpu` looks after it.
-    fn take(&self, vcpu: VcpuSlot, cpu: CpuId);
-}
-
-/// What a CPU that chooses knows.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wish {
-    /// Whom it holds, if that may run on.
-    pub current: Option<VcpuSlot>,
-    /// That one gives way to others.
-    pub yields: bool,
-}
-
-/// A CPU that is to be told that somebody waits for whom it would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// It was idle: it is to choose.
-    Idle(CpuId),
-    /// Its turn ends earlier than it knows: it is to set its timer.
-    Sooner(CpuId),
-}
-
 /// The queues of all CPUs. State class: derived; after a start nobody waits and nobody has paid.
 #[derive(Debug)]
 pub struct Queues {
-    region: Region,
+    pub(crate) region: Region,
     /// CPUs that run guests.
-    online: [AtomicU64; WORDS],
+    pub(crate) online: [AtomicU64; WORDS],
     inner: Mutex<Inner>,
     /// How many wait.
     waiting: AtomicU32,
@@ -65,13 +30,13 @@ pub struct Queues {
 
 /// What is asked of a CPU without the lock.
 #[derive(Debug)]
-struct Words {
+pub(crate) struct Words {
     /// When its turn ends. Written with the lock held.
     until: AtomicU64,
     /// Who runs, or [`NOBODY`]. Written by the CPU itself.
     running: AtomicU32,
     /// It waits for something to do, and nobody has called it yet.
-    idle: AtomicBool,
+    pub(crate) idle: AtomicBool,
 }
 
 /// No vCPU.
@@ -93,31 +58,6 @@ struct Unit {
     paid: u128,
     /// It is among those who wait.
     waits: bool,
-}
-
-/// What was found among those who want a CPU.
-#[derive(Debug, Default)]
-struct Found {
-    /// Who is next; what it is thought to have paid, and has.
-    best: Option<(VcpuSlot, u128, u128)>,
-    /// The least that another one has paid.
-    rival: Option<u128>,
-    /// When somebody gets a budget who would run here.
-    budget: Option<u64>,
-}
-
-impl Found {
-    fn offer(&mut self, vcpu: VcpuSlot, thought: u128, paid: u128) {
-        let other = match self.best {
-            Some((_, best, _)) if best <= thought => paid,
-            Some((_, _, before)) => {
-                self.best = Some((vcpu, thought, paid));
-                before
-            }
-            None => return self.best = Some((vcpu, thought, paid)),
-        };
-        self.rival = Some(self.rival.map_or(other, |rival| rival.min(other)));
-    }
 }
 
 impl Queues {
@@ -143,63 +83,7 @@ impl Queues {
         }
     }
 
-    /// Says which CPUs run guests.
-    pub fn set_online(&self, online: CpuSet) {
-        for (word, bits) in self.online.iter().zip(online.and(&self.region.cpus()).0) {
-            word.store(bits, Ordering::Release);
-        }
-    }
-
-    /// CPUs that run guests.
-    pub fn online(&self) -> CpuSet {
-        CpuSet(self.online.each_ref().map(|word| word.load(Ordering::Acquire)))
-    }
-
-    /// Whether a vCPU may run on a CPU.
-    pub fn may_run(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> bool {
-        let usual = who.only(vcpu).is_none()
-            && self.region.is_hard(vcpu, cpu)
-            && self.region.pool_with(cpu) == Some(self.region.pool_of(who.domain(vcpu)));
-        let online = self.online();
-        if usual { online.has(cpu) } else { self.places_of(vcpu, &online, who).has(cpu) }
-    }
-
-    /// Where a vCPU may run: where it has to for the time being; or else on the CPUs of its affinity and pool. If none of
-    /// these runs guests, on those of its pool; if none of these, on any.
-    pub fn places(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> CpuSet {
-        self.places_of(vcpu, &self.online(), who)
-    }
-
-    fn places_of(&self, vcpu: VcpuSlot, online: &CpuSet, who: &impl Vcpus) -> CpuSet {
-        if let Some(only) = who.only(vcpu).filter(|only| online.has(*only)) {
-            return CpuSet::from_iter([only]);
-        }
-        let pool = self.region.cpus_of(self.region.pool_of(who.domain(vcpu))).and(online);
-        let both = pool.and(&self.region.hard(vcpu));
-        [both, pool].into_iter().find(|set| !set.is_empty()).unwrap_or(*online)
-    }
-
-    /// The best home for a vCPU that may not stay where it is: an idle CPU where it had better run, an idle one, one
-    /// where it had better run, or any, in turn by slot.
-    pub fn new_home(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> Option<CpuId> {
-        let places = self.places(vcpu, who);
-        let idle = |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::Relaxed);
-        let rank = |cpu: &CpuId| (self.region.is_soft(vcpu, *cpu), idle(cpu));
-        let best = places.iter().map(|cpu| rank(&cpu)).max()?;
-        let all = || places.iter().filter(|cpu| rank(cpu) == best);
-        all().nth(vcpu.0 as usize % all().count().max(1))
-    }
-
-    /// Whether a vCPU that is about to wait for `cpu` had better go elsewhere: to an idle CPU of its soft affinity.
-    pub fn better_home(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> Option<CpuId> {
-        if self.region.is_soft(vcpu, cpu) {
-            return None;
-        }
-        let idle = |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::Relaxed);
-        self.places(vcpu, who).iter().find(|cpu| self.region.is_soft(vcpu, *cpu) && idle(cpu))
-    }
-
-    fn words(&self, cpu: CpuId) -> &Words {
+    pub(crate) fn words(&self, cpu: CpuId) -> &Words {
         &self.cpus[cpu.0 as usize]
     }
 
@@ -219,6 +103,12 @@ impl Queues {
     #[inline]
     pub fn turn_ends(&self, cpu: CpuId) -> u64 {
         self.words(cpu).until.load(Ordering::Relaxed)
+    }
+
+    /// Ends every turn: shares or places have changed.
+    pub fn end_turns(&self) {
+        let _inner = self.inner.lock();
+        self.cpus.iter().for_each(|words| words.until.store(0, Ordering::Relaxed));
     }
 
     /// Whether nobody waits.
@@ -324,8 +214,10 @@ impl Queues {
         let unit = &mut inner.units[vcpu.0 as usize];
         unit.paid = unit.paid.saturating_add(price(ns, self.region.weight(domain)));
         let budget = &mut inner.budgets[usize::from(domain.0)];
-        budget.refresh(&self.region, domain, now);
-        budget.take(ns);
+        if self.region.cap(domain) != 0 {
+            budget.refresh(&self.region, domain, now);
+            budget.take(ns);
+        }
     }
 
     /// Chooses who runs on a CPU next, and begins the turn: of those who want it, who has paid least.
@@ -333,6 +225,10 @@ impl Queues {
         let mut inner = self.inner.lock();
         let inner = &mut inner;
         self.pay(inner, cpu, now, who);
+        if inner.waiting.is_empty() && self.has_no_cap(inner, wish.current, who) {
+            self.begin_alone(inner, cpu, wish.current, now);
+            return wish.current;
+        }
         self.pull(inner, |vcpu| !who.can_run(vcpu));
         // One without a budget waits, though its CPU still holds it.
         let current = wish.current.filter(|vcpu| !inner.units[vcpu.0 as usize].waits);
@@ -353,6 +249,23 @@ impl Queues {
         self.begin(inner, cpu, &found, now, who);
         self.region.note_idle(cpu, next.is_none(), now);
         next
+    }
+
+    fn has_no_cap(&self, inner: &Inner, current: Option<VcpuSlot>, who: &impl Vcpus) -> bool {
+        current.is_none_or(|vcpu| {
+            let domain = who.domain(vcpu);
+            self.region.cap(domain) == 0 && inner.budgets[usize::from(domain.0)].is_none()
+        })
+    }
+
+    /// Begins a turn without an end: nobody else wants a CPU. Most choices are of this kind.
+    fn begin_alone(&self, inner: &mut Inner, cpu: CpuId, current: Option<VcpuSlot>, now: u64) {
+        let turn = &mut inner.turns[cpu.0 as usize];
+        (turn.running, turn.since) = (current, now);
+        let words = self.words(cpu);
+        words.running.store(current.map_or(NOBODY, |vcpu| vcpu.0), Ordering::Relaxed);
+        words.until.store(NEVER, Ordering::Relaxed);
+        self.region.note_idle(cpu, current.is_none(), now);
     }
 
     /// Looks for who has paid least, of those who want a CPU and may have it.
@@ -454,19 +367,6 @@ impl Queues {
         let end = |cpu: CpuId| self.end_for(&inner, cpu, least, who).map(|end| (end, cpu));
         let (_, other) = places.iter().filter_map(end).min_by_key(|(end, at)| (*end, *at != cpu))?;
         self.shorten(&mut inner, other, least, now, who).then_some(Told::Sooner(other))
-    }
-
-    /// An idle CPU for a vCPU, which is idle no more: its home, one where it had better run, or any.
-    fn call_idle(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> Option<CpuId> {
-        let home = who.home(vcpu);
-        let places = self.places(vcpu, who);
-        let idle =
-            |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::SeqCst) && !who.is_held_elsewhere(vcpu, *cpu);
-        let soft = |cpu: &CpuId| self.region.is_soft(vcpu, *cpu);
-        let found = Some(home).filter(|home| places.has(*home) && idle(home) && soft(home));
-        let found = found.or_else(|| places.iter().find(|cpu| soft(cpu) && idle(cpu)));
-        let found = found.or_else(|| places.iter().find(idle))?;
-        self.words(found).idle.swap(false, Ordering::SeqCst).then_some(found)
     }
 }
 

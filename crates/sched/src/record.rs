@@ -150,6 +150,11 @@ impl Region {
         inverse(&self.vcpus[vcpu.0 as usize].not_soft).and(&self.cpus())
     }
 
+    /// Whether a vCPU may run on one CPU alone, of all that there might be.
+    pub fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
+        inverse(&self.vcpus[vcpu.0 as usize].not_hard).len() == 1
+    }
+
     /// Whether a vCPU's affinity has a CPU.
     #[inline]
     pub(crate) fn is_hard(&self, vcpu: VcpuSlot, cpu: CpuId) -> bool {

@@ -111,6 +111,7 @@ impl<P: Platform> Applier<P> {
     fn apply_rare(&mut self, effect: &Effect, once: &Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {
+            kind::SCHEDULE => self.system.wake_all(effect.x),
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
             kind::CONSOLE => {

@@ -32,6 +32,21 @@ impl<P: Platform> System<P> {
         self.kick(self.schedule.wake(vcpu));
     }
 
+    /// The vCPUs of the domain in this slot, or (all ones) of all, have something to look at: who may run where has
+    /// changed.
+    pub(crate) fn wake_all(&self, domain: u32) {
+        self.schedule.queues.end_turns();
+        for (slot, vcpu) in (0..).zip(self.state.domains.vcpus) {
+            if domain == u32::MAX || u32::from(vcpu.domain.get().0) == domain {
+                self.schedule.wake(VcpuSlot(slot));
+            }
+        }
+        for cpu in (0..self.schedule.cpus()).map(CpuId) {
+            self.schedule.disturb(cpu, look::SCHEDULE);
+            self.kick(cpu);
+        }
+    }
+
     /// As [`wake`](Self::wake), for an event: a vCPU that can run sees it on the way back to it, whenever that is. The
     /// CPU that holds it is made to come by, and has nothing else to look at.
     #[inline]

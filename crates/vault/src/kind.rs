@@ -21,6 +21,7 @@
 //! | SEGMENT_BASE | which (`SEGBASE_*`) | | value | same value |
 //! | WALL_CLOCK | | | | same value |
 //! | TRANSFER | | | | same registers |
+//! | SCHEDULE | domain slot, or all ones | | | at least once |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
 //! | UNMARK | bits | machine address | | same bits, nobody else sets them meanwhile |
@@ -69,3 +70,5 @@ pub const VALID: u32 = 21;
 pub const UNMARK: u32 = 20;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;
+/// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
+pub const SCHEDULE: u32 = 24;

@@ -4,16 +4,17 @@ use super::change;
 use super::member::{member, put};
 use super::sysctl::bitmap;
 use crate::change::Changed;
-use crate::control::{DomainAnswer, DomainInfo, DomainRequest};
+use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest};
 use xen_abi::Errno;
 use xen_abi::domctl::{
     ArchDomainconfig, Domctl, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlSchedCredit2,
     DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GET_CPU_POLICY, XEN_DOMCTL_GETDOMAININFO,
     XEN_DOMCTL_GETNODEAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO,
-    XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDULER_OP,
-    XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
-    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_SOFT,
-    XEN_X86_EMU_PIT,
+    XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDOP_PUTINFO,
+    XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMCTL_SETNODEAFFINITY,
+    XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
+    XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD,
+    XEN_VCPUAFFINITY_SOFT, XEN_X86_EMU_PIT,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -30,16 +31,17 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
         XEN_DOMCTL_GETVCPUINFO => DomainRequest::Vcpu { vcpu: member::<DomctlGetvcpuinfo>(&op.u)?.vcpu },
         XEN_DOMCTL_GETVCPUAFFINITY => {
             let m: DomctlVcpuaffinity = member(&op.u)?;
-            let known = XEN_VCPUAFFINITY_HARD | XEN_VCPUAFFINITY_SOFT;
-            if m.flags == 0 || m.flags & !known != 0 {
-                return Err(Errno::EINVAL);
-            }
-            let wanted = |flag, map| (m.flags & flag != 0).then(|| bitmap(map));
-            DomainRequest::Affinity {
-                vcpu: m.vcpu,
-                hard: wanted(XEN_VCPUAFFINITY_HARD, &m.cpumap_hard),
-                soft: wanted(XEN_VCPUAFFINITY_SOFT, &m.cpumap_soft),
-            }
+            let (hard, soft) = affinity(&m)?;
+            DomainRequest::Affinity { vcpu: m.vcpu, hard, soft }
+        }
+        XEN_DOMCTL_SETVCPUAFFINITY => {
+            let m: DomctlVcpuaffinity = member(&op.u)?;
+            let (hard, soft) = affinity(&m)?;
+            let force = m.flags & XEN_VCPUAFFINITY_FORCE != 0;
+            DomainRequest::SetAffinity { vcpu: m.vcpu, force, hard, soft }
+        }
+        XEN_DOMCTL_SETNODEAFFINITY => {
+            DomainRequest::SetNodes { nodes: bitmap(&member::<DomctlNodeaffinity>(&op.u)?.nodemap) }
         }
         XEN_DOMCTL_GETNODEAFFINITY => {
             DomainRequest::Nodes { nodes: bitmap(&member::<DomctlNodeaffinity>(&op.u)?.nodemap) }
@@ -48,7 +50,12 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
             let m: DomctlSchedulerOp = member(&op.u)?;
             match m.cmd {
                 XEN_DOMCTL_SCHEDOP_GETINFO => DomainRequest::Share { scheduler: m.sched_id },
-                _ => DomainRequest::Other { command: op.cmd },
+                XEN_DOMCTL_SCHEDOP_PUTINFO => {
+                    let [weight, cap] = [m.u[0], m.u[0] >> 16].map(|word| word as u16);
+                    DomainRequest::SetShare { scheduler: m.sched_id, weight, cap }
+                }
+                // The shares of vCPUs: credit2 has none.
+                _ => return Err(Errno::EINVAL),
             }
         }
         XEN_DOMCTL_GET_CPU_POLICY => DomainRequest::Policy,
@@ -109,8 +116,20 @@ pub fn domain_info(info: &DomainInfo) -> DomctlGetdomaininfo {
     // One that has none gives `XEN_INVALID_MAX_VCPU_ID`.
     (m.nr_online_vcpus, m.max_vcpu_id) = (info.vcpus_up, info.vcpus.wrapping_sub(1));
     (m.handle, m.gpaddr_bits) = (info.handle, info.address_bits);
+    m.cpupool = info.pool;
     // Ports of the timer are the hypervisor's, which emulates them for the hardware domain.
     m.arch_config =
         ArchDomainconfig { emulation_flags: if info.hardware { XEN_X86_EMU_PIT } else { 0 }, misc_flags: 0 };
     m
+}
+
+/// The maps that are meant, hard and soft.
+fn affinity(m: &DomctlVcpuaffinity) -> Result<(Option<Bitmap>, Option<Bitmap>), Errno> {
+    let wanted = |flag, map| (m.flags & flag != 0).then(|| bitmap(map));
+    let hard = wanted(XEN_VCPUAFFINITY_HARD, &m.cpumap_hard);
+    let soft = wanted(XEN_VCPUAFFINITY_SOFT, &m.cpumap_soft);
+    if m.flags == 0 || hard.iter().chain(&soft).any(|map| map.bytes == 0) {
+        return Err(Errno::EINVAL);
+    }
+    Ok((hard, soft))
 }

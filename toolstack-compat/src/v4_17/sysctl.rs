@@ -1,17 +1,19 @@
 //! `sysctl` of Xen 4.17 (public/sysctl.h, interface version 0x15).
 
 use super::member::{member, put};
-use crate::control::{Bitmap, CpuPlace, Machine, MachineAnswer, MachineRequest, NodeMemory};
+use crate::control::{Bitmap, CpuPlace, Machine, MachineAnswer, MachineRequest, NodeMemory, PoolChange};
 use xen_abi::Errno;
 use xen_abi::sysctl::{
     Sysctl, SysctlAvailheap, SysctlCpupoolOp, SysctlCputopo, SysctlCputopoinfo, SysctlCredit2Schedule,
-    SysctlGetdomaininfolist, SysctlMeminfo, SysctlNumainfo, SysctlPcitopoinfo, SysctlPhysinfo,
-    SysctlReadconsole, SysctlSchedId, SysctlSchedulerOp, XEN_SYSCTL_AVAILHEAP, XEN_SYSCTL_CPUPOOL_OP,
-    XEN_SYSCTL_CPUPOOL_OP_FREEINFO, XEN_SYSCTL_CPUPOOL_OP_INFO, XEN_SYSCTL_CPUTOPOINFO,
-    XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_NUMAINFO, XEN_SYSCTL_PCITOPOINFO,
-    XEN_SYSCTL_PHYSCAP_GNTTAB_V1, XEN_SYSCTL_PHYSCAP_GNTTAB_V2, XEN_SYSCTL_PHYSCAP_PV, XEN_SYSCTL_PHYSINFO,
-    XEN_SYSCTL_READCONSOLE, XEN_SYSCTL_SCHED_ID, XEN_SYSCTL_SCHEDOP_GETINFO, XEN_SYSCTL_SCHEDOP_PUTINFO,
-    XEN_SYSCTL_SCHEDULER_OP,
+    SysctlGetcpuinfo, SysctlGetdomaininfolist, SysctlMeminfo, SysctlNumainfo, SysctlPcitopoinfo,
+    SysctlPhysinfo, SysctlReadconsole, SysctlSchedId, SysctlSchedulerOp, XEN_SYSCTL_AVAILHEAP,
+    XEN_SYSCTL_CPUPOOL_OP, XEN_SYSCTL_CPUPOOL_OP_ADDCPU, XEN_SYSCTL_CPUPOOL_OP_CREATE,
+    XEN_SYSCTL_CPUPOOL_OP_DESTROY, XEN_SYSCTL_CPUPOOL_OP_FREEINFO, XEN_SYSCTL_CPUPOOL_OP_INFO,
+    XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN, XEN_SYSCTL_CPUPOOL_OP_RMCPU, XEN_SYSCTL_CPUTOPOINFO,
+    XEN_SYSCTL_GETCPUINFO, XEN_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_INTERFACE_VERSION, XEN_SYSCTL_NUMAINFO,
+    XEN_SYSCTL_PCITOPOINFO, XEN_SYSCTL_PHYSCAP_GNTTAB_V1, XEN_SYSCTL_PHYSCAP_GNTTAB_V2,
+    XEN_SYSCTL_PHYSCAP_PV, XEN_SYSCTL_PHYSINFO, XEN_SYSCTL_READCONSOLE, XEN_SYSCTL_SCHED_ID,
+    XEN_SYSCTL_SCHEDOP_GETINFO, XEN_SYSCTL_SCHEDOP_PUTINFO, XEN_SYSCTL_SCHEDULER_OP,
 };
 use xen_abi::xen::XenctlBitmap;
 use zerocopy::{FromZeros, IntoBytes};
@@ -56,6 +58,10 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
             let m: SysctlAvailheap = member(&op.u)?;
             MachineRequest::FreeMemory { widths: [m.min_bitwidth, m.max_bitwidth], node: m.node }
         }
+        XEN_SYSCTL_GETCPUINFO => {
+            let m: SysctlGetcpuinfo = member(&op.u)?;
+            MachineRequest::IdleTimes { most: m.max_cpus, buffer: m.info }
+        }
         XEN_SYSCTL_CPUPOOL_OP => {
             let m: SysctlCpupoolOp = member(&op.u)?;
             match m.op {
@@ -63,7 +69,7 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
                     MachineRequest::Pool { id: m.cpupool_id, cpus: bitmap(&m.cpumap) }
                 }
                 XEN_SYSCTL_CPUPOOL_OP_FREEINFO => MachineRequest::LooseCpus { cpus: bitmap(&m.cpumap) },
-                _ => MachineRequest::Other { command: op.cmd },
+                _ => pool_change(&m).unwrap_or(MachineRequest::Other { command: op.cmd }),
             }
         }
         XEN_SYSCTL_SCHEDULER_OP => {
@@ -72,7 +78,11 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
                 XEN_SYSCTL_SCHEDOP_GETINFO => {
                     MachineRequest::PoolParameters { pool: m.cpupool_id, scheduler: m.sched_id }
                 }
-                XEN_SYSCTL_SCHEDOP_PUTINFO => MachineRequest::Other { command: op.cmd },
+                XEN_SYSCTL_SCHEDOP_PUTINFO => MachineRequest::SetPoolParameters {
+                    pool: m.cpupool_id,
+                    scheduler: m.sched_id,
+                    shortest_turn: m.u[0] as u32,
+                },
                 _ => return Err(Errno::EINVAL),
             }
         }
@@ -81,6 +91,22 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
             None => MachineRequest::Other { command },
         },
     })
+}
+
+/// A change of a pool, if it is one.
+fn pool_change(m: &SysctlCpupoolOp) -> Option<MachineRequest> {
+    /// `XEN_SYSCTL_CPUPOOL_PAR_ANY`.
+    const ANY: u32 = u32::MAX;
+    let some = |value: u32| (value != ANY).then_some(value);
+    let change = match m.op {
+        XEN_SYSCTL_CPUPOOL_OP_CREATE => PoolChange::Create { scheduler: m.sched_id },
+        XEN_SYSCTL_CPUPOOL_OP_DESTROY => PoolChange::Destroy,
+        XEN_SYSCTL_CPUPOOL_OP_ADDCPU => PoolChange::AddCpu { cpu: some(m.cpu) },
+        XEN_SYSCTL_CPUPOOL_OP_RMCPU => PoolChange::RemoveCpu { cpu: some(m.cpu) },
+        XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => PoolChange::MoveDomain { domain: m.domid },
+        _ => return None,
+    };
+    Some(MachineRequest::PoolChange { pool: some(m.cpupool_id), change })
 }
 
 pub(super) fn bitmap(map: &XenctlBitmap) -> Bitmap {
@@ -106,6 +132,11 @@ pub fn encode(op: &mut Sysctl, answer: &MachineAnswer) -> Result<(), Errno> {
                 m.num_domains = count;
                 put(&mut op.u, &m);
             }
+            XEN_SYSCTL_GETCPUINFO => {
+                let mut m: SysctlGetcpuinfo = member(&op.u)?;
+                m.nr_cpus = count;
+                put(&mut op.u, &m);
+            }
             // All others begin with it.
             _ => op.u[0] = op.u[0] & !0xffff_ffff | u64::from(count),
         },
@@ -117,6 +148,11 @@ pub fn encode(op: &mut Sysctl, answer: &MachineAnswer) -> Result<(), Errno> {
         MachineAnswer::Pool { id, scheduler, domains } => {
             let mut m: SysctlCpupoolOp = member(&op.u)?;
             (m.cpupool_id, m.sched_id, m.n_dom) = (id, scheduler, domains);
+            put(&mut op.u, &m);
+        }
+        MachineAnswer::PoolMade { id } => {
+            let mut m: SysctlCpupoolOp = member(&op.u)?;
+            m.cpupool_id = id;
             put(&mut op.u, &m);
         }
         MachineAnswer::PoolParameters { shortest_turn } => {

@@ -186,6 +186,24 @@ pub struct SysctlAvailheap {
 
 const_assert_eq!(size_of::<SysctlAvailheap>(), 24);
 
+/// Member of `XEN_SYSCTL_getcpuinfo`. C name: `xen_sysctl_getcpuinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SysctlGetcpuinfo {
+    /// In: CPUs there is room for.
+    pub max_cpus: u32,
+    /// Padding.
+    pub _pad0: u32,
+    /// In: for how long each was idle, ns, 64 bits each.
+    pub info: u64,
+    /// Out: how many were written.
+    pub nr_cpus: u32,
+    /// Padding.
+    pub _pad1: u32,
+}
+
+const_assert_eq!(size_of::<SysctlGetcpuinfo>(), 24);
+
 /// Member of `XEN_SYSCTL_cpupool_op`. C name: `xen_sysctl_cpupool_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

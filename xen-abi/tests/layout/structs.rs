@@ -291,6 +291,7 @@ pub(crate) fn rows() -> Vec<StructRow> {
         sysctl::SysctlCputopo = "struct xen_sysctl_cputopo" { core, socket, node };
         sysctl::SysctlCputopoinfo = "struct xen_sysctl_cputopoinfo" { num_cpus, cputopo };
         sysctl::SysctlAvailheap = "struct xen_sysctl_availheap" { min_bitwidth, max_bitwidth, node, avail_bytes };
+        sysctl::SysctlGetcpuinfo = "struct xen_sysctl_getcpuinfo" { max_cpus, info, nr_cpus };
         sysctl::SysctlCpupoolOp = "struct xen_sysctl_cpupool_op" { op, cpupool_id, sched_id, domid, cpu, n_dom, cpumap };
         domctl::ArchDomainconfig = "struct xen_arch_domainconfig" { emulation_flags, misc_flags };
         domctl::DomctlGetdomaininfo = "struct xen_domctl_getdomaininfo" { domain, pad1, flags, tot_pages, max_pages, outstanding_pages, shr_pages, paged_pages, shared_info_frame, cpu_time, nr_online_vcpus, max_vcpu_id, ssidref, handle, cpupool, gpaddr_bits, pad2, arch_config };

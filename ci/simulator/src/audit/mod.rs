@@ -6,6 +6,7 @@ mod grants;
 mod schedule;
 
 use crate::world::World;
+use domains::Life;
 
 impl World {
     /// Checks every invariant, with no entry in progress.
@@ -20,6 +21,8 @@ impl World {
         events::audit(&state.events).map_err(|e| format!("event channels: {e:?}"))?;
         irqs::audit(&state.irqs).map_err(|e| format!("interrupts: {e:?}"))?;
         timers::audit(&state.timers, Some(&state.timers_derived)).map_err(|e| format!("timers: {e:?}"))?;
+        let is_live = |slot| state.domains.domain(slot).life() != Life::Free;
+        sched::audit(&state.sched, is_live).map_err(|e| format!("shares and pools: {e:?}"))?;
         self.audit_schedule()?;
         self.audit_grants()?;
         ::audit::check_frames(state.frames, 2, &mut frames::Whole(self))

@@ -17,6 +17,11 @@ impl World {
         if timer > earliest {
             return Err(format!("the timer is set for {timer}, the earliest deadline is {earliest}"));
         }
+        if let Some(vcpu) = self.vcpu_on(cpu.0)
+            && !self.belongs_to(vcpu, cpu)
+        {
+            return Err(format!("{vcpu:?} runs on {cpu:?}, where it may not"));
+        }
         let loaded = self.loaded();
         for slot in (0..self.size.vcpus).map(VcpuSlot) {
             let held = loaded.contains(&Some(slot));
@@ -38,6 +43,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a vCPU may run on a CPU: the one that it has to, or one of its affinity and pool if there is any.
+    fn belongs_to(&self, vcpu: VcpuSlot, cpu: CpuId) -> bool {
+        let (region, record) = (&self.system.state.sched, self.system.state.domains.vcpu(vcpu));
+        if let Some(only) = record.pin.get().checked_sub(1) {
+            return only == cpu.0;
+        }
+        let pool = region.cpus_of(region.pool_of(record.domain.get()));
+        let both = region.hard(vcpu).and(&pool);
+        if both.is_empty() { pool.has(cpu) } else { both.has(cpu) }
     }
 
     /// What a start shows the vCPU that runs: in kernel mode its runstate area is as its record, whole.

@@ -2,6 +2,7 @@
 
 mod args;
 mod calls;
+mod control;
 mod devices;
 mod events;
 mod grants;
@@ -214,7 +215,8 @@ impl Guest {
             60..=75 => self.event_channel_op(world),
             76..=81 => self.vcpu_op(world),
             82..=84 => self.sched_op(world),
-            85..=92 => self.grant_table_op(world),
+            85..=86 => self.scheduler_call(world),
+            87..=93 => self.grant_table_op(world),
             _ => self.cpu_call(world),
         }
     }

@@ -5,7 +5,7 @@ use crate::State;
 use domains::{Life, MAX_VCPUS_PER_DOMAIN, VcpuState};
 use events::{MAX_PORTS, NewDomain};
 use guest_memory::GuestMemory;
-use ids::{DomId, Maddr, VcpuId, VcpuSlot};
+use ids::{CpuId, DomId, Maddr, VcpuId, VcpuSlot};
 use irqs::{Polarity, Trigger};
 use vault::{Apply, Effect, kind};
 use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
@@ -56,7 +56,6 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                 tx.publish(Effect { kind: kind::M2P, x: 0, a: mfn.0, b: u64::MAX });
                 let domain = state.domains.domain(SLOT);
                 tx.set(&domain.privileged, true);
-                tx.set(&domain.pinned, self.inputs.pinned);
                 tx.set(&domain.id, DomId(0));
                 tx.set(&domain.vcpus, vcpus);
                 tx.set(&domain.most_vcpus, vcpus);
@@ -124,6 +123,10 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                     vcpu.set_state(tx, VcpuState::Down);
                     events.create_vcpu(tx, SLOT, id).map_err(|_| VCPU_REFUSED)?;
                     let slot = VcpuSlot(VCPU0.0 + id);
+                    if self.inputs.pinned {
+                        let cpus = (self.state.facts.cpus().len() as u32).max(1);
+                        self.state.sched.bind(tx, slot, &[CpuId(id % cpus)].into_iter().collect());
+                    }
                     timers.create_vcpu(tx, slot, self.inputs.now).map_err(|_| VCPU_REFUSED)?;
                 }
                 Ok::<(), BuildError>(())

@@ -53,6 +53,7 @@ pub(crate) struct Seen {
     /// Domain slot and port.
     pub(crate) events: Vec<(u64, u32)>,
     pub(crate) forgotten: Option<u32>,
+    pub(crate) looks: u32,
 }
 
 /// The machine.
@@ -107,12 +108,14 @@ impl Apply for Effects {
                 }
             }
             kind::EVENT => seen.events.push((effect.a, effect.x)),
-            kind::KICK | kind::TIMER | kind::CONTEXT => {}
+            kind::TIMER | kind::CONTEXT => {}
             kind::PTE => {
                 pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
             }
             kind::UNMARK => self.memory.and_not32(Maddr(effect.a), effect.x),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
+            // They are looked at.
+            kind::KICK | kind::SCHEDULE => seen.looks += 1,
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
@@ -130,7 +133,7 @@ impl Apply for Effects {
 
 fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let mut arena = ground.arena();
-    let limits = Limits { frames: FRAMES as usize, domains: 4, vcpus: 8, cpus: 1, port_chunks: 4 };
+    let limits = Limits { frames: FRAMES as usize, domains: 4, vcpus: 8, cpus: 2, port_chunks: 4 };
     let mut io = IoRanges::new(36);
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));

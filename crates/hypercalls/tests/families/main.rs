@@ -12,4 +12,5 @@ mod life;
 mod memory;
 mod platform;
 mod processor;
+mod scheduling;
 mod version;

@@ -60,8 +60,10 @@ fn physical_identifiers_are_for_pinned_vcpus() {
     let at = w.argument(&0_u64);
     let get = |w: &mut World, vcpu| w.value(VCPU_OP, &[VCPUOP_GET_PHYSID.into(), vcpu, at]);
     assert_eq!(get(&mut w, 0), error(Errno::EINVAL));
-    let domain = w.state.domains.domain(DomainSlot(0));
-    w.change(|tx| tx.set(&domain.pinned, true));
+    let region = w.state.sched;
+    w.change(|tx| {
+        (1..3).for_each(|vcpu| region.bind(tx, VcpuSlot(vcpu), &[ids::CpuId(0)].into_iter().collect()))
+    });
     assert_eq!([get(&mut w, 1), get(&mut w, 2)], [0, error(Errno::EINVAL)], "there are two CPUs");
     assert_eq!(w.memory.read::<u64>(Gva(at)).unwrap(), 6 << 32 | 6);
 }

@@ -103,7 +103,7 @@ fn facts() -> &'static BootFacts {
 /// What every start makes of the vault.
 fn compose(vault: Ground) -> &'static State {
     let mut arena = vault.arena();
-    let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 1, port_chunks: 16 };
+    let limits = Limits { frames: FRAMES, domains: 4, vcpus: 8, cpus: 2, port_chunks: 16 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
     let mut state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), SLOTS).unwrap();
     state.pci = Some(&crate::msix::Devices);
