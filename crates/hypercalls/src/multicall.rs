@@ -17,8 +17,9 @@ const ENTRY_BYTES: u64 = 64;
 pub(crate) fn multicall<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [list, count, ..] = call.args;
     loop {
-        // Asked here, so that a crash behind the commit of an entry does not hide it.
-        if call.j.apply.take_fault() {
+        // Asked here, so that a crash behind the commit of an entry does not hide it. Within an entry it is for that to
+        // say so first.
+        if call.done() == 0 && call.j.apply.take_fault() {
             return Err(Errno::EFAULT);
         }
         let index = outer_progress(call.j.log().head().progress());

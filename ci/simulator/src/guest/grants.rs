@@ -134,7 +134,9 @@ impl Guest {
             let flags = self.r.below(4);
             let len = self.r.pick(&[0, 8, 40, 100, 200]);
             for bit in [1, 2] {
-                let offset = self.r.pick(&[0, 0, 8, 64, 3, 1000, 4090]);
+                // Apart from each other: what overlaps is not promised.
+                let half = if bit == 1 { 0 } else { 2048 };
+                let offset = half + self.r.pick(&[0, 0, 8, 64, 3, 1000, 2040, 4090]);
                 let (what, domain) = if flags & bit != 0 {
                     (self.gref(), self.granter())
                 } else {

@@ -48,6 +48,8 @@ pub struct Guest {
     started: Vec<u32>,
     /// A table entry of the kernel's, and the table of leaves that it names for a while.
     linked: Option<(u64, u64)>,
+    /// It does little else but use grants, as each fourth seed's guest.
+    grants: bool,
 }
 
 /// When a CPU's timer goes off, if it does: time that takes centuries does not pass.
@@ -67,7 +69,8 @@ impl Guest {
         let mut r = Random::new(seed);
         let view = View::new(world);
         let args = Args::new(0, view.l1_at, &mut r);
-        Self { r, view, args, vcpu: VcpuSlot(0), started: vec![0; world.size.vcpus as usize], linked: None }
+        let started = vec![0; world.size.vcpus as usize];
+        Self { r, view, args, vcpu: VcpuSlot(0), started, linked: None, grants: seed % 4 == 3 }
     }
 
     /// The next entry on a CPU whose loaded vCPU runs.
@@ -205,6 +208,9 @@ impl Guest {
 
     /// A hypercall of any family that may stand in a multicall.
     fn any_call(&mut self, world: &World) -> HyperCall {
+        if self.grants && self.r.chance(85) {
+            return self.grant_table_op(world);
+        }
         match self.r.below(100) {
             0..=13 => self.mmu_update(world),
             14..=23 => self.update_va_mapping(world),

@@ -1,7 +1,7 @@
 //! `GNTTABOP_copy`: bytes from frame to frame, each the caller's own or granted to it.
 //!
 //! The bytes are written before the commit: a repetition copies them again, and to who may see them it makes no
-//! difference when. The grants are in use from before the first byte until after the last, whatever fails.
+//! difference when, unless the two ranges overlap, of which nothing is promised. The grants are in use from before the first byte until after the last, whatever fails.
 
 use super::elements::{Element, each, refuse};
 use super::map::{Refusal, by_any_id};

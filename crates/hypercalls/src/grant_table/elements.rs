@@ -47,7 +47,7 @@ pub(super) enum Next {
 /// The first element of the list `at` that is not counted yet.
 ///
 /// # Errors
-/// `EFAULT`: its address is none.
+/// `EFAULT`: its address is none, or the status of the one before could not be written.
 #[inline]
 pub(super) fn next<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
@@ -56,6 +56,10 @@ pub(super) fn next<M: GuestMemory + 'static, A: Apply>(
     size: usize,
 ) -> Result<Next, Errno> {
     let index = call.done();
+    // The status of the element before could not be told: the list ends there.
+    if index > 0 && call.j.apply.take_fault() {
+        return Err(Errno::EFAULT);
+    }
     if index >= count {
         return Ok(Next::End(Outcome::Value(0)));
     }

@@ -88,7 +88,10 @@ fn run<M: GuestMemory + 'static, A: Apply>(
         };
         let request = Request::read(call.memory, Gva(element.at), replaces)?;
         let ends = element.is_last || (element.index + 1).is_multiple_of(BATCH);
-        one(call, &element, &request, ends);
+        let replied = one(call, &element, &request, ends);
+        if !replied && call.j.apply.take_fault() {
+            return Err(Errno::EFAULT);
+        }
         if ends && call.state.grants.is_waiting(call.vcpu) {
             complete(call, element.is_last.then_some(&element));
         }
@@ -112,13 +115,13 @@ fn complete<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, last:
 }
 
 /// Takes a mapping out of the page tables and tells the status. If a batch `ends` with it and something waits for a
-/// flush, all processors flush; a list that ends with it is replied to behind that.
+/// flush, all processors flush; a list that ends with it is replied to behind that. Says whether it is replied to.
 fn one<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     element: &Element,
     request: &Request,
     ends: bool,
-) {
+) -> bool {
     let (state, vcpu) = (call.state, call.vcpu);
     let finish = |tx: &mut Tx<'static>, status: i16| {
         element.tell(tx, request.status, status);
@@ -131,11 +134,12 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         } else {
             tx.advance(1);
         }
+        element.is_last && !waits
     };
     let places = Places::of(call, request);
     let memory = call.memory;
     let domain = call.domain;
-    let done = call.j.transaction(|tx| -> Result<(), i16> {
+    let done = call.j.transaction(|tx| -> Result<bool, i16> {
         let mapping = state.grants.mapping(tx, domain, request.handle)?;
         let usage = mapping.usage;
         if request.device != 0 && usage.has(Use::DEVICE) && request.device != mapping.frame.maddr().0 {
@@ -156,12 +160,9 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         if gone != 0 {
             state.grants.leave(tx, &mapping, gone, vcpu);
         }
-        finish(tx, GNTST_OKAY);
-        Ok(())
+        Ok(finish(tx, GNTST_OKAY))
     });
-    if let Err(status) = done {
-        call.j.change(|tx| finish(tx, status));
-    }
+    done.unwrap_or_else(|status| call.j.change(|tx| finish(tx, status)))
 }
 
 /// The page-table entries that a request may mean, looked up before the transaction.

@@ -71,7 +71,7 @@ pub(crate) fn page(world: &World, slot: DomainSlot, index: usize) -> u64 {
 
 /// Where an L1 entry of a domain is.
 pub(crate) fn entry(world: &World, slot: DomainSlot, index: u64) -> Maddr {
-    Maddr(frames_of(world, slot)[0] << 12 | index * 8)
+    Maddr((frames_of(world, slot)[0] << 12) + index * 8)
 }
 
 /// Where a grant of format 1 is.

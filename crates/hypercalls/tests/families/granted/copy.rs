@@ -29,7 +29,7 @@ fn copy(world: &World, source: End, dest: End, len: u16, flags: u16) -> i16 {
 
 fn fill(world: &World, mfn: u64, seed: u64) {
     for word in 0..512 {
-        world.memory.store64(Maddr(mfn << 12 | word * 8), seed << 32 | word * 0x0101_0101);
+        world.memory.store64(Maddr((mfn << 12) + word * 8), (seed << 32) + word * 0x0101_0101);
     }
 }
 
