@@ -48,6 +48,11 @@ pub trait Audited {
     /// # Errors
     /// What it is instead.
     fn is_placed(&mut self, found: &Found) -> Result<(), String>;
+    /// Whether a domain other than Dom0 was granted a frame of another's, to write to it or not.
+    fn is_granted(&self, to: Owner, mfn: Mfn, write: bool) -> bool {
+        let _ = (to, mfn, write);
+        false
+    }
     /// Whether Dom0 may map a frame that is no RAM.
     fn may_map_device(&self, mfn: Mfn, write: bool) -> bool;
 }
@@ -257,7 +262,11 @@ impl<W: Audited> Audit<'_, W> {
         let usage = self.usage(to)?;
         match usage.owner().slot() {
             None => return Err(format!("maps {usage:?}")),
-            Some(_) if usage.owner() != owner && !privileged => return Err(format!("foreign {usage:?}")),
+            Some(_)
+                if usage.owner() != owner && !privileged && !self.world.is_granted(owner, Mfn(to), write) =>
+            {
+                return Err(format!("foreign {usage:?}"));
+            }
             Some(_) => {}
         }
         let plain = usage.kind() == Kind::Writable && usage.typed() > 0;

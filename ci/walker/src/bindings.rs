@@ -1,5 +1,6 @@
 //! References that records hold: root tables, descriptor tables, frames shared with guests.
 
+use crate::grants::{self, GrantTable, Mapping};
 use crate::machine::Machine;
 use crate::memory::FRAME;
 
@@ -16,6 +17,10 @@ pub(crate) struct Held {
     pub(crate) pages: Vec<u64>,
     /// Frames that the hypervisor shares with a domain: a general reference each, on no page list.
     pub(crate) shared: Vec<u64>,
+    /// By domain slot, the grant tables.
+    pub(crate) grant_tables: Vec<GrantTable>,
+    /// Mappings of grants: a reference each, to read or to write.
+    pub(crate) granted: Vec<Mapping>,
     /// By domain slot: whether it is in use, and privileged.
     pub(crate) domains: Vec<(bool, bool)>,
 }
@@ -50,11 +55,10 @@ impl Held {
             self.domains.push((life.at(slot, 0) != 0, privileged.at(slot, 0) != 0));
             self.shared.extend(Some(shared_info.at(slot, 0)).filter(|mfn| *mfn != 0));
         }
-        let tables = machine.records("grants::Table")?;
-        let (count, frames) = (tables.column("count", 4)?, tables.column("frames", 8)?);
-        for slot in 0..tables.count {
-            self.shared.extend(frames.all(slot).take(count.at(slot, 0) as usize));
-        }
+        self.grant_tables = grants::tables(machine)?;
+        self.granted = grants::mappings(machine)?;
+        self.shared
+            .extend(self.grant_tables.iter().flat_map(|table| table.frames.iter().chain(&table.status)));
         Ok(())
     }
 

@@ -96,6 +96,11 @@ fn count_records(table: &Table, held: &Held, counts: &mut [Counts], report: &mut
     held.shared.iter().for_each(|mfn| add(*mfn, "shared frame", &|c| c.refs += 1));
     held.roots.iter().for_each(|(mfn, _)| add(*mfn, "root table", &|c| c.table[4] += 1));
     held.descriptors.iter().for_each(|mfn| add(*mfn, "descriptor table", &|c| c.descriptors += 1));
+    held.granted.iter().for_each(|mapping| {
+        let step: &dyn Fn(&mut Counts) =
+            if mapping.writable { &|c| c.writable += 1 } else { &|c| c.refs += 1 };
+        add(mapping.mfn, "granted frame", step);
+    });
     held.pages.iter().for_each(|mfn| {
         add(*mfn, "event or interrupt page", &|c| {
             c.refs += 1;

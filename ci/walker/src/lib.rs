@@ -11,6 +11,7 @@ mod bindings;
 mod chart;
 mod counts;
 mod events;
+mod grants;
 mod irqs;
 mod isolated;
 mod lists;
@@ -106,6 +107,7 @@ pub fn walk(machine: &Machine<'_>, cr3s: &[u64]) -> Result<Report, String> {
     reach::walk(machine, &table, &own, &held, &roots, &mut report)?;
     let lists = lists::check(machine, &table, &mut report)?;
     counts::check(machine, &table, &held, &lists, &mut report)?;
+    grants::check(machine, &held, &mut report);
     events::check(machine, &mut report)?;
     irqs::check(machine, &mut report)?;
     Ok(report)

@@ -1,6 +1,7 @@
 //! Damage that a walk must notice: single words of a sound machine, changed. A walker that cannot fail proves nothing.
 
 use crate::bindings::Held;
+use crate::grants::GrantTable;
 use crate::isolated;
 use crate::machine::{Machine, Records};
 use crate::memory::{FRAME, word};
@@ -36,6 +37,11 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
     ] {
         let at = address(machine, region, field, 0)?;
         found.push(Mutation { name, maddr: at, value: word(machine.memory, at).unwrap_or(0) + 1 });
+    }
+    if let Some(at) = held.grant_tables.iter().find_map(GrantTable::last_flags) {
+        let (at, bit) = (at & !7, 8 << (8 * (at & 7)));
+        let value = word(machine.memory, at).unwrap_or(0) ^ bit;
+        found.push(Mutation { name: "a grant that nobody uses is marked", maddr: at, value });
     }
     ports(machine, &mut found)?;
     read_only(machine, &table, &mut found)?;

@@ -37,6 +37,7 @@ pub(crate) fn walk(
     let mut tables: BTreeSet<u64> =
         by_owner.values().flat_map(|r| r.tables.iter().map(|(mfn, _)| *mfn)).collect();
     tables.extend(table.all().filter(|(_, frame)| frame.level().is_some()).map(|(mfn, _)| mfn));
+    let granted = held.granted.iter().map(|m| (m.mapper, m.mfn, m.writable)).collect();
     let descriptors: BTreeSet<u64> = held.descriptors.iter().copied().collect();
     for (slot, reached) in &by_owner {
         let privileged = held.domains.get(*slot as usize).is_some_and(|(_, privileged)| *privileged);
@@ -49,6 +50,7 @@ pub(crate) fn walk(
             read_only: &read_only,
             slot: *slot,
             privileged,
+            granted: &granted,
         };
         reached.tables.iter().for_each(|(mfn, level)| judge.table(*mfn, *level, report));
         reached
@@ -130,6 +132,8 @@ struct Judge<'a> {
     read_only: &'a ReadOnly,
     slot: u64,
     privileged: bool,
+    /// What was granted, and is mapped: mapper, frame, writable.
+    granted: &'a BTreeSet<(u64, u64, bool)>,
 }
 
 impl Judge<'_> {
@@ -182,6 +186,7 @@ impl Judge<'_> {
         };
         match frame.owner {
             Owner::Domain(slot) if slot == self.slot || self.privileged => {}
+            Owner::Domain(_) if self.granted.contains(&(self.slot, mfn, writable)) => {}
             _ => return Some(format!("not its own: {frame:?}")),
         }
         if !writable {

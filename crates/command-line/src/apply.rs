@@ -4,8 +4,8 @@ use crate::console::{Consoles, LogLevels, Timestamps};
 use crate::diagnostics::Problem;
 use crate::known;
 use crate::options::{
-    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MachineNmi, MicrocodeSource, Options,
-    PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GrantTables, GuestUse, MachineNmi, MicrocodeSource,
+    Options, PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 use crate::raw_value::RawValue;
 use crate::value::{BOOLEAN, Expected, INTEGER, SIZE, boolean, integer, list, named_boolean, size};
@@ -62,6 +62,9 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
         b"edid" => edid(value).map(|what| options.edid = what),
         b"efi" => efi(&mut options.efi, value),
         b"ept" => ept(&mut options.ept, value),
+        b"gnttab" => gnttab(&mut options.grant_tables, value),
+        b"gnttab_max_frames" => count(&mut options.grant_tables.max_frames, value),
+        b"gnttab_max_maptrack_frames" => count(&mut options.grant_tables.max_maptrack_frames, value),
         b"guest_loglvl" => LogLevels::parse(value).map(|levels| options.guest_loglvl = levels),
         b"iommu" => raw(&mut options.iommu, value),
         b"loglvl" => LogLevels::parse(value).map(|levels| options.loglvl = levels),
@@ -104,6 +107,25 @@ fn apply(options: &mut Options, name: &[u8], value: &[u8]) -> Result<(), Problem
 /// A boolean option: its name alone turns it on.
 fn flag(slot: &mut bool, value: &[u8]) -> Result<(), Expected> {
     *slot = if value.is_empty() { true } else { boolean(value).ok_or(BOOLEAN)? };
+    Ok(())
+}
+
+fn count(slot: &mut u32, value: &[u8]) -> Result<(), Expected> {
+    *slot = integer(value).ok_or(INTEGER)?;
+    Ok(())
+}
+
+/// Transfers and transitive grants are not offered, whether asked for or not.
+fn gnttab(tables: &mut GrantTables, value: &[u8]) -> Result<(), Expected> {
+    for item in list(value) {
+        match item {
+            b"max-ver:1" | b"max_ver:1" => tables.max_version = 1,
+            b"max-ver:2" | b"max_ver:2" => tables.max_version = 2,
+            _ if named_boolean(b"transitive", item).is_some() => {}
+            _ if named_boolean(b"transfer", item).is_some() => {}
+            _ => return Err("a list of max-ver:<1|2>, transitive=, transfer=<boolean>"),
+        }
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! Xen gives no complaints.
 
 /// Sorted by bytes.
-const NAMES: [&str; 156] = [
+const NAMES: [&str; 153] = [
     "acpi",
     "acpi_apic_instance",
     "acpi_pstate_strict",
@@ -70,9 +70,6 @@ const NAMES: [&str; 156] = [
     "force-ept",
     "gdb",
     "global-pages",
-    "gnttab",
-    "gnttab_max_frames",
-    "gnttab_max_maptrack_frames",
     "hap",
     "hap_1gb",
     "hap_2mb",

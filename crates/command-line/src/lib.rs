@@ -22,8 +22,8 @@ pub use diagnostics::{Diagnostic, Diagnostics, Problem};
 pub use dom0_memory::{Amount, Dom0Memory, Dom0Pages};
 pub use mitigations::{ByGuest, Mitigations, Sequence, Thunk};
 pub use options::{
-    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GuestUse, MachineNmi, MicrocodeSource, Options,
-    PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
+    ApicVerbosity, Dom0Mode, Edd, EdidQuery, Efi, Ept, GrantTables, GuestUse, MachineNmi, MicrocodeSource,
+    Options, PageTableIsolation, Reboot, RebootMethod, Scheduler, VcpuRange, Vga, Watchdog, XenVersion,
 };
 pub use raw_value::RawValue;
 pub use serial::{Baud, Irq, Parity, Serial};

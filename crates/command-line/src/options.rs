@@ -105,6 +105,17 @@ pub struct PageTableIsolation {
     pub domu: Option<bool>,
 }
 
+/// `gnttab=`, `gnttab_max_frames=`, `gnttab_max_maptrack_frames=`: what a domain's grant table may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantTables {
+    /// Frames of entries.
+    pub max_frames: u32,
+    /// Frames' worth of mappings of others' grants.
+    pub max_maptrack_frames: u32,
+    /// The highest format of entries: `max-ver:1` or `max-ver:2`.
+    pub max_version: u32,
+}
+
 /// `dom0=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dom0Mode {
@@ -235,6 +246,7 @@ pub struct Options {
     pub edid: EdidQuery,
     pub efi: Efi,
     pub ept: Ept,
+    pub grant_tables: GrantTables,
     pub guest_loglvl: LogLevels,
     /// As written.
     pub iommu: RawValue,
@@ -296,6 +308,7 @@ impl Default for Options {
             edid: EdidQuery::IfAble,
             efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
+            grant_tables: GrantTables { max_frames: 64, max_maptrack_frames: 1024, max_version: 2 },
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
             iommu: RawValue::EMPTY,
             loglvl: LogLevels { always: warning, rate_limited: warning },

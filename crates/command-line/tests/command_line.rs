@@ -252,6 +252,17 @@ fn xen_reads_the_first_letter_of_nmi() {
 }
 
 #[test]
+fn grant_tables() {
+    let options =
+        sound("gnttab_max_frames=16 gnttab_max_maptrack_frames=0x200 gnttab=max-ver:1,transitive=0");
+    let tables = options.grant_tables;
+    assert_eq!((tables.max_frames, tables.max_maptrack_frames, tables.max_version), (16, 512, 1));
+    assert_eq!(sound("gnttab=no-transfer").grant_tables, sound("").grant_tables);
+    refused("gnttab=max-ver:3");
+    refused("gnttab_max_frames=many");
+}
+
+#[test]
 fn the_other_options() {
     let options = sound(
         "reboot=warm,Power watchdog=force watchdog_timeout=30 nosmp mem=0x10g apic_verbosity=debug tbuf_size=20 \

@@ -181,7 +181,8 @@ impl State {
         };
         let irqs = irqs::Region::carve(arena, counts)?;
         io.guard(irqs.msix_tables);
-        let grants = grants::Region::carve(arena, limits.domains, &locks.grants)?;
+        let grants =
+            grants::Region::carve(arena, limits.domains, limits.vcpus, limits.frames, &locks.grants)?;
         let policies = Policies::carve(arena, limits.domains, &locks.policies)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;

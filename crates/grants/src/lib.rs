@@ -1,42 +1,66 @@
-//! Grant tables: the frames in which a domain says what it lets others map (public/grant_table.h).
+//! Grant tables: what a domain lets others map and copy, and who does (public/grant_table.h).
 //!
-//! A table grows by frames that the hypervisor shares with the domain and never shrinks while the domain
-//! lives. Only version 1 entries are offered; mappings are not there yet.
+//! A domain writes *entries* to frames that it shares with the hypervisor. Who maps a grant gets a *track*, a record
+//! from a pool that all domains share: the grant, the frame, the mapper. It holds one reference to the frame of its
+//! own, beside the one of the page-table entry, so that the two go in any order. The tracks of a granter's grants are
+//! linked by reference, and they are all there is: how often an entry is in use is counted over them when asked.
 //!
-//! State class: the records are durable, their contents shared with the guest; nothing is derived.
+//! While an entry is in use its flags *reading* and *writing* say so to the granter. They are shared words: set before
+//! the commit of whoever takes the entry into use (undone by clearing them again), cleared by an effect of whoever was
+//! the last. The granter's lock is held over both, so nobody else sets or clears them meanwhile.
+//!
+//! Locks, in this order: the pool's, then those of granters in the order of slots; under them page tables' and frames'.
+//!
+//! State class: the records are durable, the entries shared with guests; nothing is derived.
 #![no_std]
 #![forbid(unsafe_code)]
 
-use frames::{Frames, NoMemory};
-use ids::{DomainSlot, Mfn};
-use vault::{Arena, Durable, LockWord, Tx, record};
+mod claim;
+mod entry;
+mod format;
+mod limits;
+mod release;
+mod table;
+mod track;
+mod unmap;
 
-/// Frames a table may have (`gnttab_max_frames`, Xen's default).
-pub const MAX_FRAMES: u32 = 64;
-/// Frames a table has before it grows, as reported (`INITIAL_NR_GRANT_FRAMES`).
-pub const INITIAL_FRAMES: u32 = 1;
-/// The entry format.
-pub const VERSION: u32 = 1;
+pub use claim::{Claim, Want};
+pub use limits::Limits;
+pub use table::{INITIAL_FRAMES, MAX_FRAMES, Table, status_frames};
+pub use track::{Pool, READERS_AT_MOST, Track, Use, Waiting};
+pub use unmap::Mapping;
 
-record! {
-    /// The grant table of one domain slot.
-    ///
-    /// Lock: `Locks` of the slot. Rebuild: nothing is derived.
-    pub struct Table {
-        count: Durable<u32>,
-        spare: Durable<u32>,
-        frames: [Durable<Mfn>; MAX_FRAMES as usize],
+use ids::DomainSlot;
+use vault::{Arena, LockWord, Tx};
+
+/// Machine frames for each of which the pool has a track, and the fewest and the most that there are.
+const FRAMES_A_TRACK: usize = 16;
+const FEWEST_TRACKS: usize = 256;
+const MOST_TRACKS: usize = 1 << 20;
+
+/// Tracks that a machine of `frames` frames has.
+pub const fn tracks_of(frames: usize) -> usize {
+    let wanted = frames / FRAMES_A_TRACK;
+    if wanted < FEWEST_TRACKS {
+        FEWEST_TRACKS
+    } else if wanted > MOST_TRACKS {
+        MOST_TRACKS
+    } else {
+        wanted
     }
 }
 
-/// Locks of the tables, by domain slot. Derived: all free after a start.
+/// Locks of the tables, by domain slot, and of the pool. Derived: all free after a start.
 #[derive(Debug)]
-pub struct Locks([LockWord; 64]);
+pub struct Locks {
+    tables: [LockWord; 64],
+    pool: LockWord,
+}
 
 impl Locks {
     /// Free locks.
     pub const fn new() -> Self {
-        Self([const { LockWord::new() }; 64])
+        Self { tables: [const { LockWord::new() }; 64], pool: LockWord::new() }
     }
 }
 
@@ -46,64 +70,58 @@ impl Default for Locks {
     }
 }
 
-/// All tables.
+/// All tables and tracks.
 #[derive(Clone, Copy)]
 pub struct Region {
     tables: &'static [Table],
+    tracks: &'static [Track],
+    pool: &'static Pool,
+    waiting: &'static [Waiting],
     locks: &'static Locks,
+    /// What a domain may have if nothing else is said of it. Immutable: from the command line.
+    pub defaults: Limits,
 }
 
 impl core::fmt::Debug for Region {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Region({} grant tables)", self.tables.len())
+        write!(f, "Region({} grant tables, {} tracks)", self.tables.len(), self.tracks.len())
     }
 }
 
 impl Region {
-    /// Carves a table for each of `domains` slots. `None` when the arena is too small.
-    pub fn carve(arena: &mut Arena, domains: usize, locks: &'static Locks) -> Option<Self> {
-        Some(Self { tables: arena.carve(domains)?, locks })
+    /// Carves a table for each of `domains` slots, what `vcpus` vCPUs need, and a pool for a machine of `frames`
+    /// frames. `None` when the arena is too small.
+    pub fn carve(
+        arena: &mut Arena,
+        domains: usize,
+        vcpus: usize,
+        frames: usize,
+        locks: &'static Locks,
+    ) -> Option<Self> {
+        Some(Self {
+            tables: arena.carve(domains)?,
+            tracks: arena.carve(tracks_of(frames))?,
+            pool: arena.carve(1)?.first()?,
+            waiting: arena.carve(vcpus)?,
+            locks,
+            defaults: Limits::DEFAULT,
+        })
     }
 
     fn table(&self, slot: DomainSlot) -> &'static Table {
         &self.tables[usize::from(slot.0)]
     }
 
-    /// Frames the domain's table is said to have.
-    pub fn count(&self, slot: DomainSlot) -> u32 {
-        self.table(slot).count.get().max(INITIAL_FRAMES)
+    /// Takes the lock of a domain's table.
+    pub fn lock(&self, tx: &mut Tx<'static>, slot: DomainSlot) {
+        tx.lock(&self.locks.tables[usize::from(slot.0) % self.locks.tables.len()]);
     }
 
-    /// The frames that are there, for the audit and for listing.
-    pub fn frames(&self, slot: DomainSlot) -> impl Iterator<Item = Mfn> {
-        let table = self.table(slot);
-        table.frames[..table.count.get().min(MAX_FRAMES) as usize].iter().map(Durable::get)
-    }
-
-    /// Adds one frame to a table of fewer than `wanted` ones; `prepare` gets it before anybody can see it
-    /// and clears it. `Ok(false)`: the table has as many.
-    ///
-    /// # Errors
-    /// [`NoMemory`]; also for more than [`MAX_FRAMES`].
-    pub fn grow_by_one(
-        &self,
-        tx: &mut Tx<'_>,
-        frames: Frames,
-        slot: DomainSlot,
-        wanted: u32,
-        prepare: impl FnOnce(Mfn),
-    ) -> Result<bool, NoMemory> {
-        let table = self.table(slot);
-        tx.lock(&self.locks.0[usize::from(slot.0) % self.locks.0.len()]);
-        let count = table.count.get();
-        if count >= wanted {
-            return Ok(false);
-        }
-        let place = table.frames.get(count as usize).ok_or(NoMemory)?;
-        let mfn = frames.allocate_shared(tx, slot)?;
-        prepare(mfn);
-        tx.set(place, mfn);
-        tx.set(&table.count, count + 1);
-        Ok(true)
+    /// Takes the locks of two domains' tables, in their order.
+    pub fn lock_both(&self, tx: &mut Tx<'static>, one: DomainSlot, other: DomainSlot) {
+        let place = |slot: DomainSlot| usize::from(slot.0) % self.locks.tables.len();
+        let (first, second) = (place(one).min(place(other)), place(one).max(place(other)));
+        tx.lock(&self.locks.tables[first]);
+        tx.lock(&self.locks.tables[second]);
     }
 }

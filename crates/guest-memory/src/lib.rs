@@ -84,6 +84,29 @@ pub trait GuestMemory {
         }
     }
 
+    /// Clears bits of a 32-bit word atomically.
+    fn and_not32(&self, at: Maddr, bits: u32) {
+        let mut old = self.load32(at);
+        while let Err(found) = self.exchange32(at, old, old & !bits) {
+            old = found;
+        }
+    }
+
+    /// Copies `len` bytes from machine memory to machine memory, any alignment; each range lies in one frame.
+    fn copy_machine(&self, from: Maddr, to: Maddr, len: u64) {
+        let mut done = 0;
+        while done < len {
+            let (source, target) = (Maddr(from.0 + done), Maddr(to.0 + done));
+            if (source.0 | target.0) % 8 == 0 && len - done >= 8 {
+                self.store64(target, self.load64(source));
+                done += 8;
+            } else {
+                self.store8(target, self.load8(source));
+                done += 1;
+            }
+        }
+    }
+
     /// Copies from the current guest's address space, as its kernel sees it.
     ///
     /// # Errors

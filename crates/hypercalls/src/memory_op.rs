@@ -15,7 +15,7 @@ use xen_abi::memory::{
     XENMEM_MACHPHYS_COMPAT_MFN_LIST, XENMEM_MACHPHYS_MAPPING, XENMEM_MACHPHYS_MFN_LIST, XENMEM_MAXIMUM_GPFN,
     XENMEM_MAXIMUM_RAM_PAGE, XENMEM_MAXIMUM_RESERVATION, XENMEM_MEMORY_MAP, XENMEM_PAGING_OP,
     XENMEM_POPULATE_PHYSMAP, XENMEM_REMOVE_FROM_PHYSMAP, XENMEM_RESERVED_DEVICE_MEMORY_MAP,
-    XENMEM_SET_MEMORY_MAP, XENMEM_SET_POD_TARGET, XENMEM_SHARING_OP,
+    XENMEM_RESOURCE_GRANT_TABLE, XENMEM_SET_MEMORY_MAP, XENMEM_SET_POD_TARGET, XENMEM_SHARING_OP,
 };
 
 /// The sub-operation has this many bits; above them stands where a repetition goes on.
@@ -64,7 +64,10 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         }
         XENMEM_MEMORY_MAP => return memory_map::get(call),
         XENMEM_ACQUIRE_RESOURCE => {
-            memory_query::check_resource(call)?;
+            let (slot, request) = memory_query::check_resource(call)?;
+            if request.type_ == XENMEM_RESOURCE_GRANT_TABLE {
+                return crate::grant_table::acquire(call, slot, &request);
+            }
             return call.unsupported(MEMORY_OP, op.into(), Errno::EOPNOTSUPP);
         }
         XENMEM_SET_MEMORY_MAP => return memory_map::set(call),

@@ -3,7 +3,7 @@
 use crate::call::{Call, CallResult, fault};
 use crate::memory_op::named_domain;
 use guest_memory::GuestMemory;
-use ids::{Gva, Maddr, Mfn};
+use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_mmu::Pte;
 use vault::Apply;
 use xen_abi::Errno;
@@ -144,9 +144,11 @@ pub(crate) fn claim<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -
 }
 
 /// The checks of `acquire_resource` that come before its kind.
-pub(crate) fn check_resource<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> Result<(), Errno> {
+pub(crate) fn check_resource<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+) -> Result<(DomainSlot, MemAcquireResource), Errno> {
     let request: MemAcquireResource = call.memory.read(Gva(call.args[1])).map_err(fault)?;
-    if request.pad != 0 || request.frame.checked_add(request.nr_frames.into()).is_none() {
+    if request.pad != 0 || request.frame.saturating_add(request.nr_frames.into()) >> 32 != 0 {
         return Err(Errno::EINVAL);
     }
     let own = call.state.domains.domain(call.domain).id.get().0;
@@ -157,5 +159,5 @@ pub(crate) fn check_resource<M: GuestMemory + 'static, A: Apply>(call: &Call<'_,
     if request.domid == xen_abi::xen::DOMID_SELF {
         return Err(Errno::ESRCH);
     }
-    call.domain_slot(request.domid).map(drop)
+    Ok((call.domain_slot(request.domid)?, request))
 }

@@ -56,7 +56,8 @@ pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> u64 {
     const CHUNK: usize = 1088;
     const REST: usize = 256 << 10;
     let vcpus = limits.vcpus * (VCPU + extended);
-    let records = limits.cpus * CPU + limits.domains * DOMAIN + vcpus + limits.port_chunks * CHUNK;
+    let tracks = grants::tracks_of(limits.frames) * size_of::<grants::Track>();
+    let records = tracks + limits.cpus * CPU + limits.domains * DOMAIN + vcpus + limits.port_chunks * CHUNK;
     (limits.frames * size_of::<Frame>() + records + REST) as u64
 }
 
@@ -109,6 +110,12 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     }
     state.efi = efi::services();
     state.epitaph = epitaph::text;
+    let asked = &record.options.grant_tables;
+    state.grants.defaults = grants::Limits {
+        frames: asked.max_frames.clamp(grants::INITIAL_FRAMES, grants::MAX_FRAMES),
+        maptrack_frames: asked.max_maptrack_frames,
+        version: asked.max_version,
+    };
     state.pci = Some(&pci_config::Devices);
     state.policies.system = Box::leak(Box::new(policies(&record.mitigations)));
     state.host = Host {

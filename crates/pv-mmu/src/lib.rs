@@ -16,6 +16,7 @@ extern crate std;
 
 mod descriptors;
 mod entry;
+mod granted;
 mod pin;
 mod pte;
 mod root;
@@ -27,6 +28,7 @@ mod walk;
 mod work;
 
 pub use entry::{IoRanges, IoRule};
+pub use granted::Blocked;
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
 pub use sweep::DeviceTables;
 pub use update::{AdBits, EntryWrite, apply_pte, restore_pte};

@@ -73,6 +73,7 @@ impl<P: Platform> Apply for Applier<P> {
                     platform.ask_flush(self.system.schedule.cpus());
                 }
             }
+            kind::UNMARK => platform.and_not32(Maddr(effect.a), effect.x),
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
@@ -80,6 +81,10 @@ impl<P: Platform> Apply for Applier<P> {
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {
         restore_pte(self.system.platform, maddr, old);
+    }
+
+    fn clear_marks(&mut self, maddr: u64, bits: u32) {
+        self.system.platform.and_not32(Maddr(maddr), bits);
     }
 
     #[inline(always)]

@@ -45,6 +45,11 @@ pub trait Apply {
         unreachable!("no transaction here exchanges the page-table entry {old:#x} at {maddr:#x}");
     }
 
+    /// Clears bits of the 32-bit word of guest memory at `maddr`, which a transaction that is undone had set.
+    fn clear_marks(&mut self, maddr: u64, bits: u32) {
+        unreachable!("no transaction here marks {bits:#x} at {maddr:#x}");
+    }
+
     /// The outbox that ends an entry is empty; the log closes next. Whatever marks the entry as pending
     /// must be gone when this returns, so that a closed log with a pending entry means: not begun.
     fn ended(&mut self) {}

@@ -23,6 +23,7 @@
 //! | TRANSFER | | | | same registers |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
+//! | UNMARK | bits | machine address | | same bits, nobody else sets them meanwhile |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -64,5 +65,7 @@ pub const WALL_CLOCK: u32 = 16;
 pub const SEGMENT_BASE: u32 = 17;
 /// A page table in work is valid, or one that is gets pinned.
 pub const VALID: u32 = 21;
+/// Bits of a 32-bit word of guest memory are cleared, those that say that a grant is in use.
+pub const UNMARK: u32 = 20;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;

@@ -35,6 +35,8 @@ const KIND: u32 = 48;
 const DELTA: u64 = 0;
 /// The address is a machine address: a live page-table entry (1 to 8 are widths of durable words).
 const ENTRY: u64 = 16;
+/// The address is a machine address: bits of a 32-bit word of guest memory.
+const MARKS: u64 = 17;
 
 impl core::fmt::Debug for Log {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -127,6 +129,11 @@ impl Log {
                 ENTRY => {
                     step::point();
                     apply.restore_entry(address, value);
+                    self.set_head(next);
+                }
+                MARKS => {
+                    step::point();
+                    apply.clear_marks(address, value as u32);
                     self.set_head(next);
                 }
                 width => {
@@ -236,6 +243,13 @@ impl Log {
         let entry = &self.undo[index];
         entry[0].store(maddr & ((1 << KIND) - 1) | ENTRY << KIND, Ordering::Relaxed);
         entry[1].store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn write_undo_marks(&self, index: usize, maddr: u64, bits: u32) {
+        let entry = &self.undo[index];
+        entry[0].store(maddr & ((1 << KIND) - 1) | MARKS << KIND, Ordering::Relaxed);
+        entry[1].store(bits.into(), Ordering::Relaxed);
     }
 
     #[inline(always)]

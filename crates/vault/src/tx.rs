@@ -90,6 +90,16 @@ impl<'l> Tx<'l> {
         self.log.set_head(self.head);
     }
 
+    /// Notes that the caller is about to set `bits` in the 32-bit word of guest memory at `maddr`, which are clear:
+    /// undone by [`Apply::clear_marks`](crate::Apply::clear_marks). The caller's lock must keep others from setting
+    /// them meanwhile.
+    #[inline(always)]
+    pub fn note_marks(&mut self, maddr: u64, bits: u32) {
+        self.log.write_undo_marks(self.head.undo(), maddr, bits);
+        self.head.0 += Head::ONE_UNDO;
+        self.log.set_head(self.head);
+    }
+
     /// Adds an effect to the outbox: it happens if and only if this transaction commits.
     #[inline(always)]
     pub fn publish(&mut self, effect: Effect) {

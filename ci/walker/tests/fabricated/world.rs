@@ -33,7 +33,7 @@ const ALL: u64 = PRESENT | WRITABLE;
 type Fields = &'static [(&'static str, u64, u64)];
 
 /// Records, their sizes, numbers and fields.
-const REGIONS: [(&str, u64, u64, Fields); 15] = [
+const REGIONS: [(&str, u64, u64, Fields); 16] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
     ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
     ("frames::PageList", 32, 1, &[("head", 0, 4), ("leaving", 4, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
@@ -45,7 +45,19 @@ const REGIONS: [(&str, u64, u64, Fields); 15] = [
         &[("root_kernel", 0, 8), ("root_user", 8, 8), ("gdt", 16, 112), ("ldt", 128, 128)],
     ),
     ("domains::Domain", 16, 1, &[("life", 0, 1), ("privileged", 1, 1), ("shared_info", 8, 8)]),
-    ("grants::Table", 520, 1, &[("count", 0, 4), ("frames", 8, 512)]),
+    (
+        "grants::Table",
+        600,
+        1,
+        &[
+            ("count", 0, 4),
+            ("status_count", 4, 4),
+            ("frames", 8, 512),
+            ("status", 520, 64),
+            ("is_v2", 584, 1),
+        ],
+    ),
+    ("grants::Track", 24, 4, &[("grant", 0, 8), ("frame", 8, 8)]),
     (
         "events::DomainEvents",
         168,

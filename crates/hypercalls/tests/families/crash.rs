@@ -172,6 +172,8 @@ fn a_version_that_is_not_there_is_refused_once_and_for_all() {
     let mut world = World::new();
     for crash in 1.. {
         world.reset();
+        let limits = ::grants::Limits { version: 1, ..::grants::Limits::DEFAULT };
+        world.change(|tx| world.state.grants.open(tx, DOM0, limits));
         world.put(ARGUMENT, &2_u32);
         let (value, crashed) = world.call_crashing(grants::OP, &[8, ARGUMENT, 1], crash);
         assert_eq!(value, xen_abi::Errno::ENOSYS.to_result(), "step {crash}");

@@ -7,7 +7,7 @@ use domain::{Host, Limits, State, Static};
 use frames::{Kind, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use hypercalls::{Call, FORGET, Outcome, Reply, dispatch};
-use ids::{DomId, DomainSlot, Gva, Mfn, VcpuSlot};
+use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::Reg;
 use pv_mmu::{IoRanges, IoRule};
 use std::cell::{Cell, RefCell};
@@ -108,11 +108,19 @@ impl Apply for Effects {
             }
             kind::EVENT => seen.events.push((effect.a, effect.x)),
             kind::KICK | kind::TIMER | kind::CONTEXT => {}
-            kind::PTE => self.memory.store64(ids::Maddr(effect.a), effect.b),
+            kind::PTE => {
+                pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
+            }
+            kind::UNMARK => self.memory.and_not32(Maddr(effect.a), effect.x),
+            kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
             kind::POWER => seen.power.push((effect.x, effect.a, effect.b)),
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
         }
+    }
+
+    fn clear_marks(&mut self, maddr: u64, bits: u32) {
+        self.memory.and_not32(Maddr(maddr), bits);
     }
 
     fn take_fault(&mut self) -> bool {
@@ -341,12 +349,12 @@ impl World {
     /// Frames on a domain's list, after checking that every frame of RAM is in one place only, and that
     /// `shared` of them are on no list at all.
     pub(crate) fn audit(&self, shared: &[u64]) -> [Vec<u64>; 2] {
-        let [dom0, other, _] = self.audit_all(shared);
+        let [dom0, other, _] = self.audit_slots(shared);
         [dom0, other]
     }
 
     /// The same with those of the slot [`NEW`].
-    pub(crate) fn audit_all(&self, shared: &[u64]) -> [Vec<u64>; 3] {
+    pub(crate) fn audit_slots(&self, shared: &[u64]) -> [Vec<u64>; 3] {
         let frames = self.state.frames;
         let mut places = vec![0; FRAMES as usize];
         let mut free = 0;

@@ -220,7 +220,7 @@ fn a_crash_while_a_domain_is_made_changes_nothing_that_shows() {
     let check = |world: &World, value: i64| {
         assert_eq!((value, world.get::<Domctl>(ARGUMENT).domain), (0, ID));
         assert_eq!(life(world), Life::Alive);
-        world.audit_all(&[shared_info(world)]);
+        world.audit_slots(&[shared_info(world)]);
     };
     everywhere(DOMCTL, &[ARGUMENT], prepare, check);
     let prepare = |world: &mut World| {
@@ -259,14 +259,14 @@ fn a_crash_while_a_domain_ends_loses_no_frame() {
     let check = |world: &World, value: i64| {
         assert_eq!((value, life(world)), (0, Life::Dead));
         // What Dom0 maps is there until it does not.
-        let [.., left] = world.audit_all(&[]);
+        let [.., left] = world.audit_slots(&[]);
         assert_eq!((left.len(), hypercalls::find_dead(world.state)), (1, None));
         assert_eq!(ask(world, XEN_DOMCTL_DESTROYDOMAIN, ID, &0u64), 0);
         world.change(|tx| tx.publish(frames::Frames::put_typed(Mfn(left[0]))));
         assert_eq!(hypercalls::find_dead(world.state), Some(NEW));
         world.change(|tx| hypercalls::remove_dead(world.state, world.memory, tx, NEW));
         assert_eq!((life(world), world.state.domains.has_dead()), (Life::Free, false));
-        let [dom0, _, none] = world.audit_all(&[]);
+        let [dom0, _, none] = world.audit_slots(&[]);
         assert_eq!((dom0.len() as u64, none.len()), (OWNED, 0));
         // Another one finds nothing of it.
         let next = DomctlCreatedomain { max_vcpus: 6, ..wanted() };

@@ -6,6 +6,7 @@ mod crash;
 mod efi;
 mod firmware;
 mod fixture;
+mod granted;
 mod grants;
 mod life;
 mod memory;

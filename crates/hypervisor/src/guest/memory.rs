@@ -93,6 +93,13 @@ impl GuestMemory for Hardware {
         // SAFETY: a frame the caller holds for the guest; the guest sees any mixture of old and new.
         unsafe { direct::zero(at, ids::FRAME_SIZE as usize) };
     }
+    fn copy_machine(&self, from: Maddr, to: Maddr, len: u64) {
+        inject::point();
+        chaos::point();
+        // SAFETY: two ranges within frames the caller holds for guests, which may overlap; guests see any mixture of
+        // old and new.
+        unsafe { core::ptr::copy(direct::pointer::<u8>(from), direct::pointer(to), len as usize) };
+    }
     fn write_machine(&self, at: Maddr, bytes: &[u8]) {
         // SAFETY: as above, for `bytes.len()` bytes of adjacent frames.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), direct::pointer(at), bytes.len()) };

@@ -1,0 +1,102 @@
+//! A list of elements, each with a status.
+
+use crate::call::{Call, CallResult, Outcome};
+use crate::reply::{Reply, copy_bytes};
+use guest_memory::GuestMemory;
+use pv_cpu::Reg;
+use vault::{Apply, Tx};
+use xen_abi::Errno;
+
+/// Elements carried out before the guest's call is run again for the rest; a multiple of what
+/// [`unmap`](super::unmap) does between two flushes.
+const AT_ONCE: u64 = 512;
+
+/// One element.
+#[derive(Clone, Copy)]
+pub(super) struct Element {
+    /// Its guest address.
+    pub(super) at: u64,
+    /// The list ends with it.
+    pub(super) is_last: bool,
+    /// Its place in this run.
+    pub(super) index: u64,
+    reply: Reply,
+}
+
+impl Element {
+    /// Counts it; the last one replies.
+    #[inline]
+    pub(super) fn finish(&self, tx: &mut Tx<'_>) {
+        if self.is_last { self.reply.publish(tx, 0) } else { tx.advance(1) }
+    }
+
+    /// Publishes its status, `offset` bytes from its start.
+    pub(super) fn tell(&self, tx: &mut Tx<'_>, offset: usize, status: i16) {
+        copy_bytes(tx, self.at.wrapping_add(offset as u64), &status.to_le_bytes());
+    }
+}
+
+/// How a list goes on.
+pub(super) enum Next {
+    /// With this element.
+    One(Element),
+    /// It has ended, or this run of it.
+    End(Outcome),
+}
+
+/// The first element of the list `at` that is not counted yet.
+///
+/// # Errors
+/// `EFAULT`: its address is none.
+#[inline]
+pub(super) fn next<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    at: u64,
+    count: u64,
+    size: usize,
+) -> Result<Next, Errno> {
+    let index = call.done();
+    if index >= count {
+        return Ok(Next::End(Outcome::Value(0)));
+    }
+    let at = at.checked_add(index * size as u64).ok_or(Errno::EFAULT)?;
+    if index == AT_ONCE {
+        return Ok(Next::End(call.again(&[(Reg::Rsi, at), (Reg::Rdx, count - index)])));
+    }
+    Ok(Next::One(Element { at, is_last: index + 1 == count, index, reply: call.reply }))
+}
+
+/// Carries out a list by `one`, which counts the element in its last transaction.
+#[inline]
+pub(super) fn each<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    at: u64,
+    count: u64,
+    size: usize,
+    mut one: impl FnMut(&mut Call<'_, M, A>, &Element) -> Result<(), Errno>,
+) -> CallResult {
+    loop {
+        match next(call, at, count, size)? {
+            Next::End(outcome) => return Ok(outcome),
+            Next::One(element) => {
+                one(call, &element)?;
+                if element.is_last {
+                    return Ok(Outcome::Replied);
+                }
+            }
+        }
+    }
+}
+
+/// Counts an element that came to nothing.
+pub(super) fn refuse<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    element: &Element,
+    offset: usize,
+    status: i16,
+) {
+    call.j.change(|tx| {
+        element.tell(tx, offset, status);
+        element.finish(tx);
+    });
+}
