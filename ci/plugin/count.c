@@ -4,7 +4,7 @@
  * The guest marks a stretch with two NOPs whose displacement says which (ci/guest/bench.c). For each stretch the
  * plugin writes a line to the file of the option out=: the stretch's number and the counts within, in the order of
  * `enum kind`. With profile=FILE it writes there how many instructions each block of code executed within all
- * stretches: a line "ADDRESS COUNT" each. Processors take turns in one thread of QEMU's, as with -icount.
+ * stretches: a line "ADDRESS SIZES COUNT" each, the bytes of each of its instructions as a hexadecimal digit. Processors take turns in one thread of QEMU's, as with -icount.
  *
  * Everything is counted by calls. Of several processors in one thread, the inline operations of QEMU 10.0 damage what
  * the second one computes: the number of the processor, a constant of the code generator, is multiplied in place.
@@ -32,23 +32,27 @@ static uint64_t counts[KINDS], start[KINDS];
 static unsigned long stretches;
 static FILE *out;
 
-/* Blocks of code by address, in a hash table that is never full in practice; what finds no place is not counted. */
+/* Blocks of code by address and sizes, in a hash table that is never full in practice; what finds no place is not counted. */
 #define BLOCKS (1u << 18)
 struct block {
     uint64_t address, executed, before, within;
+    char *sizes;
 };
 static struct block blocks[BLOCKS];
 static const char *profile;
 
-static size_t place_of(uint64_t address)
+static size_t place_of(uint64_t address, const char *sizes)
 {
     size_t at = (address * 0x9e3779b97f4a7c15u) >> 46;
 
-    for (size_t tries = 0; tries < 64; tries++, at = (at + 1) % BLOCKS)
-        if (blocks[at].address == address || blocks[at].address == 0) {
-            blocks[at].address = address;
+    for (size_t tries = 0; tries < 64; tries++, at = (at + 1) % BLOCKS) {
+        struct block *block = &blocks[at];
+
+        if (!block->sizes)
+            *block = (struct block){ .address = address, .sizes = strdup(sizes) };
+        if (block->address == address && strcmp(block->sizes, sizes) == 0)
             return at;
-        }
+    }
     return BLOCKS;
 }
 
@@ -65,7 +69,8 @@ static void profile_end(void)
     for (size_t i = 0; i < BLOCKS; i++) {
         blocks[i].within += blocks[i].executed - blocks[i].before;
         if (file && blocks[i].within)
-            fprintf(file, "%llx %llu\n", (unsigned long long)blocks[i].address, (unsigned long long)blocks[i].within);
+            fprintf(file, "%llx %s %llu\n", (unsigned long long)blocks[i].address, blocks[i].sizes,
+                    (unsigned long long)blocks[i].within);
     }
     if (file)
         fclose(file);
@@ -182,6 +187,9 @@ static void at_block(unsigned cpu, void *instructions)
     (void)cpu;
 }
 
+/* QEMU's limit for a block (TCG_MAX_INSNS). */
+#define MOST_INSTRUCTIONS 512
+
 /* The same for the profile: the block's place above, the instructions in the low bits. */
 #define PLACE_SHIFT 16
 static void at_place(unsigned cpu, void *what)
@@ -207,7 +215,12 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
 
     qemu_plugin_register_vcpu_tb_exec_cb(block, at_block, PLUGIN_NO_REGISTERS, (void *)instructions);
     if (profile) {
-        size_t place = place_of(qemu_plugin_tb_vaddr(block));
+        char sizes[MOST_INSTRUCTIONS + 1] = "";
+
+        for (size_t i = 0; i < instructions && i < MOST_INSTRUCTIONS; i++)
+            sizes[i] = "0123456789abcdef"[qemu_plugin_insn_size(qemu_plugin_tb_get_insn(block, i)) & 15];
+
+        size_t place = place_of(qemu_plugin_tb_vaddr(block), sizes);
 
         if (place != BLOCKS)
             qemu_plugin_register_vcpu_tb_exec_cb(block, at_place, PLUGIN_NO_REGISTERS,

@@ -43,9 +43,14 @@ impl Symbols {
         self.0.windows(2).filter(move |pair| named(&pair[0].1)).map(|pair| pair[0].0..pair[1].0)
     }
 
+    /// Whether an address is in the image.
+    pub(crate) fn covers(address: u64) -> bool {
+        IMAGE.contains(&address)
+    }
+
     /// The function that an address is in, or whose code it is.
     pub(crate) fn name(&self, address: u64) -> &str {
-        if !IMAGE.contains(&address) {
+        if !Symbols::covers(address) {
             return if address >> 63 == 1 { "(Dom0's kernel)" } else { "(Dom0's programs)" };
         }
         let after = self.0.partition_point(|(start, _)| *start <= address);

@@ -14,7 +14,7 @@ use domain::dom0::{self, Dom0Inputs};
 use domain::{Limits, State, Static};
 use guest_loader::elf_kernel::ElfKernel;
 use guest_memory::GuestMemory as _;
-use ids::{CpuId, Maddr, Mfn, VcpuSlot};
+use ids::{CpuId, DomId, DomainSlot, Maddr, Mfn, VcpuSlot};
 use pv_mmu::{IoRanges, IoRule};
 use std::sync::atomic::Ordering;
 use system::{Schedule, System};
@@ -22,12 +22,16 @@ use timers::TimeScale;
 use vault::Ground;
 
 /// Frames of the machine.
-pub(crate) const FRAMES: usize = 1472;
+pub(crate) const FRAMES: usize = 1488;
 /// Frames below are the hypervisor's.
 const FIRST_FREE: u64 = 8;
+/// A domain that lies still and lets Dom0 use some of its pages: its slot, number and pages.
+pub(crate) const NEIGHBOUR: DomainSlot = DomainSlot(1);
+pub(crate) const NEIGHBOUR_ID: u16 = 7;
+const NEIGHBOUR_PAGES: u64 = 6;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
-const VAULT_BYTES: usize = 512 << 10;
+const VAULT_BYTES: usize = 544 << 10;
 /// Pins of the I/O APIC.
 pub(crate) const GSIS: u32 = 16;
 /// Frames of devices, behind RAM.
@@ -131,11 +135,12 @@ fn compose(
     state.pci = Some(&pci::Devices);
     state.policies.system = Box::leak(Box::new(SystemPolicies::new(cpuid, &Controls::default())));
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
+    let schedule = Schedule::new(size.cpus, size.vcpus, state.sched);
     let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
         leaves: XenLeaves::default(),
-        schedule: Schedule::new(size.cpus, size.vcpus),
+        schedule,
         scale,
     }));
     (system, Regions::new(ground, &arena))
@@ -191,8 +196,33 @@ impl World {
         dom0::build(system.state, self.machine, &mut journal, &inputs, &mut |_| ())
             .map_err(|e| anyhow!("{e}"))
             .context("building Dom0")?;
+        self.neighbour();
         journal.log().end();
         Ok(())
+    }
+
+    /// Makes the neighbour, who grants each page to Dom0 and some to itself, for reading and for writing.
+    fn neighbour(&self) {
+        let (state, mut journal) = (self.system.state, self.system.journal_beside());
+        let record = state.domains.domain(NEIGHBOUR);
+        journal.change(|tx| {
+            record.set_life(tx, domains::Life::Alive);
+            tx.set(&record.id, DomId(NEIGHBOUR_ID));
+            state.frames.set_max_pages(tx, NEIGHBOUR, NEIGHBOUR_PAGES);
+        });
+        let clear = |mfn: Mfn| self.machine.clear_frame(mfn.maddr());
+        let grown = journal.transaction(|tx| state.grants.grow_by_one(tx, state.frames, NEIGHBOUR, 1, clear));
+        assert_eq!(grown, Ok(true));
+        let table = state.grants.frames(NEIGHBOUR).next().expect("a frame").maddr();
+        for index in 0..NEIGHBOUR_PAGES {
+            let page = journal.transaction(|tx| state.frames.allocate(tx, NEIGHBOUR, 0, 64)).expect("memory");
+            for (gref, word) in [
+                (2 * index, 1),
+                (2 * index + 1, [1 | 4, 2, 1 | u64::from(NEIGHBOUR_ID) << 16][index as usize % 3]),
+            ] {
+                self.machine.store64(Maddr(table.0 + 8 * gref), word | page.0 << 32);
+            }
+        }
     }
 
     /// What a start after a failure does first: everything derived is new.

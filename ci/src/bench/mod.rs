@@ -7,6 +7,7 @@ mod counts;
 mod figures;
 mod gdb;
 mod profile;
+mod protocol;
 mod rows;
 mod stamps;
 mod table;
@@ -19,6 +20,8 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::bench::counts::{Batches, Counts};
 use crate::bench::figures::Figures;
+use crate::bench::profile::Block;
+use crate::bench::protocol::Share;
 use crate::bench::rows::{ROWS, Unit};
 use crate::bench::stamps::Places;
 use crate::command::{progress, seconds};
@@ -181,24 +184,30 @@ fn pair(mut options: Options) -> Options {
     options
 }
 
-/// Prints where the instructions of one row go on the image, on the first model that `words` name.
+/// The word for all rows of one CPU.
+const ALL: &str = "all";
+
+/// Prints where the instructions of one row go on the image (or of [`ALL`]), on the first model that `words` name.
 pub(crate) fn profile(
     workspace: &Workspace,
     toolchain: &Toolchain,
     row: &str,
     words: &[String],
 ) -> Result<()> {
-    ensure!(ROWS.iter().any(|known| known.name == row && known.unit == Unit::One), "bench: no row {row}");
+    let known = ROWS.iter().find(|known| known.name == row && known.unit == Unit::One);
+    ensure!(known.is_some() || row == ALL, "bench: no row {row}");
     let named = |model: &&Model| words.iter().any(|word| word == model.name);
     let model = MODELS.iter().find(named).unwrap_or(&MODELS[0]);
     let image = image::build(workspace, toolchain, &[])?;
-    let symbols = Symbols::read(&image.with_extension("debug"))?;
+    let elf = image.with_extension("debug");
     let mut options = options(Below::Revenant, model, Some(image));
-    if ROWS.iter().any(|known| known.name == row && known.pair) {
+    if known.is_some_and(|known| known.pair) {
         options = pair(options);
     }
-    // The guest takes the last.
-    options.append += &format!(" lab.bench={row}");
+    if row != ALL {
+        // The guest takes the last.
+        options.append += &format!(" lab.bench={row}");
+    }
     options.name = format!("bench-{}-profile", model.name);
     let counted = counts_file(workspace, &options.name)?;
     let profile = counted.with_extension("profile");
@@ -210,9 +219,13 @@ pub(crate) fn profile(
     ensure!(outcome.end == End::Done, "{} (console log: {})", outcome.end, outcome.log.display());
     let log = log(&outcome)?;
     let batches = log.lines().find_map(Batches::of_line).context("the guest measured nothing")?;
-    let operations = f64::from(batches.operations) * batches.count as f64;
+    let operations = if row == ALL { 1.0 } else { f64::from(batches.operations) * batches.count as f64 };
+    let blocks = Block::parse(&fs::read_to_string(&profile)?)?;
+    let symbols = Symbols::read(&elf)?;
     println!("\n{row} on {}, instructions of one operation (mean of all batches):\n", model.name);
-    println!("{}", profile::list(&fs::read_to_string(&profile)?, &symbols, operations)?);
+    println!("{}", profile::list(&blocks, &symbols, operations));
+    let share = Share::of(&blocks, &symbols, &elf, &workspace.build("bench"))?;
+    println!("{}", share.show(operations));
     Ok(())
 }
 

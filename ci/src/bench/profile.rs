@@ -9,15 +9,39 @@ use crate::symbols::Symbols;
 /// Lines of the list; what is left is summed up.
 const MOST: usize = 45;
 
-/// The list from the plugin's file, each count divided by `operations`.
-pub(crate) fn list(text: &str, symbols: &Symbols, operations: f64) -> Result<String> {
+/// A block of code that was executed, as the plugin counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Where it starts.
+    pub(crate) address: u64,
+    /// The bytes of each of its instructions.
+    pub(crate) sizes: Vec<u8>,
+    /// Instructions executed in it.
+    pub(crate) instructions: u64,
+}
+
+impl Block {
+    /// Those of the plugin's file.
+    pub(crate) fn parse(text: &str) -> Result<Vec<Block>> {
+        let block = |line: &str| Block::of_line(line).with_context(|| format!("the plugin counted: {line}"));
+        text.lines().map(block).collect()
+    }
+
+    /// That of a line `ADDRESS SIZES COUNT`, each size a hexadecimal digit.
+    fn of_line(line: &str) -> Option<Block> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [address, sizes, count] = words[..] else { return None };
+        let sizes: Option<Vec<u8>> = sizes.chars().map(|digit| Some(digit.to_digit(16)? as u8)).collect();
+        let address = u64::from_str_radix(address, 16).ok()?;
+        Some(Block { address, sizes: sizes?, instructions: count.parse().ok()? })
+    }
+}
+
+/// The list of functions, each count divided by `operations`.
+pub(crate) fn list(blocks: &[Block], symbols: &Symbols, operations: f64) -> String {
     let mut functions: HashMap<&str, u64> = HashMap::new();
-    for line in text.lines() {
-        let counted = line.split_once(' ').and_then(|(address, count)| {
-            Some((u64::from_str_radix(address, 16).ok()?, count.parse::<u64>().ok()?))
-        });
-        let (address, count) = counted.with_context(|| format!("the plugin counted: {line}"))?;
-        *functions.entry(symbols.name(address)).or_default() += count;
+    for block in blocks {
+        *functions.entry(symbols.name(block.address)).or_default() += block.instructions;
     }
     let total: u64 = functions.values().sum();
     let mut sorted: Vec<(&str, u64)> = functions.into_iter().collect();
@@ -32,7 +56,7 @@ pub(crate) fn list(text: &str, symbols: &Symbols, operations: f64) -> Result<Str
     if rest > 0 {
         result += &line("(others)", rest);
     }
-    Ok(result)
+    result
 }
 
 #[cfg(test)]
@@ -44,9 +68,8 @@ mod tests {
         let symbols = Symbols::parse(
             "ffff82d040001000 T enter\nffff82d040001100 t leave::at\nffff82d040001080 d data\n0000000000200000 T boot\n",
         );
-        let text =
-            "ffff82d040001004 10\nffff82d040001090 10\nffff82d040001100 60\nffffffff81000000 15\n401000 5\n";
-        let list = list(text, &symbols, 10.0).unwrap();
+        let text = "ffff82d040001004 25 10\nffff82d040001090 1 10\nffff82d040001100 f 60\nffffffff81000000 3 15\n401000 5 5\n";
+        let list = list(&Block::parse(text).unwrap(), &symbols, 10.0);
         let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["10.0", "100.0", "%", "all"]);
         assert_eq!(lines[1], ["6.0", "60.0", "%", "leave::at"]);
@@ -56,6 +79,7 @@ mod tests {
 
     #[test]
     fn a_damaged_profile_is_refused() {
-        assert!(list("x y\n", &Symbols::parse(""), 1.0).is_err());
+        assert!(Block::parse("x 1 y\n").is_err());
+        assert!(Block::parse("1000 1g 5\n").is_err());
     }
 }

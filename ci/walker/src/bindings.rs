@@ -15,7 +15,7 @@ pub(crate) struct Held {
     pub(crate) descriptors: Vec<u64>,
     /// Frames held writable and by a general reference: event arrays, control blocks, vcpu_infos, end-of-interrupt pages.
     pub(crate) pages: Vec<u64>,
-    /// Frames that the hypervisor shares with a domain: a general reference each, on no page list.
+    /// Frames that the hypervisor shares with a domain: held writable, on no page list.
     pub(crate) shared: Vec<u64>,
     /// By domain slot, the grant tables.
     pub(crate) grant_tables: Vec<GrantTable>,

@@ -93,7 +93,7 @@ fn count_records(table: &Table, held: &Held, counts: &mut [Counts], report: &mut
         Some(count) => step(count),
         None => report.wrong(format!("{what} {mfn:#x} is beyond the frame table")),
     };
-    held.shared.iter().for_each(|mfn| add(*mfn, "shared frame", &|c| c.refs += 1));
+    held.shared.iter().for_each(|mfn| add(*mfn, "shared frame", &|c| c.writable += 1));
     held.roots.iter().for_each(|(mfn, _)| add(*mfn, "root table", &|c| c.table[4] += 1));
     held.descriptors.iter().for_each(|mfn| add(*mfn, "descriptor table", &|c| c.descriptors += 1));
     held.granted.iter().for_each(|mapping| {

@@ -17,6 +17,11 @@ const ENTRY: u64 = 0x2_0000;
 const HOST_ROOT: u64 = ENTRY + 0x10;
 const COPIED: u64 = ENTRY + 0x20;
 const ROOTS: u64 = ENTRY + 0x30;
+const COPIES: u64 = SHOWN + 0x80;
+// `machine/src/isolation.rs`.
+const WAYS: u64 = 8;
+const CODE_TABLES: u64 = 3;
+const CPU_TABLES: u64 = 2 + WAYS;
 // `machine/src/layout.rs`.
 const IMAGE: u64 = 0xffff_82d0_4000_0000;
 const IMAGE_END: u64 = IMAGE + (2 << 20);
@@ -40,6 +45,7 @@ pub(crate) fn is_isolated(machine: &Machine<'_>, root: u64) -> bool {
 }
 
 /// One of a CPU's isolated roots.
+#[derive(PartialEq, Eq)]
 struct Copy {
     cpu: u64,
     /// Its frame.
@@ -48,18 +54,28 @@ struct Copy {
     of: u64,
 }
 
+/// All that each CPU keeps; those in use are among them.
 fn copies(machine: &Machine<'_>) -> Vec<Copy> {
+    let memory = machine.chart.own.iter().find(|own| own.name == "isolation");
+    let Some(tables) = memory.map(|own| own.start / FRAME) else { return Vec::new() };
+    let cell = |cpu: u64, offset: u64| {
+        let va = PER_CPU + cpu * STRIDE + offset;
+        word(machine.memory, translate(machine.memory, machine.root(), va)?)
+    };
     let mut found = Vec::new();
     for cpu in 0..machine.chart.cpus {
-        let cell = |offset| {
-            let va = PER_CPU + cpu * STRIDE + offset;
-            word(machine.memory, translate(machine.memory, machine.root(), va)?)
-        };
-        for which in 0..2 {
-            if let (Some(of), Some(root)) = (cell(COPIED + 8 * which), cell(ROOTS + 8 * which))
+        let used = (0..2).map(|which| (cell(cpu, COPIED + 8 * which), cell(cpu, ROOTS + 8 * which)));
+        let first = tables + CODE_TABLES + cpu * CPU_TABLES + 2;
+        let kept = (0..WAYS).map(|way| (cell(cpu, COPIES + 8 * way), Some((first + way) * FRAME)));
+        for (of, root) in kept.chain(used) {
+            if let (Some(of), Some(root)) = (of, root)
                 && root != 0
             {
-                found.push(Copy { cpu, root: root / FRAME, of: of / FRAME });
+                let copy = Copy { cpu, root: root / FRAME, of: of / FRAME };
+                // One that is in use and not kept is checked as well.
+                if !found.contains(&copy) {
+                    found.push(copy);
+                }
             }
         }
     }

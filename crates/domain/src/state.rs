@@ -71,6 +71,8 @@ pub struct Static {
     pub domains: domains::Locks,
     /// Of domains' policies.
     pub policies: cpu_policy::domains::Locks,
+    /// Of shares, affinity and CPU pools.
+    pub sched: LockWord,
 }
 
 impl Static {
@@ -84,6 +86,7 @@ impl Static {
             grants: grants::Locks::new(),
             domains: domains::Locks::new(),
             policies: cpu_policy::domains::Locks::new(),
+            sched: LockWord::new(),
         }
     }
 }
@@ -120,6 +123,8 @@ pub struct State {
     pub timers: timers::Region,
     /// Their locks and queues.
     pub timers_derived: timers::Derived,
+    /// Shares, affinity, CPU pools.
+    pub sched: sched::Region,
     /// Grant tables.
     pub grants: grants::Region,
     /// What domains are shown of the processor. Its `system` is derived: set by every start.
@@ -186,6 +191,7 @@ impl State {
         let policies = Policies::carve(arena, limits.domains, &locks.policies)?;
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
+        let sched = sched::Region::carve(arena, limits.cpus, limits.domains, limits.vcpus, &locks.sched)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -206,6 +212,7 @@ impl State {
             contexts,
             frames,
             staging,
+            sched,
             grants,
             policies,
             table_locks: &locks.tables,

@@ -183,7 +183,7 @@ impl Frames {
     }
 
     /// Allocates one frame that the hypervisor shares with a domain: the domain owns it and may map it,
-    /// but it is not among its pages.
+    /// but it is not among its pages, nor can it become a table. Given back by [`put_shared`](Self::put_shared).
     ///
     /// # Errors
     /// [`NoMemory`].

@@ -115,7 +115,7 @@ impl Frames {
         tx.set(&frame.links, links(second, 0));
         tx.set(&list.leaving, raw);
         tx.set(&list.pages, list.pages.get() + 1);
-        tx.publish(Self::put_ref(mfn));
+        tx.publish(Self::put_shared(mfn));
     }
 
     /// The slot's list is as in one that was never used. Nothing is on it.

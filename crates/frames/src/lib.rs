@@ -112,6 +112,11 @@ impl Frames {
         Effect { kind: kind::PUT_REF, x: 0, a: mfn.0, b: 0 }
     }
 
+    /// The effect that drops the hypervisor's reference to a frame that it [shares](Self::allocate_shared).
+    pub fn put_shared(mfn: Mfn) -> Effect {
+        Self::put_typed(mfn)
+    }
+
     /// The effect that drops a typed reference.
     pub fn put_typed(mfn: Mfn) -> Effect {
         Effect { kind: kind::PUT_TYPED, x: 0, a: mfn.0, b: 0 }

@@ -103,9 +103,10 @@ impl Usage {
         Self((owner.0 as u64) << OWNER | ALLOCATED | 1)
     }
 
-    /// A frame of `owner` with one general reference that its owner may not give up.
+    /// A frame of `owner` with one reference that its owner may not give up: as a writable page, lest the owner make
+    /// a table of what the hypervisor writes to.
     pub(crate) const fn shared(owner: Owner) -> Self {
-        Self((owner.0 as u64) << OWNER | 1)
+        Self((owner.0 as u64) << OWNER | 1 << TYPED)
     }
 
     /// A free frame: the head of a block of this order, or of none.
@@ -222,6 +223,11 @@ impl Usage {
             && self.count() == 0
             && !self.is_in_work()
             && !self.is_pinned()
+    }
+
+    /// Whether the hypervisor shares the frame with its owner and nobody else refers to it.
+    pub const fn is_shared_alone(self) -> bool {
+        self.refs() == 0 && self.typed() == 1 && self.is_plain() && !self.is_allocated()
     }
 
     /// No reference of either sort.

@@ -156,11 +156,10 @@ impl Region {
 
     fn give_back_status(&self, tx: &mut Tx<'static>, frames: Frames, slot: DomainSlot) -> Result<(), Errno> {
         for mfn in self.status(slot) {
-            let sole = frames.frame(mfn).is_some_and(|f| f.usage().refs() == 1 && f.usage().typed() == 0);
-            if !sole {
+            if !frames.frame(mfn).is_some_and(|frame| frame.usage().is_shared_alone()) {
                 return Err(Errno::EBUSY);
             }
-            tx.publish(Frames::put_ref(mfn));
+            tx.publish(Frames::put_shared(mfn));
         }
         tx.set(&self.table(slot).status_count, 0);
         Ok(())

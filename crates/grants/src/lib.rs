@@ -27,7 +27,7 @@ mod unmap;
 pub use claim::{Claim, Want};
 pub use limits::Limits;
 pub use table::{INITIAL_FRAMES, MAX_FRAMES, Table, status_frames};
-pub use track::{Pool, READERS_AT_MOST, Track, Use, Waiting};
+pub use track::{Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
 pub use unmap::Mapping;
 
 use ids::DomainSlot;

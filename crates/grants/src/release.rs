@@ -54,8 +54,8 @@ impl Region {
         tx.set(&self.waiting(vcpu).head, 0);
     }
 
-    /// A step of giving back the table's frames, of a domain that is [closed](Self::close). Those that others still map
-    /// stay for the time being. `false`: nothing more can be given back now.
+    /// A step of giving up the table's frames, of a domain that is [closed](Self::close): each is one of the frames that
+    /// leave with the domain, free when nobody maps it any more. `false`: it has none.
     pub fn release_frames(&self, tx: &mut Tx<'static>, frames: Frames, slot: DomainSlot) -> bool {
         let table = self.table(slot);
         self.lock(tx, slot);
@@ -64,17 +64,12 @@ impl Region {
         for (list, count) in lists {
             while count.get() > 0 && given < GIVEN_BACK {
                 let Some(place) = list.get(count.get() as usize - 1) else { break };
-                let mfn = place.get();
-                let sole = frames.frame(mfn).is_some_and(|f| f.usage().refs() == 1 && f.usage().typed() == 0);
-                if !sole {
-                    break;
-                }
+                frames.leave_shared(tx, slot, place.get());
                 tx.set(count, count.get() - 1);
-                tx.publish(Frames::put_ref(mfn));
                 given += 1;
             }
         }
-        given == GIVEN_BACK
+        given > 0
     }
 
     /// Whether nothing of the table is left: no frames, no mappings by the domain or of its grants. Before that its

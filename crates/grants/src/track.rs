@@ -237,9 +237,33 @@ impl Region {
         tx.set(&self.pool.used, self.pool.used.get().saturating_sub(1));
     }
 
-    /// Every mapping there is, for the audit: granter, reference, mapper, frame, use.
-    pub fn mappings(&self) -> impl Iterator<Item = (DomainSlot, u32, DomainSlot, Mfn, Use)> {
-        let taken = self.tracks.iter().filter(|track| track.grant.get() != 0);
-        taken.map(|t| (t.granter(), t.gref(), t.mapper(), t.mfn(), t.usage()))
+    /// Every mapping there is, for audits.
+    pub fn mappings(&self) -> impl Iterator<Item = Mapped> {
+        let taken = (0..).zip(self.tracks).filter(|(_, track)| track.grant.get() != 0);
+        taken.map(|(handle, track)| Mapped {
+            handle,
+            granter: track.granter(),
+            gref: track.gref(),
+            mapper: track.mapper(),
+            frame: track.mfn(),
+            usage: track.usage(),
+        })
     }
+}
+
+/// A mapping, as its record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// What the mapper calls it.
+    pub handle: u32,
+    /// Whose grant.
+    pub granter: DomainSlot,
+    /// Its reference.
+    pub gref: u32,
+    /// Who has it mapped.
+    pub mapper: DomainSlot,
+    /// The frame.
+    pub frame: Mfn,
+    /// What for.
+    pub usage: Use,
 }

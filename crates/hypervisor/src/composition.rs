@@ -123,17 +123,12 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
         log: Some(&console::Reader),
     };
+    let schedule = Schedule::new(record.cpus, vcpus as u32, state.sched);
     let state: &'static State = Box::leak(Box::new(state));
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
     let platform: &'static Hardware = Box::leak(Box::new(Hardware { scale, alarm }));
-    let system = System {
-        platform,
-        state,
-        leaves: leaves(record, scale),
-        schedule: Schedule::new(record.cpus, vcpus as u32),
-        scale,
-    };
+    let system = System { platform, state, leaves: leaves(record, scale), schedule, scale };
     let system: &'static System<Hardware> = Box::leak(Box::new(system));
     run::install(system);
     system

@@ -1,6 +1,6 @@
 //! Page tables on which guests run that are not to see the hypervisor, not even by speculation (Meltdown).
 //!
-//! Each CPU has two root tables of its own, for the kernel and for the user mode of the guest that it runs. A root has
+//! Each CPU has [`WAYS`] root tables of its own, which are copies of those that its guests use. A root has
 //! the guest's entries, the M2P if the guest's root has it, and of the hypervisor only what the processor needs before
 //! and after it changes page tables:
 //!
@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! memory  +0x0000  L3, L2 and L1 table of the entry code, for all CPUs
-//!         +0x3000  for each CPU: L3 and L2 table of its block, kernel root, user root
+//!         +0x3000  for each CPU: L3 and L2 table of its block, its roots
 //! ```
 //!
 //! All of it is derived. The fixed parts are written by every start, for the copy of the image that runs; the guest's
@@ -30,22 +30,15 @@ use crate::percpu;
 const TABLE: u64 = 0x1000;
 /// Tables of the entry code.
 const CODE_TABLES: u64 = 3;
+/// Roots of each CPU: those of some processes, a process has two (its own and its kernel's).
+pub const WAYS: usize = 8;
 /// Tables of each CPU.
-const CPU_TABLES: u64 = 4;
+const CPU_TABLES: u64 = 2 + WAYS as u64;
 /// What one L1 table covers.
 const LARGE: u64 = 1 << 21;
 
 /// The guest's slots: all but the hypervisor's.
 pub const GUEST_SLOTS: [Range<usize>; 2] = [0..layout::FIRST_SLOT, layout::END_SLOT..512];
-
-/// Which of a CPU's roots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// For the guest's kernel.
-    Kernel = 0,
-    /// For its user mode.
-    User = 1,
-}
 
 /// The memory of the tables. Plain data: part of the sealed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +73,8 @@ impl Isolation {
     }
 
     /// One of a CPU's roots.
-    pub const fn root(self, cpu: CpuId, which: Which) -> Maddr {
-        self.of_cpu(cpu, 2 + which as u64)
+    pub const fn root(self, cpu: CpuId, way: usize) -> Maddr {
+        self.of_cpu(cpu, 2 + way as u64)
     }
 
     const fn code(self, table: u64) -> Maddr {
@@ -110,8 +103,8 @@ impl Isolation {
             let [l3, l2] = [self.of_cpu(cpu, 0), self.of_cpu(cpu, 1)];
             memory.write(l2, (block >> 21 & 511) as usize, directory(shown));
             memory.write(l3, l3_index(block), directory(l2));
-            for which in [Which::Kernel, Which::User] {
-                let root = self.root(cpu, which);
+            for way in 0..WAYS {
+                let root = self.root(cpu, way);
                 memory.write(root, l4_index(block), directory(l3));
                 memory.write(root, l4_index(layout::IMAGE), directory(self.code(0)));
             }
@@ -186,7 +179,7 @@ mod tests {
         let tables = own(&mut memory);
         let isolation = Isolation::new(Maddr(0x800_0000), CPUS);
         isolation.build(tables, &mut memory, CODE).unwrap();
-        let root = PageTables::at(isolation.root(CpuId(1), Which::User));
+        let root = PageTables::at(isolation.root(CpuId(1), WAYS - 1));
         let at = |offset| root.translate(&memory, percpu::block(CpuId(1)) + offset);
         for offset in
             [percpu::ENTRY, percpu::TSS, percpu::IDT, percpu::NMI_STACK_TOP - 8, percpu::GDT_OWN_PAGE]
@@ -216,7 +209,7 @@ mod tests {
             let tables = own_at(&mut own, base);
             memory.0.extend(own.0);
             isolation.build(tables, &mut memory, CODE).unwrap();
-            let root = PageTables::at(isolation.root(CpuId(2), Which::Kernel));
+            let root = PageTables::at(isolation.root(CpuId(2), 0));
             assert_eq!(root.translate(&memory, CODE.start).unwrap().maddr, Maddr(base + 0x5000));
         }
     }

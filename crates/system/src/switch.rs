@@ -7,6 +7,7 @@ use core::sync::atomic::{Ordering, fence};
 use domains::VcpuState;
 use ids::{CpuId, DomainSlot, VcpuSlot};
 use pv_cpu::{Context, FRESH, IN_CPU, Mode, SAVED, event_callback, sync};
+use sched::{Told, Vcpus, Wish};
 use timers::State;
 use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
 
@@ -31,12 +32,22 @@ impl<P: Platform> System<P> {
         self.kick(self.schedule.wake(vcpu));
     }
 
-    /// As [`wake`](Self::wake), for an event: one for a vCPU that this CPU runs is seen on the way back to it.
+    /// As [`wake`](Self::wake), for an event: a vCPU that can run sees it on the way back to it, whenever that is. The
+    /// CPU that holds it is made to come by, and has nothing else to look at.
     #[inline]
     pub(crate) fn alert(&self, vcpu: VcpuSlot) {
-        let runs_here = self.schedule.loaded(self.platform.cpu()) == Some(vcpu);
-        if !runs_here || self.state.domains.vcpu(vcpu).state() != VcpuState::Runnable {
+        let home = self.schedule.home(vcpu);
+        let is_here = home == self.platform.cpu();
+        if !is_here {
+            // Who blocks or polls looks for events once its state says so. Here it is the other way round, so that
+            // one of the two sees the other.
+            fence(Ordering::SeqCst);
+        }
+        let held = self.schedule.loaded(home) == Some(vcpu);
+        if !held || self.state.domains.vcpu(vcpu).state() != VcpuState::Runnable {
             self.wake(vcpu);
+        } else if !is_here {
+            self.platform.kick(home);
         }
     }
 
@@ -71,12 +82,12 @@ impl<P: Platform> System<P> {
     pub(crate) fn reschedule(&'static self, cpu: CpuId) -> bool {
         let now = self.platform.now();
         let mut why = self.schedule.take_look(cpu);
-        self.schedule.set_idle(cpu, false);
+        self.schedule.queues.set_idle(cpu, false);
         if why & look::TIMER != 0 {
             self.expire_timers(cpu, now);
             why |= self.schedule.take_look(cpu);
         }
-        if why & !(look::TIMER | look::AREA) == 0 && !self.schedule.is_over(cpu, now) {
+        if why & !(look::TIMER | look::AREA) == 0 && !self.schedule.queues.is_over(cpu, now) {
             // Whom this CPU holds was chosen and nothing has changed.
             self.arm(cpu);
             self.show_runstate(cpu);
@@ -85,9 +96,7 @@ impl<P: Platform> System<P> {
         self.send_away(cpu, now);
         self.look_at_woken(cpu, now);
         let current = self.schedule.loaded(cpu).filter(|vcpu| self.can_run(*vcpu));
-        let over = why & look::YIELD != 0 || self.schedule.is_over(cpu, now);
-        let next = self.schedule.choose(cpu, current, over, now, |vcpu| self.can_run(vcpu));
-        let next = next.or_else(|| self.take_over(cpu, now));
+        let next = self.choose(cpu, Wish { current, yields: why & look::YIELD != 0 }, now);
         let runs = match next {
             Some(vcpu) => self.switch(cpu, vcpu, now),
             None => {
@@ -98,44 +107,54 @@ impl<P: Platform> System<P> {
                 false
             }
         };
+        self.tell(cpu, now);
         self.arm(cpu);
-        if self.schedule.has_ready(cpu, |vcpu| !self.is_pinned(vcpu))
-            && let Some(idle) = self.schedule.call_idle()
-        {
-            self.kick(idle);
-        }
         runs
     }
 
-    /// A vCPU from another CPU, for one that has nothing to do: called idle first, so that who has one too many
-    /// from now on calls it.
-    fn take_over(&'static self, cpu: CpuId, now: u64) -> Option<VcpuSlot> {
-        self.schedule.set_idle(cpu, true);
-        let may_move = |vcpu| !self.is_pinned(vcpu) && self.can_run(vcpu);
-        let vcpu = self.schedule.take_over(cpu, may_move)?;
-        self.schedule.set_idle(cpu, false);
-        self.schedule.begin_turn(cpu, now);
-        Some(vcpu)
+    /// Whom this CPU runs next. One with nothing to do is called idle before it looks a second time, so that who has
+    /// one too many from now on calls it.
+    fn choose(&'static self, cpu: CpuId, wish: Wish, now: u64) -> Option<VcpuSlot> {
+        let queues = &self.schedule.queues;
+        if let Some(current) = wish.current
+            && !wish.yields
+            && queues.goes_on(cpu, current, now)
+        {
+            return wish.current;
+        }
+        let found = queues.choose(cpu, wish, now, self);
+        if found.is_some() {
+            return found;
+        }
+        queues.set_idle(cpu, true);
+        let found = if queues.is_empty() { None } else { queues.choose(cpu, wish, now, self) };
+        if found.is_some() {
+            queues.set_idle(cpu, false);
+        }
+        found
     }
 
-    fn is_pinned(&self, vcpu: VcpuSlot) -> bool {
-        let record = self.state.domains.vcpu(vcpu);
-        record.pin.get() != 0 || self.state.domains.domain(record.domain.get()).pinned.get()
+    /// Tells another CPU of those who wait.
+    fn tell(&'static self, cpu: CpuId, now: u64) {
+        let (other, why) = match self.schedule.queues.tell(cpu, now, self) {
+            Some(Told::Idle(other)) => (other, look::SCHEDULE),
+            Some(Told::Sooner(other)) => (other, look::TIMER),
+            None => return,
+        };
+        if other != cpu {
+            self.schedule.disturb(other, why);
+            self.kick(other);
+        }
     }
 
-    /// The CPU that a pinned vCPU has to run on, if that runs guests: the one asked for, or else that of its number.
-    fn belongs(&self, vcpu: VcpuSlot) -> Option<CpuId> {
-        let cpu = self.state.domains.pinned_to(vcpu, self.schedule.cpus());
-        cpu.filter(|cpu| self.schedule.is_online(*cpu))
-    }
-
-    /// If the vCPU that this CPU holds has to run on another one, it goes there; one of a domain that may not run is
-    /// in memory from now on.
+    /// If the vCPU that this CPU holds may not run here, or had better run on an idle CPU elsewhere, it goes there; one
+    /// of a domain that may not run at all is in memory from now on.
     fn send_away(&'static self, cpu: CpuId, now: u64) {
         let Some(vcpu) = self.schedule.loaded(cpu) else { return };
-        let (state, belongs) = (self.state, self.belongs(vcpu));
-        let may_run = state.domains.domain(state.domains.vcpu(vcpu).domain.get()).may_run();
-        let Some(to) = belongs.filter(|to| *to != cpu).or((!may_run).then_some(cpu)) else { return };
+        let domains = &self.state.domains;
+        let may_run = domains.domain(domains.vcpu(vcpu).domain.get()).may_run();
+        let to = if may_run { self.belongs(vcpu, cpu) } else { Some(cpu) };
+        let Some(to) = to else { return };
         self.stop_running(vcpu, now);
         self.show_runstate(cpu);
         let context = self.state.contexts.context(vcpu);
@@ -144,11 +163,23 @@ impl<P: Platform> System<P> {
             context.fpu_saved.set(SAVED);
         }
         self.platform.let_go();
-        self.schedule.let_go(cpu, vcpu, to);
+        let moved = self.schedule.queues.move_home(vcpu, [cpu, to], self, || self.schedule.let_go(cpu));
+        debug_assert!(moved, "this CPU had its registers");
         self.state.timers().set_home(vcpu, to);
         if may_run {
             self.wake(vcpu);
         }
+    }
+
+    /// The CPU that a vCPU at home on this one belongs to, if that is another one.
+    fn belongs(&'static self, vcpu: VcpuSlot, cpu: CpuId) -> Option<CpuId> {
+        let queues = &self.schedule.queues;
+        let to = if queues.may_run(vcpu, cpu, self) {
+            queues.better_home(vcpu, cpu, self)
+        } else {
+            queues.new_home(vcpu, self)
+        };
+        to.filter(|to| *to != cpu)
     }
 
     /// Whether a vCPU wants a CPU and may have one.
@@ -168,20 +199,21 @@ impl<P: Platform> System<P> {
                 continue;
             }
             let held = self.schedule.loaded(cpu) == Some(vcpu);
-            if let Some(to) = self.belongs(vcpu).filter(|to| *to != cpu && !held) {
-                self.schedule.move_home(vcpu, to);
-                self.state.timers().set_home(vcpu, to);
+            if !held && let Some(to) = self.belongs(vcpu, cpu) {
+                if self.schedule.queues.move_home(vcpu, [cpu, to], self, || ()) {
+                    self.state.timers().set_home(vcpu, to);
+                }
                 self.wake(vcpu);
                 continue;
             }
             let state = self.state.domains.vcpu(vcpu).state();
             if matches!(state, VcpuState::Blocked | VcpuState::Polling) {
-                let runs = held && self.schedule.is_alone(cpu);
+                let runs = held && self.schedule.queues.is_empty();
                 self.end_waiting(vcpu, state, if runs { State::Running } else { State::Runnable }, now);
             }
             if !held && self.can_run(vcpu) {
                 self.goes_on_waiting(vcpu, now);
-                if !self.schedule.make_ready(cpu, vcpu, now) {
+                if !self.schedule.queues.make_ready(cpu, vcpu, now, self) {
                     self.wake(vcpu);
                 }
             }
@@ -341,6 +373,37 @@ impl<P: Platform> System<P> {
         if let Err(why) = self.bounce_to(vcpu, context, &to) {
             self.crash_domain(vcpu, why);
         }
+    }
+}
+
+impl<P: Platform> Vcpus for System<P> {
+    fn can_run(&self, vcpu: VcpuSlot) -> bool {
+        self.can_run(vcpu)
+    }
+
+    fn domain(&self, vcpu: VcpuSlot) -> DomainSlot {
+        self.state.domains.vcpu(vcpu).domain.get()
+    }
+
+    fn siblings(&self, vcpu: VcpuSlot) -> u32 {
+        self.state.domains.domain(self.domain(vcpu)).vcpus.get()
+    }
+
+    fn only(&self, vcpu: VcpuSlot) -> Option<CpuId> {
+        self.state.domains.vcpu(vcpu).pin.get().checked_sub(1).map(CpuId)
+    }
+
+    fn home(&self, vcpu: VcpuSlot) -> CpuId {
+        self.schedule.home(vcpu)
+    }
+
+    fn is_held_elsewhere(&self, vcpu: VcpuSlot, cpu: CpuId) -> bool {
+        let home = self.schedule.home(vcpu);
+        home != cpu && self.schedule.loaded(home) == Some(vcpu)
+    }
+
+    fn take(&self, vcpu: VcpuSlot, cpu: CpuId) {
+        self.schedule.set_home(vcpu, cpu);
     }
 }
 

@@ -81,7 +81,7 @@ impl<P: Platform> System<P> {
 
     /// Sets this CPU's timer to its earliest deadline or the end of the present turn, if that is new.
     pub(crate) fn arm(&self, cpu: CpuId) {
-        let at = self.state.timers_derived.earliest(cpu).min(self.schedule.turn_ends(cpu));
+        let at = self.state.timers_derived.earliest(cpu).min(self.schedule.queues.turn_ends(cpu));
         if self.schedule.arm(cpu, at) {
             self.platform.arm_timer(at);
         }

@@ -73,7 +73,7 @@ pub struct Arena {
 }
 
 /// Regions that [`Arena::carved`] has room for.
-const MAX_CARVED: usize = 32;
+const MAX_CARVED: usize = 48;
 
 impl Arena {
     /// # Safety
@@ -103,7 +103,7 @@ impl Arena {
         Some(unsafe { core::slice::from_raw_parts(start as *const R, count) })
     }
 
-    /// The first 32 regions carved, in order.
+    /// The first 48 regions carved, in order.
     pub fn carved(&self) -> impl Iterator<Item = &Carved> {
         self.carved.iter().flatten()
     }

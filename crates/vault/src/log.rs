@@ -172,11 +172,12 @@ impl Log {
             return held;
         }
         head = self.drain_chained(apply, head, &mut held);
-        let mut index = head.applied();
-        while index < head.effects() {
-            head = self.apply_one(apply, head, index, &self.effects[index], &mut held);
-            head = self.drain_chained(apply, head, &mut held);
-            index += 1;
+        let first = head.applied();
+        for (index, slot) in (first..).zip(&self.effects[first..head.effects()]) {
+            if !Self::apply_plainly(apply, slot) {
+                head = self.apply_fully(apply, head, index, slot, &mut held);
+                head = self.drain_chained(apply, head, &mut held);
+            }
         }
         if head.is_last() {
             apply.ended();
@@ -194,15 +195,30 @@ impl Log {
     #[inline(never)]
     fn apply_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
         for slot in &self.chained[..head.chained()] {
-            self.apply_one(apply, head, head.applied(), slot, held);
+            if !Self::apply_plainly(apply, slot) {
+                self.apply_fully(apply, head, head.applied(), slot, held);
+            }
         }
         let head = head.with_applied(head.applied(), 0);
         self.set_head(head);
         head
     }
 
+    /// Applies an effect that is a store or plain; false: it is neither.
     #[inline(always)]
-    fn apply_one<'l>(
+    fn apply_plainly(apply: &mut impl Apply, slot: &[AtomicU64; 3]) -> bool {
+        let effect = read_effect(slot);
+        step::point();
+        if effect.kind == Effect::STORE {
+            poke(effect.a, u64::from(effect.x), effect.b);
+            return true;
+        }
+        apply.apply_plain(effect)
+    }
+
+    /// Reads the effect again, so that those that are plain stay in registers.
+    #[inline(always)]
+    fn apply_fully<'l>(
         &'l self,
         apply: &mut impl Apply,
         head: Head,
@@ -210,17 +226,8 @@ impl Log {
         slot: &[AtomicU64; 3],
         held: &mut Held<'l>,
     ) -> Head {
-        let effect = read_effect(slot);
-        step::point();
-        if effect.kind == Effect::STORE {
-            poke(effect.a, u64::from(effect.x), effect.b);
-            return head;
-        }
-        if apply.apply_plain(effect) {
-            return head;
-        }
         let mut once = Once { log: self, head, index, chained: 0, held };
-        apply.apply(&effect, &mut once);
+        apply.apply(&read_effect(slot), &mut once);
         once.head
     }
 

@@ -1,11 +1,10 @@
 //! The machine as the auditor of frames sees it: raw memory, and who holds frames besides page tables.
 
-use crate::world::{FORBIDDEN, World, hypervisor_slots};
+use crate::world::{FORBIDDEN, NEIGHBOUR, World, hypervisor_slots};
 use ::audit::{Audited, Found, Held};
 use frames::Owner;
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
 
-/// Only its own slot is alive.
 const DOM0: DomainSlot = DomainSlot(0);
 
 /// A world under audit.
@@ -20,8 +19,9 @@ impl Whole<'_> {
     /// Whether it is Dom0's and the hypervisor's, and Dom0 cannot give it up.
     fn is_shared(&self, mfn: Mfn) -> bool {
         let state = self.0.system.state;
+        let of = |slot| state.grants.frames(slot).chain(state.grants.status(slot));
         state.domains.domain(DOM0).shared_info.get() == mfn
-            || state.grants.frames(DOM0).any(|grant| grant == mfn)
+            || [DOM0, NEIGHBOUR].into_iter().flat_map(of).any(|shared| shared == mfn)
     }
 }
 
@@ -40,11 +40,12 @@ impl Audited for Whole<'_> {
     fn held(&self, hold: &mut dyn FnMut(Mfn, Held)) {
         let state = self.0.system.state;
         for mfn in (0..state.frames.len()).map(Mfn) {
-            let kept = |usage: frames::Usage| {
-                usage.is_allocated() || usage.owner() == Owner::HYPERVISOR || self.is_shared(mfn)
-            };
+            let kept = |usage: frames::Usage| usage.is_allocated() || usage.owner() == Owner::HYPERVISOR;
             if state.frames.frame(mfn).is_some_and(|frame| kept(frame.usage())) {
                 hold(mfn, Held::General);
+            }
+            if self.is_shared(mfn) {
+                hold(mfn, Held::Writable);
             }
         }
         for vcpu in (0..self.0.size.vcpus).map(VcpuSlot) {
@@ -54,6 +55,9 @@ impl Audited for Whole<'_> {
             roots.into_iter().chain(tables).filter(|(mfn, _)| *mfn != Mfn(0)).for_each(|(mfn, how)| {
                 hold(mfn, how);
             });
+        }
+        for mapped in state.grants.mappings() {
+            hold(mapped.frame, if mapped.usage.writes() { Held::Writable } else { Held::General });
         }
         let mut both = |mfn: Mfn| {
             hold(mfn, Held::General);
@@ -66,8 +70,8 @@ impl Audited for Whole<'_> {
     fn is_placed(&mut self, found: &Found) -> Result<(), String> {
         let Found { mfn, usage, free, listed, alive } = *found;
         let right = match usage.owner() {
-            owner if owner == Owner::domain(DOM0) => {
-                !free && alive && (listed == Some(DOM0)) != self.is_shared(mfn)
+            owner if let Some(slot) = owner.slot() => {
+                !free && alive && (listed == Some(slot)) != self.is_shared(mfn)
             }
             Owner::HYPERVISOR => !free && alive && listed.is_none(),
             _ => free && !alive && listed.is_none(),

@@ -2,6 +2,7 @@
 //! recomputes every count, every list and the safety property.
 
 mod frames;
+mod grants;
 mod schedule;
 
 use crate::world::World;
@@ -20,6 +21,7 @@ impl World {
         irqs::audit(&state.irqs).map_err(|e| format!("interrupts: {e:?}"))?;
         timers::audit(&state.timers, Some(&state.timers_derived)).map_err(|e| format!("timers: {e:?}"))?;
         self.audit_schedule()?;
+        self.audit_grants()?;
         ::audit::check_frames(state.frames, 2, &mut frames::Whole(self))
     }
 }

@@ -104,7 +104,6 @@ impl Guest {
             hypercall::PHYSDEV_OP,
             hypercall::PHYSDEV_OP,
             hypercall::PHYSDEV_OP,
-            hypercall::GRANT_TABLE_OP,
             hypercall::NMI_OP,
             hypercall::PLATFORM_OP,
             hypercall::UPDATE_VA_MAPPING_OTHERDOMAIN,
@@ -140,7 +139,6 @@ impl Guest {
                 [self.r.pick(&[0, 0, 0, 1, 2]), len, self.args.bytes(&mut self.r, &text), 0, 0]
             }
             hypercall::PHYSDEV_OP => self.device_call(world),
-            hypercall::GRANT_TABLE_OP => self.grant_table_call(),
             hypercall::NMI_OP => {
                 let callback = [self.handler()];
                 [self.r.below(3), self.args.words(&mut self.r, &callback), 0, 0, 0]

@@ -1,4 +1,4 @@
-//! Hypercalls about devices, their interrupts, grant tables and the wall clock.
+//! Hypercalls about devices, their interrupts and the wall clock.
 
 use super::Guest;
 use crate::pci;
@@ -67,28 +67,6 @@ impl Guest {
         let entry = self.r.below(3) as u32;
         let words = [u32::from(DOMID_SELF), kind, pin, wanted, 0, device, entry, 0, table, 0];
         self.args.halves(&mut self.r, &words)
-    }
-
-    /// The grant table's size, frames and version.
-    pub(super) fn grant_table_call(&mut self) -> [u64; 5] {
-        let own = u32::from(DOMID_SELF);
-        let op = self.r.pick(&[2, 2, 2, 6, 8, 8, 9, 10, 0, 1, 5]);
-        let at = match op {
-            2 | 9 => {
-                let frames = self.r.pick(&[1, 2, 3, 4, 70]);
-                let list = self.args.room(&mut self.r, 64);
-                let words = [u64::from(own) | frames << 32, 0, list];
-                self.args.words(&mut self.r, &words)
-            }
-            8 => {
-                let version = self.r.pick(&[1, 1, 2, 3]);
-                self.args.halves(&mut self.r, &[version])
-            }
-            6 => self.args.halves(&mut self.r, &[own, 0, 0, 0]),
-            10 => self.args.halves(&mut self.r, &[own]),
-            _ => self.args.room(&mut self.r, 128),
-        };
-        [op, at, 1, 0, 0]
     }
 
     /// `XENPF_settime32`, `XENPF_settime64`: the wall clock.

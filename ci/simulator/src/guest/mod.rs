@@ -4,6 +4,7 @@ mod args;
 mod calls;
 mod devices;
 mod events;
+mod grants;
 mod memory;
 mod multicall;
 mod start;
@@ -212,7 +213,8 @@ impl Guest {
             47..=59 => self.memory_op(world),
             60..=75 => self.event_channel_op(world),
             76..=81 => self.vcpu_op(world),
-            82..=86 => self.sched_op(world),
+            82..=84 => self.sched_op(world),
+            85..=92 => self.grant_table_op(world),
             _ => self.cpu_call(world),
         }
     }

@@ -61,6 +61,11 @@ impl View {
         (Maddr(self.l1.maddr().0 + offset), self.l1_at + offset)
     }
 
+    /// The play address that an entry of that L1 is for.
+    pub(crate) fn address_of(&self, entry: Maddr) -> u64 {
+        MAPPED_END - (2 << 20) + entry.offset() / 8 * 4096
+    }
+
     /// The machine address of an entry of the kernel's own table of level 2, past what is mapped.
     pub(crate) fn spare_table_entry(&self, world: &World, r: &mut Random) -> Option<Maddr> {
         let (_, l4_entry) = self.kernel_slot;
@@ -74,8 +79,11 @@ impl View {
     pub(crate) fn frames(&self, world: &World, wanted: impl Fn(&Usage) -> bool) -> Vec<u64> {
         let state = world.system.state;
         let shared = state.domains.domain(DomainSlot(0)).shared_info.get();
+        let table = |slot| state.grants.frames(slot).chain(state.grants.status(slot));
+        // Kept as they are: a guest that writes to what says who uses its pages has itself to blame.
+        let kept: HashSet<u64> = table(DomainSlot(0)).chain([shared]).map(|mfn| mfn.0).collect();
         (0..state.frames.len())
-            .filter(|mfn| !self.fixed.contains(mfn) && *mfn != shared.0)
+            .filter(|mfn| !self.fixed.contains(mfn) && !kept.contains(mfn))
             .filter(|mfn| {
                 let usage = state.frames.frame(Mfn(*mfn)).map(|frame| frame.usage());
                 usage.is_some_and(|u| u.owner() == Owner::domain(DomainSlot(0)) && wanted(&u))

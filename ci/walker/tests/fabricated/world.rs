@@ -276,7 +276,7 @@ impl World {
                 DATA | 0x185 => own(1, 6, 0),
                 0x186 => own(0, 0, 0) + 1,
                 GDT => own(1, 5, 1 << 49),
-                SHARED_INFO => 16 << 52 | 1,
+                SHARED_INFO => 16 << 52 | 1 << 24,
                 VCPU_INFO => own(1, 0, 0) + 1,
                 SPARE => own(0, 0, 0),
                 // Free, and loose.

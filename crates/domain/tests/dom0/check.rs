@@ -162,7 +162,7 @@ fn check_frames(m: &Machine, walked: &Walked, list: &[u64], inputs: &Dom0Inputs<
     assert_eq!(m.journal.apply.m2p.get(&shared_info.0), Some(&u64::MAX));
     assert_eq!(m.journal.apply.m2p.len(), list.len() + 1);
     let usage = state.frames.frame(shared_info).unwrap().usage();
-    assert_eq!((usage.owner(), usage.refs(), usage.typed()), (owner, 1, 0));
+    assert_eq!((usage.owner(), usage.refs(), usage.typed()), (owner, 0, 1));
 
     let pages = state.frames.list(DomainSlot(0));
     let mut listed = BTreeSet::new();

@@ -66,7 +66,9 @@ impl Machine {
     }
 
     pub(crate) fn put(&self, cpu: usize, mfn: Mfn) {
-        self.journal(cpu).change(|tx| tx.publish(Frames::put_ref(mfn)));
+        let shared = self.frames.frame(mfn).is_some_and(|frame| frame.usage().is_shared_alone());
+        let effect = if shared { Frames::put_shared(mfn) } else { Frames::put_ref(mfn) };
+        self.journal(cpu).change(|tx| tx.publish(effect));
     }
 
     pub(crate) fn audit(&self) -> Result<(), String> {

@@ -7,6 +7,7 @@ use crate::physdev::pirq_errno;
 use core::mem::offset_of;
 use domains::{MAX_VCPUS_PER_DOMAIN, NewDomain, NoSlot};
 use frames::NoMemory;
+use grants::Limits;
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, FRAME_SIZE, Maddr, Mfn, VcpuId, VcpuSlot};
 use toolstack_compat::change::{Changed, NewDomain as Wanted};
@@ -16,10 +17,6 @@ use xen_abi::domctl::Domctl;
 use xen_abi::xen::{DOMID_FIRST_RESERVED, SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 use zerocopy::IntoBytes;
 
-/// The pool that there is.
-const POOL: u32 = 0;
-/// The largest version of a grant table.
-const GRANT_VERSION: u32 = 2;
 /// vCPUs that one transaction makes.
 const BATCH: u32 = 8;
 
@@ -35,6 +32,7 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
     wanted: &Wanted,
 ) -> Result<(), Errno> {
     check(wanted)?;
+    let limits = grant_limits(&call.state.grants.defaults, wanted)?;
     let id = (1..DOMID_FIRST_RESERVED).contains(&id).then_some(DomId(id));
     let (state, memory, reply) = (call.state, call.memory, call.reply);
     let mut handle = [0; 2];
@@ -58,6 +56,9 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         state.irqs().create_domain(tx, slot, state.guest_pirqs()).map_err(pirq_errno)?;
         state.policies.reset(tx, slot);
         state.notices[usize::from(slot.0)].reset(tx);
+        state.policies.reset(tx, slot);
+        state.sched.create_domain(tx, slot, wanted.pool).map_err(|_| Errno::ESRCH)?;
+        state.grants.open(tx, slot, limits);
         // No map is one that fits.
         let _ = state.maps[usize::from(slot.0)].set(tx, &[]);
         toolstack_compat::v4_17::domctl::encode_change(op, &Changed::Created(id_found.0));
@@ -75,12 +76,20 @@ fn check(wanted: &Wanted) -> Result<(), Errno> {
         || !(1..=MAX_VCPUS_PER_DOMAIN).contains(&wanted.vcpus)
         || wanted.trace_bytes != 0
         || wanted.emulated != 0
-        || !(1..=GRANT_VERSION).contains(&wanted.grant_version)
-        || wanted.grant_frames.is_some_and(|frames| frames > grants::MAX_FRAMES)
     {
         return Err(Errno::EINVAL);
     }
-    if wanted.pool == POOL { Ok(()) } else { Err(Errno::ESRCH) }
+    Ok(())
+}
+
+/// The limits of its grant table.
+fn grant_limits(most: &Limits, wanted: &Wanted) -> Result<Limits, Errno> {
+    let limits = Limits {
+        frames: wanted.grant_frames.unwrap_or(most.frames),
+        maptrack_frames: wanted.maptrack_frames.unwrap_or(most.maptrack_frames),
+        version: wanted.grant_version,
+    };
+    if most.allow(limits) { Ok(limits) } else { Err(Errno::EINVAL) }
 }
 
 fn no_slot(why: NoSlot) -> Errno {

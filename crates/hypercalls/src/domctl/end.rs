@@ -35,6 +35,7 @@ pub(super) fn destroy<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::ERESTART);
     }
     end_events(call, slot)?;
+    end_grants(call, slot)?;
     end_interrupts(call, slot)?;
     end_vcpus(call, slot)?;
     end_memory(call, slot)?;
@@ -94,6 +95,25 @@ fn end_events<M: GuestMemory + 'static, A: Apply>(
     }
 }
 
+/// What it maps of others', and its table. What others map of its stays mapped.
+fn end_grants<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+) -> Result<(), Errno> {
+    let (grants, frames) = (call.state.grants, call.state.frames);
+    call.j.change(|tx| grants.close(tx, slot));
+    while call.j.change(|tx| grants.release_mappings(tx, slot)) {
+        spend(call)?;
+    }
+    for vcpu in call.state.domains.vcpus_of(slot) {
+        call.j.change(|tx| grants.forget_waiting(tx, vcpu));
+    }
+    while call.j.change(|tx| grants.release_frames(tx, frames, slot)) {
+        spend(call)?;
+    }
+    Ok(())
+}
+
 fn end_interrupts<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
@@ -114,6 +134,10 @@ fn end_vcpus<M: GuestMemory + 'static, A: Apply>(
         if vcpu_init::end(call, slot, vcpu)? {
             spend(call)?;
         }
+    }
+    let (sched, domains) = (call.state.sched, call.state.domains);
+    while !call.j.change(|tx| sched.forget_vcpus(tx, domains.vcpus_of(slot))) {
+        spend(call)?;
     }
     let (timers, record) = (call.state.timers(), call.state.domains.domain(slot));
     let first = record.first_vcpu.get().0;
@@ -173,7 +197,9 @@ fn end_table<M: GuestMemory + 'static, A: Apply>(
 /// A dead domain of which nobody holds a frame any more.
 pub fn find_dead(state: &State) -> Option<DomainSlot> {
     let gone = |slot: &DomainSlot| {
-        state.domains.domain(*slot).life() == Life::Dead && state.frames.list(*slot).pages() == 0
+        state.domains.domain(*slot).life() == Life::Dead
+            && state.frames.list(*slot).pages() == 0
+            && state.grants.is_free(*slot)
     };
     (0..state.domains.domains.len()).filter_map(|slot| u16::try_from(slot).ok()).map(DomainSlot).find(gone)
 }
@@ -190,6 +216,7 @@ pub fn remove_dead<M: GuestMemory>(
         return;
     }
     state.frames.end_list(tx, slot);
+    state.sched.forget_domain(tx, slot);
     state.domains.remove(tx, state.domain_locks, slot);
     tell_dom0(state, memory, tx);
 }

@@ -126,10 +126,8 @@ fn check_flush<M: GuestMemory + 'static, A: Apply>(
     let owner = call.state.frames.frame(mfn).ok_or(Errno::EINVAL)?.usage().owner();
     let granter = owner.slot().ok_or(Errno::EPERM)?;
     let mapped = || {
-        call.state
-            .grants
-            .mappings()
-            .any(|(of, _, by, frame, _)| of == granter && by == call.domain && frame == mfn)
+        let mut mappings = call.state.grants.mappings();
+        mappings.any(|m| m.granter == granter && m.mapper == call.domain && m.frame == mfn)
     };
     if owner == Owner::domain(call.domain) || mapped() { Ok(()) } else { Err(Errno::EINVAL) }
 }

@@ -2,10 +2,10 @@
 //! clear. Which guards there are is in the plan that boot made (`mitigations`); without any the plain stubs are used.
 //!
 //! The hypervisor runs on the guest's own root table, which has all of its slots; the guest runs on a copy of the
-//! CPU's own (`machine::isolation`). A copy is good as long as nothing was written to the table it was made from: each
-//! write of the hypervisor to guest memory that may be one ([`written`]) revokes the copies of that table, and asks the
-//! CPUs that have them for a flush, which is waited for when the outbox is empty. On its way to the guest a CPU whose
-//! copy was revoked makes another. Guests cannot write to a live root table themselves, and one that becomes a root
+//! CPU's own (`machine::isolation`). A CPU keeps the copies of the tables that it used last. A copy is good as long as
+//! nothing was written to the table it was made from: each write of the hypervisor to a root table ([`written`]) revokes
+//! the copies of that table, and asks the CPUs that run on them for a flush, which is waited for when the outbox is
+//! empty. On its way to the guest a CPU whose copy was revoked makes another. Guests cannot write to a live root table themselves, and one that becomes a root
 //! table anew gets the hypervisor's slots written, so its copies are revoked too.
 //!
 //! State class: derived. Every start writes the fixed tables and forgets all copies.
@@ -13,13 +13,13 @@
 
 use super::hardware::{Existing, this_cpu};
 use super::host::HostFrame;
-use super::{shootdown, stubs};
+use super::{run, shootdown, stubs};
 use crate::cells;
 use crate::sealed::sealed;
 use boot_info::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use ids::{CpuId, Maddr, Mfn};
-use machine::isolation::{GUEST_SLOTS, Isolation, Which};
+use machine::isolation::{GUEST_SLOTS, Isolation, WAYS};
 use machine::paging::PageTables;
 use machine::{control, direct, layout, percpu, tables};
 use mitigations::{Plan, Sequence};
@@ -113,7 +113,8 @@ pub(crate) fn start() {
     );
     assert_eq!(built, Ok(()), "isolated page tables");
     for cpu in (0..record.cpus).map(CpuId) {
-        copied(cpu).iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        let (used, all) = (copied(cpu), copies(cpu));
+        used.iter().chain(&all).for_each(|word| word.store(0, Ordering::Relaxed));
     }
 }
 
@@ -174,8 +175,8 @@ pub(crate) fn load_cells(cpu: CpuId) {
     word(cpu, cells::SPEC_CTRL + 8).store(values.guest, Ordering::Relaxed);
     word(cpu, cells::SELECTOR).store(tables::HYPERVISOR_DS.into(), Ordering::Relaxed);
     if let Some(isolation) = record.isolation {
-        for (index, which) in (0..).zip([Which::Kernel, Which::User]) {
-            word(cpu, cells::ROOTS + 8 * index).store(isolation.root(cpu, which).0, Ordering::Relaxed);
+        for (way, place) in roots(cpu).iter().enumerate() {
+            place.store(isolation.root(cpu, way).0, Ordering::Relaxed);
         }
     }
 }
@@ -218,9 +219,16 @@ pub(super) fn root_loaded(root: Mfn) {
 /// The hypervisor has written to a word of guest memory, which may be part of a root table.
 #[inline(always)]
 pub(super) fn written(at: Maddr) {
-    if ISOLATED.load(Ordering::Relaxed) {
+    if ISOLATED.load(Ordering::Relaxed) && may_be_root(at.mfn()) {
         revoke(at.mfn().maddr());
     }
+}
+
+/// Whether a frame may be a root table. One that became something else is revoked when it becomes one again.
+#[inline]
+fn may_be_root(mfn: Mfn) -> bool {
+    let frame = run::installed().and_then(|system| system.state.frames.frame(mfn));
+    frame.is_none_or(|frame| frame.usage().kind().level() == Some(4))
 }
 
 /// Revokes the copies of a root table on all CPUs.
@@ -228,35 +236,65 @@ pub(super) fn written(at: Maddr) {
 fn revoke(table: Maddr) {
     // Pairs with the one in `copy_root`: the word is written before copies are looked for.
     fence(Ordering::SeqCst);
+    let take_back = |word: &AtomicU64| {
+        word.load(Ordering::Relaxed) == table.0
+            && word.compare_exchange(table.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
     let own = this_cpu();
     for cpu in (0..sealed().cpus).map(CpuId) {
+        // In this order: who takes a copy into use looks afterwards whether it is good still.
+        copies(cpu).iter().for_each(|word| {
+            take_back(word);
+        });
         for word in copied(cpu) {
-            if word.load(Ordering::Relaxed) == table.0 {
-                let revoked = word.compare_exchange(table.0, 0, Ordering::AcqRel, Ordering::Relaxed);
-                if revoked.is_ok() && cpu != own {
-                    shootdown::ask_one(cpu);
-                }
+            if take_back(word) && cpu != own {
+                shootdown::ask_one(cpu);
             }
         }
     }
 }
 
-/// Makes this CPU's copy of the root in use, for the mode that its vCPU is in: on the way to it.
+/// Takes a copy of the root in use into use, for the mode that this CPU's vCPU is in, and makes it if there is none: on
+/// the way to it.
 pub(super) extern "C" fn copy_root(context: &Context) {
     let Some(isolation) = sealed().isolation else { return };
     let cpu = this_cpu();
-    let which = if context.mode() == Mode::Kernel { Which::Kernel } else { Which::User };
+    let which = usize::from(context.mode() != Mode::Kernel);
     let root = Maddr(word(cpu, cells::HOST_ROOT).load(Ordering::Relaxed));
-    let copy = isolation.root(cpu, which);
-    // From here on a write revokes it. Pairs with the fence of `revoke`: what is written later finds this word.
-    copied(cpu)[which as usize].store(root.0, Ordering::Release);
+    let copies = copies(cpu);
+    let found = copies.iter().position(|of| of.load(Ordering::Relaxed) == root.0);
+    let way = found.unwrap_or_else(|| give_away(isolation, cpu, which ^ 1));
+    let copy = isolation.root(cpu, way);
+    if found.is_none() {
+        copies[way].store(root.0, Ordering::Release);
+    }
+    roots(cpu)[which].store(copy.0, Ordering::Relaxed);
+    // From here on a write revokes it. Pairs with the fence of `revoke`: what is written later finds these words.
+    copied(cpu)[which].store(root.0, Ordering::Release);
     fence(Ordering::SeqCst);
+    if found.is_some() {
+        // Revoked meanwhile, it is not in use either, or soon not: there is another round.
+        if copies[way].load(Ordering::Acquire) != root.0 {
+            copied(cpu)[which].store(0, Ordering::Release);
+        }
+        return;
+    }
     let m2p = layout::l4_index(layout::M2P);
     for slots in [GUEST_SLOTS[0].start..m2p + 1, GUEST_SLOTS[1].clone()] {
         let [from, to] = [root, copy].map(|table| Maddr(table.0 + 8 * slots.start as u64));
         // SAFETY: a validated root table, which other CPUs change by single words, and this CPU's own copy of it.
         unsafe { direct::copy_words(from, to, slots.len()) };
     }
+}
+
+/// The next of this CPU's isolated roots in turn, but for the one in use for the `other` mode.
+fn give_away(isolation: Isolation, cpu: CpuId, other: usize) -> usize {
+    let next = word(cpu, cells::NEXT_COPY);
+    let way = next.load(Ordering::Relaxed) as usize % WAYS;
+    let used = roots(cpu)[other].load(Ordering::Relaxed);
+    let way = if isolation.root(cpu, way).0 == used { (way + 1) % WAYS } else { way };
+    next.store(way as u64 + 1, Ordering::Relaxed);
+    way
 }
 
 /// An NMI or machine check hit the exit code behind the load of CR3: it goes back to before that, for the handler has
@@ -294,7 +332,7 @@ fn address(label: *const u8) -> u64 {
 
 fn word(cpu: CpuId, cell: u64) -> &'static AtomicU64 {
     let at: *const AtomicU64 = core::ptr::with_exposed_provenance((percpu::block(cpu) + cell) as usize);
-    // SAFETY: in the CPU's entry page, mapped for good, zeroed by boot, used as nothing else.
+    // SAFETY: in the CPU's entry page or data, mapped for good, zeroed by boot, used as nothing else.
     unsafe { &*at }
 }
 
@@ -305,6 +343,21 @@ fn guards_of(cpu: CpuId) -> &'static AtomicU32 {
     unsafe { &*at }
 }
 
+fn words<const N: usize>(cpu: CpuId, cell: u64) -> [&'static AtomicU64; N] {
+    core::array::from_fn(|index| word(cpu, cell + 8 * index as u64))
+}
+
+/// Of which tables there are copies in use, for the kernel's and for user mode.
 fn copied(cpu: CpuId) -> [&'static AtomicU64; 2] {
-    [word(cpu, cells::COPIED), word(cpu, cells::COPIED + 8)]
+    words(cpu, cells::COPIED)
+}
+
+/// Those copies.
+fn roots(cpu: CpuId) -> [&'static AtomicU64; 2] {
+    words(cpu, cells::ROOTS)
+}
+
+/// Of which table each isolated root is a copy.
+fn copies(cpu: CpuId) -> [&'static AtomicU64; WAYS] {
+    words(cpu, cells::COPIES)
 }

@@ -161,8 +161,9 @@ impl Platform for Hardware {
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {
         // Once for each transaction that has been committed and applied.
-        trace::ring(this_cpu()).commit();
-        shootdown::wait(cpus);
+        let own = this_cpu();
+        trace::ring(own).commit();
+        shootdown::wait(own, cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
         let m2p = &sealed().m2p;

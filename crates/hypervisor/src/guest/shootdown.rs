@@ -59,10 +59,9 @@ pub(crate) fn ask_one(cpu: CpuId) {
     ASKED[this_cpu().0 as usize].store(true, Ordering::Relaxed);
 }
 
-/// Waits until all that were asked have flushed or are idle.
+/// Waits until all that were asked by this CPU, `own`, have flushed or are idle.
 #[inline]
-pub(crate) fn wait(cpus: u32) {
-    let own = this_cpu();
+pub(crate) fn wait(own: CpuId, cpus: u32) {
     let asked = &ASKED[own.0 as usize];
     if asked.load(Ordering::Relaxed) {
         asked.store(false, Ordering::Relaxed);

@@ -49,7 +49,7 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
     state.policies.system = ordinary::policies();
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
-    let schedule = Schedule::new(1, 2);
+    let schedule = Schedule::new(1, 2, state.sched);
     schedule.keep(CpuId(0), VCPU);
     Box::leak(Box::new(System {
         platform: machine,

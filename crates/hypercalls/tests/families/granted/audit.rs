@@ -34,9 +34,9 @@ impl Audited for Whole<'_> {
                 hold(mfn, Held::General);
             }
         }
-        self.shared().for_each(|mfn| hold(mfn, Held::General));
-        for (_, _, _, mfn, usage) in self.0.state.grants.mappings() {
-            hold(mfn, if usage.writes() { Held::Writable } else { Held::General });
+        self.shared().for_each(|mfn| hold(mfn, Held::Writable));
+        for mapped in self.0.state.grants.mappings() {
+            hold(mapped.frame, if mapped.usage.writes() { Held::Writable } else { Held::General });
         }
     }
 
@@ -56,8 +56,9 @@ impl Audited for Whole<'_> {
             return true;
         }
         let mut mappings = self.0.state.grants.mappings();
-        mappings.any(|(_, _, by, frame, usage)| {
-            Owner::domain(by) == to && frame == mfn && usage.has(Use::HOST) && (usage.writes() || !write)
+        mappings.any(|m| {
+            let enough = m.usage.has(Use::HOST) && (m.usage.writes() || !write);
+            Owner::domain(m.mapper) == to && m.frame == mfn && enough
         })
     }
 
@@ -86,8 +87,8 @@ impl World {
             for entry in 0..entries {
                 let gref = index * entries + entry;
                 let mut wanted = 0;
-                for (_, _, _, _, usage) in grants.mappings().filter(|m| m.0 == slot && m.1 == gref as u32) {
-                    wanted |= if usage.writes() { 24 } else { 8 };
+                for m in grants.mappings().filter(|m| m.granter == slot && u64::from(m.gref) == gref) {
+                    wanted |= if m.usage.writes() { 24 } else { 8 };
                 }
                 let at = if is_v2 {
                     let page = grants.status(slot).nth(gref as usize / 2048).expect("a status frame");

@@ -1,0 +1,477 @@
+//! Who waits, who runs, and who is next.
+
+use crate::budget::Budget;
+use crate::cpu_set::WORDS;
+use crate::pay::price;
+use crate::turn::{NEVER, Turn, length};
+use crate::{CpuSet, Region};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use ids::{CpuId, DomainSlot, VcpuSlot};
+use spin::{Mutex, MutexGuard};
+
+/// What a vCPU is thought to have paid more where it had better not run, and where it did not run last, ns of its time.
+const STRANGER: u64 = 5_000_000;
+const MOVED: u64 = 1_000_000;
+
+/// What the scheduler is told of vCPUs. Asked with its lock held: answers come from memory alone.
+pub trait Vcpus {
+    /// Whether it wants a CPU and may have one: it is up, does not wait for an event, and its domain is not paused.
+    fn can_run(&self, vcpu: VcpuSlot) -> bool;
+    /// Its domain.
+    fn domain(&self, vcpu: VcpuSlot) -> DomainSlot;
+    /// vCPUs of its domain.
+    fn siblings(&self, vcpu: VcpuSlot) -> u32;
+    /// The one CPU that it has to run on for the time being (`SCHEDOP_pin_override`).
+    fn only(&self, vcpu: VcpuSlot) -> Option<CpuId>;
+    /// The CPU that looks after it: it runs there, did so last, or is to.
+    fn home(&self, vcpu: VcpuSlot) -> CpuId;
+    /// Whether another CPU than this one still has its registers.
+    fn is_held_elsewhere(&self, vcpu: VcpuSlot, cpu: CpuId) -> bool;
+    /// From now on `cpu` looks after it.
+    fn take(&self, vcpu: VcpuSlot, cpu: CpuId);
+}
+
+/// What a CPU that chooses knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// Whom it holds, if that may run on.
+    pub current: Option<VcpuSlot>,
+    /// That one gives way to others.
+    pub yields: bool,
+}
+
+/// A CPU that is to be told that somebody waits for whom it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It was idle: it is to choose.
+    Idle(CpuId),
+    /// Its turn ends earlier than it knows: it is to set its timer.
+    Sooner(CpuId),
+}
+
+/// The queues of all CPUs. State class: derived; after a start nobody waits and nobody has paid.
+#[derive(Debug)]
+pub struct Queues {
+    region: Region,
+    /// CPUs that run guests.
+    online: [AtomicU64; WORDS],
+    inner: Mutex<Inner>,
+    /// How many wait.
+    waiting: AtomicU32,
+    cpus: Box<[Words]>,
+}
+
+/// What is asked of a CPU without the lock.
+#[derive(Debug)]
+struct Words {
+    /// When its turn ends. Written with the lock held.
+    until: AtomicU64,
+    /// Who runs, or [`NOBODY`]. Written by the CPU itself.
+    running: AtomicU32,
+    /// It waits for something to do, and nobody has called it yet.
+    idle: AtomicBool,
+}
+
+/// No vCPU.
+const NOBODY: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Inner {
+    /// Who waits, in the order in which they came.
+    waiting: Vec<VcpuSlot>,
+    units: Box<[Unit]>,
+    turns: Box<[Turn]>,
+    budgets: Box<[Budget]>,
+}
+
+/// A vCPU.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unit {
+    /// What it has paid.
+    paid: u128,
+    /// It is among those who wait.
+    waits: bool,
+}
+
+/// What was found among those who want a CPU.
+#[derive(Debug, Default)]
+struct Found {
+    /// Who is next; what it is thought to have paid, and has.
+    best: Option<(VcpuSlot, u128, u128)>,
+    /// The least that another one has paid.
+    rival: Option<u128>,
+    /// When somebody gets a budget who would run here.
+    budget: Option<u64>,
+}
+
+impl Found {
+    fn offer(&mut self, vcpu: VcpuSlot, thought: u128, paid: u128) {
+        let other = match self.best {
+            Some((_, best, _)) if best <= thought => paid,
+            Some((_, _, before)) => {
+                self.best = Some((vcpu, thought, paid));
+                before
+            }
+            None => return self.best = Some((vcpu, thought, paid)),
+        };
+        self.rival = Some(self.rival.map_or(other, |rival| rival.min(other)));
+    }
+}
+
+impl Queues {
+    /// Nobody waits, all CPUs of the region are online.
+    pub fn new(region: Region) -> Self {
+        let cpus = region.cpus.len();
+        let words = || Words {
+            until: AtomicU64::new(NEVER),
+            running: AtomicU32::new(NOBODY),
+            idle: AtomicBool::new(false),
+        };
+        Self {
+            region,
+            online: region.cpus().0.map(AtomicU64::new),
+            inner: Mutex::new(Inner {
+                waiting: Vec::with_capacity(region.vcpus.len()),
+                units: region.vcpus.iter().map(|_| Unit::default()).collect(),
+                turns: region.cpus.iter().map(|_| Turn::default()).collect(),
+                budgets: region.shares.iter().map(|_| Budget::default()).collect(),
+            }),
+            waiting: AtomicU32::new(0),
+            cpus: (0..cpus).map(|_| words()).collect(),
+        }
+    }
+
+    /// Says which CPUs run guests.
+    pub fn set_online(&self, online: CpuSet) {
+        for (word, bits) in self.online.iter().zip(online.and(&self.region.cpus()).0) {
+            word.store(bits, Ordering::Release);
+        }
+    }
+
+    /// CPUs that run guests.
+    pub fn online(&self) -> CpuSet {
+        CpuSet(self.online.each_ref().map(|word| word.load(Ordering::Acquire)))
+    }
+
+    /// Whether a vCPU may run on a CPU.
+    pub fn may_run(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> bool {
+        let usual = who.only(vcpu).is_none()
+            && self.region.is_hard(vcpu, cpu)
+            && self.region.pool_with(cpu) == Some(self.region.pool_of(who.domain(vcpu)));
+        let online = self.online();
+        if usual { online.has(cpu) } else { self.places_of(vcpu, &online, who).has(cpu) }
+    }
+
+    /// Where a vCPU may run: where it has to for the time being; or else on the CPUs of its affinity and pool. If none of
+    /// these runs guests, on those of its pool; if none of these, on any.
+    pub fn places(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> CpuSet {
+        self.places_of(vcpu, &self.online(), who)
+    }
+
+    fn places_of(&self, vcpu: VcpuSlot, online: &CpuSet, who: &impl Vcpus) -> CpuSet {
+        if let Some(only) = who.only(vcpu).filter(|only| online.has(*only)) {
+            return CpuSet::from_iter([only]);
+        }
+        let pool = self.region.cpus_of(self.region.pool_of(who.domain(vcpu))).and(online);
+        let both = pool.and(&self.region.hard(vcpu));
+        [both, pool].into_iter().find(|set| !set.is_empty()).unwrap_or(*online)
+    }
+
+    /// The best home for a vCPU that may not stay where it is: an idle CPU where it had better run, an idle one, one
+    /// where it had better run, or any, in turn by slot.
+    pub fn new_home(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> Option<CpuId> {
+        let places = self.places(vcpu, who);
+        let idle = |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::Relaxed);
+        let rank = |cpu: &CpuId| (self.region.is_soft(vcpu, *cpu), idle(cpu));
+        let best = places.iter().map(|cpu| rank(&cpu)).max()?;
+        let all = || places.iter().filter(|cpu| rank(cpu) == best);
+        all().nth(vcpu.0 as usize % all().count().max(1))
+    }
+
+    /// Whether a vCPU that is about to wait for `cpu` had better go elsewhere: to an idle CPU of its soft affinity.
+    pub fn better_home(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> Option<CpuId> {
+        if self.region.is_soft(vcpu, cpu) {
+            return None;
+        }
+        let idle = |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::Relaxed);
+        self.places(vcpu, who).iter().find(|cpu| self.region.is_soft(vcpu, *cpu) && idle(cpu))
+    }
+
+    fn words(&self, cpu: CpuId) -> &Words {
+        &self.cpus[cpu.0 as usize]
+    }
+
+    /// Whether the turn on this CPU is over.
+    #[inline]
+    pub fn is_over(&self, cpu: CpuId, now: u64) -> bool {
+        now >= self.turn_ends(cpu)
+    }
+
+    /// Whether `current` runs on this CPU and its turn is not over: there is nothing to choose.
+    #[inline]
+    pub fn goes_on(&self, cpu: CpuId, current: VcpuSlot, now: u64) -> bool {
+        self.words(cpu).running.load(Ordering::Relaxed) == current.0 && !self.is_over(cpu, now)
+    }
+
+    /// When the present turn on this CPU ends, or somebody gets a budget who would run here; `u64::MAX`: never.
+    #[inline]
+    pub fn turn_ends(&self, cpu: CpuId) -> u64 {
+        self.words(cpu).until.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Says whether this CPU waits for something to do.
+    pub fn set_idle(&self, cpu: CpuId, idle: bool) {
+        let word = &self.words(cpu).idle;
+        if word.load(Ordering::Relaxed) != idle {
+            word.store(idle, Ordering::SeqCst);
+        }
+    }
+
+    /// A vCPU that wants a CPU and that nobody runs waits for one, looked after by `cpu`. False: another CPU has taken
+    /// it over meanwhile, and runs it or is about to.
+    #[must_use]
+    pub fn make_ready(&self, cpu: CpuId, vcpu: VcpuSlot, now: u64, who: &impl Vcpus) -> bool {
+        let mut inner = self.inner.lock();
+        // Under the lock, with which homes change of those who wait.
+        if who.home(vcpu) != cpu {
+            return false;
+        }
+        let weight = self.region.weight(who.domain(vcpu));
+        let unit = &mut inner.units[vcpu.0 as usize];
+        if unit.waits {
+            return true;
+        }
+        let paid = unit.paid;
+        inner.units[vcpu.0 as usize].paid = inner.turn(cpu).counts(paid, weight);
+        self.push(&mut inner, vcpu);
+        self.shorten(&mut inner, cpu, vcpu, now, who);
+        true
+    }
+
+    /// A vCPU that `from` looks after, completely in memory, gets another home, which is to look at it: it waits no
+    /// more. `first` runs with the lock held. False: another CPU has taken it over meanwhile.
+    #[must_use]
+    pub fn move_home(
+        &self,
+        vcpu: VcpuSlot,
+        [from, to]: [CpuId; 2],
+        who: &impl Vcpus,
+        first: impl FnOnce(),
+    ) -> bool {
+        let mut inner = self.inner.lock();
+        let here = who.home(vcpu) == from;
+        if here {
+            first();
+            self.pull(&mut inner, |other| other == vcpu);
+            who.take(vcpu, to);
+        }
+        here
+    }
+
+    fn push(&self, inner: &mut MutexGuard<'_, Inner>, vcpu: VcpuSlot) {
+        inner.units[vcpu.0 as usize].waits = true;
+        inner.waiting.push(vcpu);
+        self.waiting.store(inner.waiting.len() as u32, Ordering::SeqCst);
+    }
+
+    fn pull(&self, inner: &mut MutexGuard<'_, Inner>, leave: impl Fn(VcpuSlot) -> bool) {
+        let Inner { waiting, units, .. } = &mut **inner;
+        waiting.retain(|vcpu| {
+            let stays = !leave(*vcpu);
+            units[vcpu.0 as usize].waits &= stays;
+            stays
+        });
+        self.waiting.store(inner.waiting.len() as u32, Ordering::SeqCst);
+    }
+
+    /// When the turn of who runs on `cpu` would end, for a rival.
+    fn end_for(&self, inner: &Inner, cpu: CpuId, rival: VcpuSlot, who: &impl Vcpus) -> Option<u64> {
+        let turn = inner.turn(cpu);
+        let domain = who.domain(turn.running?);
+        let weight = self.region.weight(domain);
+        let paid = turn.counts(inner.units[turn.running?.0 as usize].paid, weight);
+        let shortest = self.region.shortest_turn(self.region.pool_of(domain));
+        let length = length(paid, weight, inner.units[rival.0 as usize].paid, shortest);
+        Some(turn.since.saturating_add(length))
+    }
+
+    /// Ends the turn on `cpu` earlier for somebody who waits. Whether it does.
+    fn shorten(&self, inner: &mut Inner, cpu: CpuId, rival: VcpuSlot, now: u64, who: &impl Vcpus) -> bool {
+        let Some(end) = self.end_for(inner, cpu, rival, who) else { return false };
+        let (end, until) = (end.max(now), &self.words(cpu).until);
+        let sooner = end < until.load(Ordering::Relaxed);
+        if sooner {
+            until.store(end, Ordering::Relaxed);
+        }
+        sooner
+    }
+
+    /// Charges the present turn of a CPU.
+    fn pay(&self, inner: &mut Inner, cpu: CpuId, now: u64, who: &impl Vcpus) {
+        let turn = &mut inner.turns[cpu.0 as usize];
+        let Some(vcpu) = turn.running else { return };
+        let ns = now.saturating_sub(turn.since);
+        turn.since = turn.since.max(now);
+        let domain = who.domain(vcpu);
+        let unit = &mut inner.units[vcpu.0 as usize];
+        unit.paid = unit.paid.saturating_add(price(ns, self.region.weight(domain)));
+        let budget = &mut inner.budgets[usize::from(domain.0)];
+        budget.refresh(&self.region, domain, now);
+        budget.take(ns);
+    }
+
+    /// Chooses who runs on a CPU next, and begins the turn: of those who want it, who has paid least.
+    pub fn choose(&self, cpu: CpuId, wish: Wish, now: u64, who: &impl Vcpus) -> Option<VcpuSlot> {
+        let mut inner = self.inner.lock();
+        let inner = &mut inner;
+        self.pay(inner, cpu, now, who);
+        self.pull(inner, |vcpu| !who.can_run(vcpu));
+        // One without a budget waits, though its CPU still holds it.
+        let current = wish.current.filter(|vcpu| !inner.units[vcpu.0 as usize].waits);
+        let found = self.find(inner, cpu, Wish { current, ..wish }, now, who);
+        self.raise(inner, cpu, &found);
+        let next = found.best.map(|best| best.0);
+        let alone = found.rival.is_none() && next == current;
+        for vcpu in next.into_iter().chain(current).filter(|_| !alone) {
+            let weight = self.region.weight(who.domain(vcpu));
+            let paid = inner.units[vcpu.0 as usize].paid;
+            inner.units[vcpu.0 as usize].paid = inner.turn(cpu).counts(paid, weight);
+        }
+        if next != current {
+            self.pull(inner, |vcpu| next == Some(vcpu));
+            current.into_iter().for_each(|vcpu| self.push(inner, vcpu));
+        }
+        next.into_iter().filter(|vcpu| who.home(*vcpu) != cpu).for_each(|vcpu| who.take(vcpu, cpu));
+        self.begin(inner, cpu, &found, now, who);
+        self.region.note_idle(cpu, next.is_none(), now);
+        next
+    }
+
+    /// Looks for who has paid least, of those who want a CPU and may have it.
+    fn find(&self, inner: &mut Inner, cpu: CpuId, wish: Wish, now: u64, who: &impl Vcpus) -> Found {
+        let mut found = Found::default();
+        let Inner { waiting, units, budgets, .. } = inner;
+        let last = wish.current.filter(|_| wish.yields);
+        let first = wish.current.filter(|_| !wish.yields);
+        for vcpu in first.into_iter().chain(waiting.iter().copied()).chain(last) {
+            let is_current = wish.current == Some(vcpu);
+            if !is_current && (!self.may_run(vcpu, cpu, who) || who.is_held_elsewhere(vcpu, cpu)) {
+                continue;
+            }
+            let domain = who.domain(vcpu);
+            let budget = &mut budgets[usize::from(domain.0)];
+            budget.refresh(&self.region, domain, now);
+            if !budget.has_some() {
+                let back = budget.comes_back();
+                found.budget = Some(found.budget.map_or(back, |at| at.min(back)));
+                continue;
+            }
+            let paid = units[vcpu.0 as usize].paid;
+            let thought = match (is_current, wish.yields) {
+                (true, true) => u128::MAX,
+                (true, false) => paid,
+                _ => paid.saturating_add(self.distance(vcpu, cpu, who)),
+            };
+            found.offer(vcpu, thought, paid);
+        }
+        found
+    }
+
+    /// What a vCPU is thought to have paid more, because of where it comes from.
+    fn distance(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> u128 {
+        let stranger = if self.region.is_soft(vcpu, cpu) { 0 } else { STRANGER };
+        let moved = if who.home(vcpu) == cpu { 0 } else { MOVED };
+        match stranger + moved {
+            0 => 0,
+            ns => price(ns, self.region.weight(who.domain(vcpu))),
+        }
+    }
+
+    /// The level of a CPU follows the least that one of those has paid who want it; of one alone, if it had to wait.
+    fn raise(&self, inner: &mut Inner, cpu: CpuId, found: &Found) {
+        let Some((vcpu, _, paid)) = found.best else { return };
+        let waited = inner.units[vcpu.0 as usize].waits;
+        let level = &mut inner.turns[cpu.0 as usize].level;
+        match found.rival {
+            Some(rival) => *level = (*level).max(paid.min(rival)),
+            None if waited => *level = (*level).max(paid),
+            None => {}
+        }
+    }
+
+    fn begin(&self, inner: &mut Inner, cpu: CpuId, found: &Found, now: u64, who: &impl Vcpus) {
+        let turn = &mut inner.turns[cpu.0 as usize];
+        turn.running = found.best.map(|best| best.0);
+        turn.since = now;
+        let Words { until, running, .. } = self.words(cpu);
+        running.store(turn.running.map_or(NOBODY, |vcpu| vcpu.0), Ordering::Relaxed);
+        let back = found.budget.unwrap_or(NEVER);
+        let Some(vcpu) = turn.running else { return until.store(back, Ordering::Relaxed) };
+        let domain = who.domain(vcpu);
+        let (weight, pool) = (self.region.weight(domain), self.region.pool_of(domain));
+        let paid = inner.units[vcpu.0 as usize].paid;
+        let turn = found
+            .rival
+            .map_or(u64::MAX, |rival| length(paid, weight, rival, self.region.shortest_turn(pool)));
+        let budget = inner.budgets[usize::from(domain.0)].longest(who.siblings(vcpu));
+        until.store(now.saturating_add(turn.min(budget)).min(back), Ordering::Relaxed);
+    }
+
+    /// While somebody waits: an idle CPU that would do for one of them, which is called, or the CPU that gives way to
+    /// the one that has paid least soonest. For after each choice, when the registers of who waits are in memory.
+    pub fn tell(&self, cpu: CpuId, now: u64, who: &impl Vcpus) -> Option<Told> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut inner = self.inner.lock();
+        let mut least: Option<VcpuSlot> = None;
+        for index in 0..inner.waiting.len() {
+            let vcpu = inner.waiting[index];
+            let domain = who.domain(vcpu);
+            let budget = &mut inner.budgets[usize::from(domain.0)];
+            budget.refresh(&self.region, domain, now);
+            if !budget.has_some() || !who.can_run(vcpu) {
+                continue;
+            }
+            if let Some(idle) = self.call_idle(vcpu, who) {
+                return Some(Told::Idle(idle));
+            }
+            let paid = |vcpu: VcpuSlot| inner.units[vcpu.0 as usize].paid;
+            if least.is_none_or(|least| paid(vcpu) < paid(least)) {
+                least = Some(vcpu);
+            }
+        }
+        let least = least?;
+        let places = self.places(least, who);
+        let end = |cpu: CpuId| self.end_for(&inner, cpu, least, who).map(|end| (end, cpu));
+        let (_, other) = places.iter().filter_map(end).min_by_key(|(end, at)| (*end, *at != cpu))?;
+        self.shorten(&mut inner, other, least, now, who).then_some(Told::Sooner(other))
+    }
+
+    /// An idle CPU for a vCPU, which is idle no more: its home, one where it had better run, or any.
+    fn call_idle(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> Option<CpuId> {
+        let home = who.home(vcpu);
+        let places = self.places(vcpu, who);
+        let idle =
+            |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::SeqCst) && !who.is_held_elsewhere(vcpu, *cpu);
+        let soft = |cpu: &CpuId| self.region.is_soft(vcpu, *cpu);
+        let found = Some(home).filter(|home| places.has(*home) && idle(home) && soft(home));
+        let found = found.or_else(|| places.iter().find(|cpu| soft(cpu) && idle(cpu)));
+        let found = found.or_else(|| places.iter().find(idle))?;
+        self.words(found).idle.swap(false, Ordering::SeqCst).then_some(found)
+    }
+}
+
+impl Inner {
+    fn turn(&self, cpu: CpuId) -> &Turn {
+        &self.turns[cpu.0 as usize]
+    }
+}
