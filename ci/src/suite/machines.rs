@@ -19,6 +19,7 @@ pub(super) const TESTS: &[Test] = &[
             "wrong-arguments",
             "bios",
             "large-extents",
+            "cpu-policies",
         ],
         xen: "dom0_mem=512M,max:560M",
         qemu: BIOS,
@@ -35,8 +36,8 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "Dom0 hears what the BIOS says of disks and monitor, and of its own mistakes",
-        guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents"],
+        name: "Dom0 hears what the BIOS says of disks and monitor, of processors, and of its own mistakes",
+        guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents", "cpu-policies"],
         xen: "dom0_mem=512M,max:560M",
         qemu: BIOS,
         ..USUAL

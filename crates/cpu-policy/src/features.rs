@@ -116,6 +116,9 @@ impl FeatureSet {
                     dependents.iter().for_each(|&dependent| self.set(dependent, false));
                 }
             }
+            if !self.has(Feature::ARCH_CAPS) {
+                self.set_arch_capabilities(0);
+            }
             if self == before {
                 return self;
             }

@@ -139,8 +139,10 @@ impl Host {
         set.set(Feature::SEP, set.has(Feature::SEP) && self.data.vendor != Vendor::Amd);
         set.set(Feature::CLWB, set.has(Feature::CLWB) && !self.has_slow_clwb());
         set.set(Feature::AVX, set.has(Feature::AVX) && !self.controls.hide_avx);
+        set = set.with_requirements_met();
+        // The register is the hypervisor's to make up.
         set.set(Feature::ARCH_CAPS, self.has_arch_capabilities);
-        set.with_requirements_met()
+        set
     }
 
     /// Skylake servers (Cascade and Cooper Lake too): the repair of their gathers has made CLWB slow.

@@ -4,7 +4,8 @@ use super::Feature;
 
 /// Features that make no sense, or cannot be managed, without the first one.
 pub(super) const REQUIREMENTS: &[(Feature, &[Feature])] = &[
-    (Feature::FPU, &[Feature::MMX]),
+    (Feature::FPU, &[Feature::MMX, Feature::RSTR_FP_ERR_PTRS]),
+    (Feature::APIC, &[Feature::X2APIC]),
     (Feature::MMX, &[Feature::MMXEXT, Feature::AMD_3DNOW]),
     (Feature::AMD_3DNOW, &[Feature::AMD_3DNOWEXT]),
     (Feature::FXSR, &[Feature::FFXSR, Feature::SSE]),
@@ -19,7 +20,8 @@ pub(super) const REQUIREMENTS: &[(Feature, &[Feature])] = &[
     (Feature::PAE, &[Feature::LM, Feature::NX]),
     (Feature::LM, &[Feature::CX16, Feature::LAHF_LM]),
     (Feature::TSC, &[Feature::RDTSCP, Feature::ITSC]),
-    (Feature::CLFLUSH, &[Feature::CLFLUSHOPT, Feature::CLWB]),
+    (Feature::PCLMULQDQ, &[Feature::VPCLMULQDQ]),
+    (Feature::AESNI, &[Feature::VAES]),
     (
         Feature::XSAVE,
         &[Feature::XSAVEOPT, Feature::XSAVEC, Feature::XGETBV1, Feature::XSAVES, Feature::AVX, Feature::MPX],
@@ -51,5 +53,6 @@ pub(super) const REQUIREMENTS: &[(Feature, &[Feature])] = &[
     ),
     (Feature::RTM, &[Feature::TSXLDTRK]),
     (Feature::EIBRS, &[Feature::RRSBA]),
-    (Feature::IBRSB, &[Feature::STIBP, Feature::SSBD, Feature::INTEL_PSFD]),
+    (Feature::IBRSB, &[Feature::STIBP, Feature::SSBD, Feature::INTEL_PSFD, Feature::EIBRS]),
+    (Feature::IBPB, &[Feature::IBPB_RET, Feature::SBPB, Feature::IBPB_BRTYPE]),
 ];

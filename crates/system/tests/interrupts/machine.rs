@@ -17,6 +17,8 @@ pub(crate) struct Hardware {
     pub(crate) in_service: Option<u8>,
     /// Reasons of NMIs that nobody was told of.
     pub(crate) nmi_reasons: u8,
+    /// Reads and writes of ports.
+    pub(crate) port_accesses: u32,
 }
 
 /// A machine with one CPU and one pin.
@@ -117,9 +119,12 @@ impl Platform for Machine {
     fn arm_timer(&self, _: u64) {}
     fn idle(&self) {}
     fn port_in(&self, _: u16, _: u32) -> u32 {
-        u32::MAX
+        self.hardware().port_accesses += 1;
+        0
     }
-    fn port_out(&self, _: u16, _: u32, _: u32) {}
+    fn port_out(&self, _: u16, _: u32, _: u32) {
+        self.hardware().port_accesses += 1;
+    }
     fn owns_port(&self, _: u16) -> bool {
         false
     }

@@ -24,6 +24,7 @@ use vault::{Apply, Effect, Ground, Journal, Once, step};
 use xen_abi::xen::{ArchSharedInfo, SharedInfo};
 
 mod machine;
+mod ordinary;
 
 const SLOT: DomainSlot = DomainSlot(0);
 const VCPU: VcpuSlot = VcpuSlot(0);
@@ -44,7 +45,8 @@ fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine>
     let mut arena = vault.arena();
     let limits = Limits { frames: 64, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
-    let state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
+    let mut state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
+    state.policies.system = ordinary::policies();
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
     let schedule = Schedule::new(1, 2, state.sched);
