@@ -222,14 +222,19 @@ impl Frames {
         }
     }
 
-    /// Frees a frame that belongs to a domain without any reference to it: an undone reference was the last,
-    /// for the others were dropped before it was undone. Returns whether it was one. To be tried on a
-    /// domain's pages at its end, and by the background audit.
+    /// The frame whose usage is the word at `address`, if it belongs to a domain without any reference to it: an undone
+    /// reference was the last, for the others were dropped before it was undone.
+    pub fn lost_at(&self, address: u64) -> Option<Mfn> {
+        let offset = address.checked_sub(self.table.as_ptr().addr() as u64)?;
+        let mfn = Mfn(offset / size_of::<Frame>() as u64);
+        self.frame(mfn)?.usage().is_lost().then_some(mfn)
+    }
+
+    /// Frees a frame that belongs to a domain without any reference to it. Returns whether it was one.
     pub fn collect(&self, tx: &mut Tx<'_>, mfn: Mfn) -> bool {
         let Some(frame) = self.frame(mfn) else { return false };
         let old = frame.usage();
-        let lost = old.is_bare() && old.owner().slot().is_some() && !old.is_validated();
-        if !lost || !tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
+        if !old.is_lost() || !tx.exchange(&frame.usage, old.0, old.plus_ref().0) {
             return false;
         }
         tx.publish(Self::put_ref(mfn));

@@ -240,6 +240,11 @@ impl Usage {
         self.general() == 0 && self.count() == 0
     }
 
+    /// A domain's, and nobody refers to it.
+    pub(crate) const fn is_lost(self) -> bool {
+        self.is_bare() && !self.is_validated() && self.owner().slot().is_some()
+    }
+
     pub(crate) const fn plus_ref(self) -> Self {
         if self.general() == REFS { self } else { Self(self.0 + 1) }
     }

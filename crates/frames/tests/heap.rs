@@ -353,10 +353,13 @@ fn a_frame_left_to_nobody_is_collected() {
     });
     assert!(undone.is_err());
     assert!(m.audit().is_err());
+    let found = || (0..vault::MAX_UNDO).filter_map(|index| m.logs[0].changed_word(index));
+    assert_eq!(found().filter_map(|address| m.frames.lost_at(address)).next(), Some(mfn));
     assert!(collect(mfn));
     m.audit().expect("mended");
     assert_eq!(m.free(), free);
     assert!(!collect(mfn), "free");
+    assert_eq!(found().find_map(|address| m.frames.lost_at(address)), None);
 }
 
 /// Writable references of two processors commute, whichever of them is undone.

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use crate::boot::{self, LARGE_PAGE};
 use crate::console::{self, log};
-use crate::guest::hardware::{Alarm, Hardware};
+use crate::guest::hardware::{Alarm, Existing, Hardware};
 use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, efi, epitaph, fpu_areas, heap, pci_config};
@@ -17,6 +17,7 @@ use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, State, Static};
 use frames::Frame;
 use ids::{CpuId, DomainSlot, Maddr, Mfn};
+use machine::paging::PageTables;
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
 use mitigations::Plan;
@@ -46,9 +47,14 @@ pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
     }
 }
 
-/// Bytes that the vault's regions need at most, with `extended` bytes for each vCPU's extended state. First boot gives
-/// back what they leave.
-pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> u64 {
+/// Bytes that the vault's regions need at least: the frame table's.
+fn least_vault_bytes(limits: &Limits) -> u64 {
+    (limits.frames * size_of::<Frame>()) as u64
+}
+
+/// Bytes that the vault's regions need at least, and at most, with `extended` bytes for each vCPU's extended state. First
+/// boot gives back what they leave of the most.
+pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> (u64, u64) {
     /// Of one CPU, domain, vCPU and chunk, rounded up well; and what does not depend on their numbers.
     const CPU: usize = 24 << 10;
     const DOMAIN: usize = 16 << 10;
@@ -58,12 +64,19 @@ pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> u64 {
     let vcpus = limits.vcpus * (VCPU + extended);
     let tracks = grants::tracks_of(limits.frames) * size_of::<grants::Track>();
     let records = tracks + limits.cpus * CPU + limits.domains * DOMAIN + vcpus + limits.port_chunks * CHUNK;
-    (limits.frames * size_of::<Frame>() + records + REST) as u64
+    let least = least_vault_bytes(limits);
+    (least, least + (records + REST) as u64)
 }
 
-/// First boot gives back what the regions leave of the vault's memory, in whole frames. Nobody uses its mapping.
+/// First boot gives back what the regions leave of the vault's memory, in whole frames. No other CPU runs.
 fn give_back(record: &Sealed, arena: &Arena) {
     let rest = vault_rest(record, arena);
+    let tables = PageTables::at(record.root);
+    let first = vault_address(record.vault) + (rest.start - record.vault.start);
+    for va in (first..first + rest.len()).step_by(ids::FRAME_SIZE as usize) {
+        assert!(tables.unmap_page(&mut Existing, va).is_some(), "the vault's end is mapped in small pages");
+    }
+    control::flush_tlb();
     let given = boot::FREE.lock().as_mut().is_none_or(|free| free.insert(rest).is_ok());
     if !given {
         log!("{} KiB of the vault are lost to fragmentation", rest.len() >> 10);
@@ -287,7 +300,7 @@ pub(crate) fn report(system: &System<Hardware>) {
     let free = frames.heap().free_frames();
     log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
     let own = state.host.ram_frames.saturating_sub(free + frames.list(DomainSlot(0)).pages());
-    let table = limits(&record.ram, record.cpus).frames * size_of::<Frame>();
+    let table = least_vault_bytes(&limits(&record.ram, record.cpus));
     log!(
         "The hypervisor keeps {} KiB: frame table {}, M2P {}, image {}, heap {} ({} in use)",
         (own * ids::FRAME_SIZE) >> 10,

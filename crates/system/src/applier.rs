@@ -53,7 +53,6 @@ impl<P: Platform> Apply for Applier<P> {
         match effect.kind {
             kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
             kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
-            kind::VALID => frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::GUEST_STORE => self.guest_store(effect),
             kind::COPY_OUT => self.copy_out(effect, once),
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),
@@ -108,10 +107,12 @@ impl<P: Platform> Apply for Applier<P> {
 }
 
 impl<P: Platform> Applier<P> {
-    fn apply_rare(&mut self, effect: &Effect, once: &Once<'_, '_>) {
+    #[inline(never)]
+    fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {
             kind::SCHEDULE => self.system.wake_all(effect.x),
+            kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
             kind::CONSOLE => {

@@ -6,7 +6,7 @@ use crate::charge::MOST_FAILURES;
 use crate::platform::Platform;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
-use vault::{Journal, Log, Phase};
+use vault::{Journal, Log, MAX_UNDO, Phase};
 
 /// What a stopped CPU says.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,19 @@ impl<P: Platform> System<P> {
         &self.state.logs[stopped.cpu.0 as usize]
     }
 
+    /// Frees frames to which a reference that was undone here was the last. With a repair cut short by another failure
+    /// too: the log keeps its entries until there are others, and what this writes is in the first, which is looked at
+    /// before.
+    fn collect(&'static self, journal: &mut Journal<Applier<P>>) {
+        let frames = &self.state.frames;
+        for index in 0..MAX_UNDO {
+            let lost = journal.log().changed_word(index).and_then(|address| frames.lost_at(address));
+            if let Some(mfn) = lost {
+                journal.change(|tx| frames.collect(tx, mfn));
+            }
+        }
+    }
+
     /// Runs the rest of an entry that was cut: its registers are those of the entry, its log is open or was
     /// about to be.
     /// Called on the CPU itself, after every CPU is repaired. An entry that has failed too often is not run
@@ -130,6 +143,9 @@ impl<P: Platform> System<P> {
             // Tried again by `leave`, which says when it is complete.
             registers.vector.set(vector::NONE);
             return journal.log().end();
+        }
+        if journal.log().head().phase() != Phase::Idle {
+            self.collect(&mut journal);
         }
         if journal.log().head().phase() != Phase::Idle || registers.vector.get() != vector::NONE {
             // The CPU failed between the entry stub and the opening of the log: if the log is open, then for work

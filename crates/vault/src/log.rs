@@ -146,6 +146,13 @@ impl Log {
         self.set_head(head.emptied());
     }
 
+    /// The address in an undo entry that says how much a shared word was changed: of the open transaction, or one that is
+    /// left of an earlier one and may have been undone. A hint; an entry is overwritten by the next transactions.
+    pub fn changed_word(&self, index: usize) -> Option<u64> {
+        let tagged = self.undo.get(index)?[0].load(Ordering::Relaxed);
+        (tagged >> KIND == DELTA).then(|| sign_extend(tagged))
+    }
+
     /// Finishes the outbox of a committed transaction. Safe to crash in and run again. Recovery calls it;
     /// [`transaction`](Self::transaction) does so itself.
     pub fn drain(&self, apply: &mut impl Apply) {

@@ -39,24 +39,34 @@ impl BootFrames<'_> {
         )
     }
 
-    /// Takes and maps the machine-to-physical table and the vault, of so many bytes each: all entries invalid, all
-    /// records zero.
+    /// Takes and maps the machine-to-physical table, of so many bytes, and the vault, of so many at least and at most: all
+    /// entries invalid, all records zero. What the vault may not need is mapped in small pages, to be given back.
     ///
     /// They lie in one piece, for tools map the table in whole large pages: what the last of them has beside the table
     /// is the vault's, and so the hypervisor's for good. To guests not more than the table is shown.
-    pub(super) fn m2p_and_vault(&mut self, tables: PageTables, m2p: u64, vault: u64) -> (Range, Range) {
+    pub(super) fn m2p_and_vault(
+        &mut self,
+        tables: PageTables,
+        m2p: u64,
+        (least, most): (u64, u64),
+    ) -> (Range, Range) {
         let m2p = m2p.next_multiple_of(ids::FRAME_SIZE);
-        let both = self.take(m2p + vault, LARGE_PAGE);
+        let both = self.take(m2p + most, LARGE_PAGE);
         let m2p = Range { start: both.start, end: both.start + m2p };
         let vault = Range { start: m2p.end, end: both.end };
-        for (range, va, access, fill) in [
-            (m2p, layout::M2P, Access::GuestRead, 0xff),
-            (vault, composition::vault_address(vault), Access::Write, 0),
-        ] {
+        for (range, fill) in [(m2p, 0xff), (vault, 0)] {
             // SAFETY: just taken, and in the direct map of the final tables.
             unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
+        }
+        let at = composition::vault_address(vault);
+        let sure = vault.start + least / ids::FRAME_SIZE * ids::FRAME_SIZE;
+        for (start, end, va, access, largest) in [
+            (m2p.start, m2p.end, layout::M2P, Access::GuestRead, PageSize::Large),
+            (vault.start, sure, at, Access::Write, PageSize::Large),
+            (sure, vault.end, at + (sure - vault.start), Access::Write, PageSize::Small),
+        ] {
             tables
-                .map(self, va, Maddr(range.start), range.len(), access, PageSize::Large)
+                .map(self, va, Maddr(start), end - start, access, largest)
                 .expect("nothing is mapped there");
         }
         (m2p, vault)

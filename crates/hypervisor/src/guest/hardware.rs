@@ -73,7 +73,7 @@ impl TableMemory for Existing {
         unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
     }
     fn write(&mut self, table: Maddr, index: usize, entry: u64) {
-        // SAFETY: as above; the entries of this CPU's own window.
+        // SAFETY: as above; entries of this CPU's own windows, or of first boot's vault.
         unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
     }
     fn allocate(&mut self) -> Option<Maddr> {
