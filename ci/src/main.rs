@@ -57,7 +57,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   laws                  the house laws alone
   bench [WORD...]       instructions of operations on bare Linux, Debian's Xen and the image; words name columns
                         (bare, xen, revenant) and processor models to measure, the others are as measured before;
-                        PROFILE=ROW shows where the image spends a row (names: ci/guest/bench.c)
+                        PROFILE=ROW shows where the image spends a row (names: ci/guest/bench.c), or all
 run and boot take  --peer --bare KERNEL=bookworm|trixie CPUS= MEM= DOM0_MEM= CPU=model TOOLSTACK=1 UEFI=1 ICOUNT=1
   XEN='hypervisor options' APPEND='kernel options' --image FILE --gdb SOCKET --qmp SOCKET --frozen
   --qemu 'more arguments' --guest-test NAME --timeout SECONDS --name LOGNAME --quiet --survives --com2

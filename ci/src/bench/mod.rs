@@ -187,7 +187,7 @@ fn pair(mut options: Options) -> Options {
 /// The word for all rows of one CPU.
 const ALL: &str = "all";
 
-/// Prints where the instructions of one row go on the image (or of [`ALL`]), on the first model that `words` name.
+/// Prints where the instructions of one row (or of [`ALL`]) go on the image, on the first model that `words` name.
 pub(crate) fn profile(
     workspace: &Workspace,
     toolchain: &Toolchain,

@@ -99,10 +99,9 @@ pub const fn block(cpu: CpuId) -> u64 {
 
 /// The CPU whose block `va` lies in, be it an address on one of its stacks; `None` outside of all blocks.
 pub const fn cpu_of(va: u64) -> Option<CpuId> {
-    if va < layout::PER_CPU || va >= layout::PER_CPU + MAX_CPUS as u64 * STRIDE {
-        return None;
-    }
-    Some(CpuId(((va - layout::PER_CPU) / STRIDE) as u32))
+    // What lies below wraps to a number that no CPU has.
+    let number = va.wrapping_sub(layout::PER_CPU) / STRIDE;
+    if number < MAX_CPUS as u64 { Some(CpuId(number as u32)) } else { None }
 }
 
 /// The machine address behind `offset` in a block whose frames start at `frames`; `None` where nothing is mapped.
