@@ -45,7 +45,7 @@ pub(super) const TESTS: [Test; 13] = [
         name: "Dom0 lives through panics, machine checks and the machine's NMIs under load on 2 CPUs",
         // By Dom0's kernel, which is told of each; Debian's Xen tells it the same.
         expect: &["NMI received for unknown reason", "Recovered from failure 20 on CPU"],
-        guest_tests: &["survive-panics"],
+        guest_tests: &["survive-panics", "survive-grants"],
         machine_checks: 6,
         nmis: 40,
         append: "lab.set=PANICS=24",

@@ -31,7 +31,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "the peer refuses what must be refused, and user mode has its processor",
         below: Below::Peer,
         cpus: 2,
-        guest_tests: &["refusals", "processor", "msrs", "selectors", "nmi"],
+        guest_tests: &["refusals", "grants", "processor", "msrs", "selectors", "nmi"],
         limit: 300,
         ..USUAL
     },
@@ -59,7 +59,7 @@ pub(super) const TESTS: &[Test] = &[
         name: "xl sees the machine, hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
         toolstack: true,
-        guest_tests: &["xl-list", "refusals", "processor", "msrs", "fuzz"],
+        guest_tests: &["xl-list", "refusals", "grants", "processor", "msrs", "fuzz"],
         limit: 300,
         ..USUAL
     },
