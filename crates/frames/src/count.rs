@@ -242,6 +242,7 @@ impl Frames {
     }
 
     /// Applies the end of work on a page table, exactly once.
+    #[inline(never)]
     pub fn apply_valid(&self, once: &mut Once<'_, '_>, mfn: Mfn, what: u32) {
         let Some(frame) = self.frame(mfn) else { return };
         loop {

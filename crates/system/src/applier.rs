@@ -107,7 +107,6 @@ impl<P: Platform> Apply for Applier<P> {
 }
 
 impl<P: Platform> Applier<P> {
-    #[inline(never)]
     fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {
