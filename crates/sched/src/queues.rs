@@ -224,11 +224,17 @@ impl Queues {
     pub fn choose(&self, cpu: CpuId, wish: Wish, now: u64, who: &impl Vcpus) -> Option<VcpuSlot> {
         let mut inner = self.inner.lock();
         let inner = &mut inner;
-        self.pay(inner, cpu, now, who);
-        if inner.waiting.is_empty() && self.has_no_cap(inner, wish.current, who) {
+        let has_no_cap = |vcpu: Option<VcpuSlot>| vcpu.is_none_or(|vcpu| self.has_no_cap(inner, vcpu, who));
+        let running = inner.turn(cpu).running;
+        if inner.waiting.is_empty()
+            && has_no_cap(wish.current)
+            && (running == wish.current || has_no_cap(running))
+        {
+            // Nothing is paid: what nobody else wanted costs nothing.
             self.begin_alone(inner, cpu, wish.current, now);
             return wish.current;
         }
+        self.pay(inner, cpu, now, who);
         self.pull(inner, |vcpu| !who.can_run(vcpu));
         // One without a budget waits, though its CPU still holds it.
         let current = wish.current.filter(|vcpu| !inner.units[vcpu.0 as usize].waits);
@@ -251,11 +257,9 @@ impl Queues {
         next
     }
 
-    fn has_no_cap(&self, inner: &Inner, current: Option<VcpuSlot>, who: &impl Vcpus) -> bool {
-        current.is_none_or(|vcpu| {
-            let domain = who.domain(vcpu);
-            self.region.cap(domain) == 0 && inner.budgets[usize::from(domain.0)].is_none()
-        })
+    fn has_no_cap(&self, inner: &Inner, vcpu: VcpuSlot, who: &impl Vcpus) -> bool {
+        let domain = who.domain(vcpu);
+        self.region.cap(domain) == 0 && inner.budgets[usize::from(domain.0)].is_none()
     }
 
     /// Begins a turn without an end: nobody else wants a CPU. Most choices are of this kind.
