@@ -16,7 +16,7 @@ use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
-const MODULE_GROUPS: [(&str, &[&str]); 9] = [
+const MODULE_GROUPS: [(&str, &[&str]); 10] = [
     ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
     ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
     ("virtio-disk", &["virtio_pci", "virtio_blk"]),
@@ -25,6 +25,7 @@ const MODULE_GROUPS: [(&str, &[&str]); 9] = [
     ("msr", &["msr"]),
     ("bios", &["edd"]),
     ("input", &["xhci_pci", "usbhid", "hid_generic", "evdev"]),
+    ("frontend", &["xen-blkfront", "xen-netfront"]),
     ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
 ];
 

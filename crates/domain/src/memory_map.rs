@@ -17,7 +17,9 @@ pub struct MapEntry {
 }
 
 record! {
-    /// One entry. Lock and rebuild: as of the map.
+    /// One entry.
+    ///
+    /// Lock: `domains::Locks` of the slot. Rebuild: nothing is derived.
     pub struct Entry {
         start: Durable<u64>,
         len: Durable<u64>,
