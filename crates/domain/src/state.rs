@@ -21,8 +21,6 @@ const MSIS: u32 = 192;
 const MAX_GSIS: u32 = 1024;
 /// PIRQs beside the pins of I/O APICs that Dom0 gets.
 const DOM0_MESSAGES: u32 = 392;
-/// And any other domain.
-const GUEST_MESSAGES: u32 = 32;
 
 /// Domains that can have physical interrupts at the same time: Dom0, and those that devices are passed through to.
 const PIRQ_TABLES: usize = 16;
@@ -239,11 +237,6 @@ impl State {
     /// The interrupt logic.
     pub fn irqs(&'static self) -> Irqs<'static> {
         Irqs { region: self.irqs, derived: &self.irqs_derived }
-    }
-
-    /// PIRQ numbers another domain gets (`extra_guest_irqs`).
-    pub fn guest_pirqs(&self) -> u32 {
-        gsis(self.facts).saturating_add(GUEST_MESSAGES).min(irqs::MAX_PIRQS)
     }
 
     /// PIRQ numbers Dom0 gets.

@@ -3,7 +3,6 @@
 use crate::allocation::{allocating, clear};
 use crate::call::{Call, timer_errno};
 use crate::event_channel::{copy_back, errno};
-use crate::physdev::pirq_errno;
 use core::mem::offset_of;
 use domains::{MAX_VCPUS_PER_DOMAIN, NewDomain, NoSlot};
 use frames::NoMemory;
@@ -53,7 +52,6 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
             shared_info: shared_info.maddr(),
         };
         state.events(memory).create_domain(tx, slot, &new).map_err(errno)?;
-        state.irqs().create_domain(tx, slot, state.guest_pirqs()).map_err(pirq_errno)?;
         state.policies.reset(tx, slot);
         state.notices[usize::from(slot.0)].reset(tx);
         state.policies.reset(tx, slot);
