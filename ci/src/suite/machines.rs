@@ -58,8 +58,8 @@ pub(super) const TESTS: &[Test] = &[
         name: "xl sees the machine, hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
         toolstack: true,
-        guest_tests: &["xl-list", "refusals", "processor", "msrs", "fuzz"],
-        limit: 300,
+        guest_tests: &["xl-list", "scheduler", "refusals", "processor", "msrs", "fuzz"],
+        limit: 360,
         ..USUAL
     },
     // Meltdown, branch history, gathers: on this model page tables are isolated by default.
