@@ -36,6 +36,23 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
+        name: "the peer's xl makes PV guests, and one has a disk",
+        below: Below::Peer,
+        cpus: 2,
+        toolstack: true,
+        guest_tests: &["xl-guest", "xl-disk"],
+        limit: 400,
+        ..USUAL
+    },
+    Test {
+        name: "xl makes PV guests, and one has a disk, on 2 CPUs",
+        cpus: 2,
+        toolstack: true,
+        guest_tests: &["xl-guest", "xl-disk"],
+        limit: 300,
+        ..USUAL
+    },
+    Test {
         name: "Dom0 hears what the BIOS says of disks and monitor, of processors, and of its own mistakes",
         guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents", "cpu-policies"],
         xen: "dom0_mem=512M,max:560M",
@@ -59,8 +76,8 @@ pub(super) const TESTS: &[Test] = &[
         name: "xl sees the machine, hostile hypercalls are refused, and user mode has its processor",
         cpus: 2,
         toolstack: true,
-        guest_tests: &["xl-list", "refusals", "grants", "processor", "msrs", "fuzz"],
-        limit: 300,
+        guest_tests: &["xl-list", "scheduler", "refusals", "grants", "processor", "msrs", "fuzz"],
+        limit: 420,
         ..USUAL
     },
     // Meltdown, branch history, gathers: on this model page tables are isolated by default.
