@@ -69,7 +69,7 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Consequence, 1000),
         (Mistake::Twice, 1000),
         (Mistake::Flush, 2000),
-        (Mistake::Order, 4000),
+        (Mistake::Order, 8000),
     ];
     for (mistake, within) in mistakes {
         let noticed = meetings(&Plan { mistake: Some(mistake), ..plan(10, TWO, within) });

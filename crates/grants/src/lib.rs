@@ -35,7 +35,7 @@ use vault::{Arena, LockWord, Tx};
 
 /// Machine frames for each of which the pool has a track, and the fewest and the most that there are.
 const FRAMES_A_TRACK: usize = 64;
-const FEWEST_TRACKS: usize = 1024;
+const FEWEST_TRACKS: usize = 256;
 const MOST_TRACKS: usize = 1 << 20;
 
 /// Tracks that a machine of `frames` frames has.

@@ -28,6 +28,7 @@ mod entry;
 mod faults;
 mod interrupt;
 mod leave;
+mod load;
 mod msr;
 mod nmi;
 mod platform;
