@@ -18,7 +18,7 @@ const SURVIVES: Test = Test {
 /// So it does with the watchdog and a short timeout.
 const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=2", ..SURVIVES };
 
-pub(super) const TESTS: [Test; 13] = [
+pub(super) const TESTS: [Test; 14] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         guest_tests: &["survive-panics"],
@@ -49,6 +49,14 @@ pub(super) const TESTS: [Test; 13] = [
         machine_checks: 6,
         nmis: 40,
         append: "lab.set=PANICS=24",
+        ..SURVIVES
+    },
+    Test {
+        name: "a PV guest and Dom0, which serves its disk, live through panics under load on 2 CPUs",
+        toolstack: true,
+        guest_tests: &["survive-guest"],
+        append: "lab.set=PANICS=24",
+        limit: 420,
         ..SURVIVES
     },
     Test {
