@@ -1,6 +1,7 @@
 /* Long file: one table. Hypercalls that must be refused, each with the errno that Xen 4.17 answers.
  * "refusals" checks all and prints those that differ; "refusals -v" prints all. */
 #include "hypercall.h"
+#include "verdict.h"
 
 #define SELF 0x7ff0UL
 #define NO_DOMAIN 0x1234UL
@@ -19,21 +20,9 @@
 /* Filled by main. */
 static uint64_t own_page, own_mfn, table_mfn, xen_mfn;
 static uint64_t *buffer;
-static int verbose, wrong;
 
 struct update { uint64_t ptr, val; };
 struct mmuext { uint32_t cmd, pad; uint64_t arg1, arg2; };
-
-static void check(const char *what, long wanted, long got)
-{
-    if (got != wanted || verbose) {
-        printf("%s %-60s %ld%s", got == wanted ? "same     " : "DIFFERENT", what, got, got == wanted ? "\n" : "");
-        if (got != wanted) {
-            printf(", not %ld\n", wanted);
-        }
-    }
-    wrong += got != wanted;
-}
 
 #define CALL(what, wanted, op, ...) check(what, wanted, call5(op, (uint64_t[5]) { __VA_ARGS__ }))
 

@@ -2,26 +2,16 @@
  * set is read back. Needs two CPUs; leaves everything as it was. "scheduler -v" prints all answers, "scheduler -p" also takes away
  * the CPU to which a vCPU is pinned, of which Xen 4.17.7 dies. */
 #include "hypercall.h"
+#include "verdict.h"
 #include <xen/domctl.h>
 #include <xen/sysctl.h>
 
 #define ANY 0xffffffffU
 
-static int verbose, pinned, wrong;
+static int pinned;
 static struct xen_domctl *domctl_op;
 static struct xen_sysctl *sysctl_op;
 static uint8_t *maps;
-
-static void check(const char *what, long wanted, long got)
-{
-    if (got != wanted || verbose) {
-        printf("%s %-60s %ld%s", got == wanted ? "same     " : "DIFFERENT", what, got, got == wanted ? "\n" : "");
-        if (got != wanted) {
-            printf(", not %ld\n", wanted);
-        }
-    }
-    wrong += got != wanted;
-}
 
 static struct xen_domctl *domctl(uint32_t cmd, uint16_t domain)
 {

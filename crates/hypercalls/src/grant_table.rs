@@ -15,6 +15,7 @@ use crate::call::{Call, CallResult};
 use guest_memory::GuestMemory;
 use vault::Apply;
 use xen_abi::Errno;
+use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::grant_table::{
     GNTTABOP_CACHE_FLUSH, GNTTABOP_COPY, GNTTABOP_GET_STATUS_FRAMES, GNTTABOP_GET_VERSION,
     GNTTABOP_MAP_GRANT_REF, GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE,
@@ -51,8 +52,17 @@ pub(crate) fn grant_table_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         GNTTABOP_GET_VERSION => format::get_version(call, at),
         GNTTABOP_SWAP_GRANT_REF => format::swap(call, at, count),
         GNTTABOP_CACHE_FLUSH => format::cache_flush(call, at, count),
+        GNTTABOP_TRANSFER if is_in_hypervisor(at, count * TRANSFER_BYTES) => Err(Errno::EFAULT),
         // As Xen with `gnttab=no-transfer`: no guest of today gives frames away.
         GNTTABOP_TRANSFER => call.unsupported(GRANT_TABLE_OP, op, Errno::EOPNOTSUPP),
         _ => call.unsupported(GRANT_TABLE_OP, op, Errno::ENOSYS),
     }
+}
+
+/// Bytes of a `gnttab_transfer`.
+const TRANSFER_BYTES: u64 = 24;
+
+/// Whether a list lies in the hypervisor's part of the address space.
+fn is_in_hypervisor(at: u64, bytes: u64) -> bool {
+    at.saturating_add(bytes) > HYPERVISOR_VIRT_START && at < HYPERVISOR_VIRT_END
 }

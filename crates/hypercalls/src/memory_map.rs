@@ -70,16 +70,17 @@ pub(crate) fn set<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>)
         return Err(Errno::EINVAL);
     }
     let slot = call.domain_slot(domid)?;
-    if map.nr_entries as usize > MAP_ENTRIES {
-        return call.unsupported(MEMORY_OP, XENMEM_SET_MEMORY_MAP.into(), Errno::EOPNOTSUPP);
-    }
     let mut entries = [MapEntry { start: 0, len: 0, kind: 0 }; MAP_ENTRIES];
-    let entries = &mut entries[..map.nr_entries as usize];
-    for (entry, offset) in entries.iter_mut().zip((0..).step_by(ENTRY_BYTES as usize)) {
-        let at = map.buffer.checked_add(offset).ok_or(Errno::EFAULT)?;
+    for index in 0..map.nr_entries as usize {
+        let at = map.buffer.checked_add(index as u64 * ENTRY_BYTES).ok_or(Errno::EFAULT)?;
         let given: E820Entry = call.memory.read(Gva(at)).map_err(fault)?;
-        *entry = MapEntry { start: given.addr, len: given.size, kind: given.type_ };
+        if let Some(entry) = entries.get_mut(index) {
+            *entry = MapEntry { start: given.addr, len: given.size, kind: given.type_ };
+        }
     }
+    let Some(entries) = entries.get(..map.nr_entries as usize) else {
+        return call.unsupported(MEMORY_OP, XENMEM_SET_MEMORY_MAP.into(), Errno::EOPNOTSUPP);
+    };
     let (of, lock) = (&call.state.maps[usize::from(slot.0)], call.state.domain_locks.of(slot));
     call.reply_after(|tx| {
         tx.lock(lock);

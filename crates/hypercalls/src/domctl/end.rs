@@ -3,7 +3,7 @@
 //!
 //! A step that was cut is found where it stands: every part knows what is left of it.
 
-use super::pause::{is_off, kick_all};
+use super::pause::{another, is_off, kick_all};
 use crate::call::{Call, mmu_restart, timer_errno};
 use crate::event_channel::errno;
 use crate::physdev::pirq_errno;
@@ -27,9 +27,7 @@ pub(super) fn destroy<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
 ) -> Result<(), Errno> {
-    if slot == call.domain {
-        return Err(Errno::EINVAL);
-    }
+    another(call, slot)?;
     begin(call, slot);
     if !is_off(call, slot) {
         return Err(Errno::ERESTART);

@@ -2,10 +2,10 @@
 
 use crate::call::Call;
 use core::sync::atomic::{Ordering, fence};
-use domains::Life;
+use domains::{Domain, Life};
 use guest_memory::GuestMemory;
 use ids::DomainSlot;
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Effect, LockWord, Tx, kind};
 use xen_abi::Errno;
 
 /// Pauses that are counted.
@@ -25,6 +25,20 @@ pub(super) fn is_off<M, A>(call: &Call<'_, M, A>, slot: DomainSlot) -> bool {
     !call.state.domains.vcpus_of(slot).any(|vcpu| call.cpus.hold(vcpu))
 }
 
+/// The record and the lock of a domain that the caller may stop.
+///
+/// # Errors
+/// `EINVAL`: its own.
+pub(super) fn another<M, A>(
+    call: &Call<'_, M, A>,
+    slot: DomainSlot,
+) -> Result<(&'static Domain, &'static LockWord), Errno> {
+    if slot == call.domain {
+        return Err(Errno::EINVAL);
+    }
+    Ok((call.state.domains.domain(slot), call.state.domain_locks.of(slot)))
+}
+
 /// Pauses a domain once more. When this returns none of its vCPUs runs, and all their registers are in memory.
 ///
 /// # Errors
@@ -33,11 +47,8 @@ pub(super) fn pause<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
 ) -> Result<(), Errno> {
-    if slot == call.domain {
-        return Err(Errno::EINVAL);
-    }
     let (state, reply) = (call.state, call.reply);
-    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    let (record, lock) = another(call, slot)?;
     if record.pauses.get() >= MOST_PAUSES {
         return Err(Errno::EOVERFLOW);
     }
@@ -72,11 +83,8 @@ pub(super) fn unpause<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
 ) -> Result<(), Errno> {
-    if slot == call.domain {
-        return Err(Errno::EINVAL);
-    }
     let (state, reply) = (call.state, call.reply);
-    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    let (record, lock) = another(call, slot)?;
     call.j.transaction(|tx| {
         tx.lock(lock);
         let left = record.pauses.get().checked_sub(1).ok_or(Errno::EINVAL)?;
@@ -98,11 +106,8 @@ pub(super) fn resume<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
 ) -> Result<(), Errno> {
-    if slot == call.domain {
-        return Err(Errno::EINVAL);
-    }
     let (state, reply) = (call.state, call.reply);
-    let (record, lock) = (state.domains.domain(slot), state.domain_locks.of(slot));
+    let (record, lock) = another(call, slot)?;
     call.j.change(|tx| {
         tx.lock(lock);
         if record.life() == Life::Shutdown {
