@@ -36,19 +36,19 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "the peer's xl makes PV guests, and one has a disk",
+        name: "the peer's xl makes PV guests, with disk and network",
         below: Below::Peer,
         cpus: 2,
         toolstack: true,
-        guest_tests: &["xl-guest", "xl-disk"],
-        limit: 400,
+        guest_tests: &["xl-guest", "xl-disk", "xl-net"],
+        limit: 500,
         ..USUAL
     },
     Test {
-        name: "xl makes PV guests, and one has a disk, on 2 CPUs",
+        name: "xl makes PV guests, with disk and network, on 2 CPUs",
         cpus: 2,
         toolstack: true,
-        guest_tests: &["xl-guest", "xl-disk"],
+        guest_tests: &["xl-guest", "xl-disk", "xl-net"],
         limit: 300,
         ..USUAL
     },
