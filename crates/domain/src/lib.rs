@@ -12,6 +12,7 @@ mod hypercall_page;
 mod memory_map;
 mod notices;
 mod pci;
+mod shared_info;
 mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
@@ -21,4 +22,5 @@ pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use memory_map::{DomainMap, MAP_ENTRIES, MapEntry};
 pub use notices::Notices;
 pub use pci::{InBar, Msix, PciDevices};
+pub use shared_info::clear_shared_info;
 pub use state::{Limits, State, Static};

@@ -86,10 +86,12 @@ impl Frames {
     fn give_up(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn, frame: &Frame) {
         loop {
             let old = frame.usage();
-            let new = match (old.is_allocated(), old.is_unreferenced()) {
-                (true, _) => old.without_allocation(),
-                (false, true) if !old.is_validated() => old.plus_ref(),
-                (false, _) => return,
+            let new = if old.is_allocated() {
+                old.without_allocation()
+            } else if old.is_lost() {
+                old.plus_ref()
+            } else {
+                return;
             };
             debug_assert_eq!(old.owner(), Owner::domain(slot), "it is on the owner's list");
             if tx.exchange(&frame.usage, old.0, new.0) {

@@ -2,11 +2,12 @@
 
 use crate::bitmap::{clear_rest, get_bits, get_cpus, put_bitmap, reply_cpus};
 use crate::call::{Call, CallResult};
+use crate::domctl::vcpu_of;
 use crate::event_channel::copy_back;
 use crate::pools::{EVERYBODY, look_again, sched_errno};
 use crate::sysctl::SCHEDULER;
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, VcpuId, VcpuSlot};
+use ids::{DomainSlot, VcpuSlot};
 use sched::CpuSet;
 use toolstack_compat::control::{Bitmap, DomainRequest as Request};
 use vault::{Apply, Effect, kind};
@@ -32,10 +33,6 @@ pub(crate) fn change<M: GuestMemory + 'static, A: Apply>(
         Request::SetNodes { nodes } => set_nodes(call, op, domain, nodes),
         _ => return None,
     })
-}
-
-fn vcpu_of<M, A>(call: &Call<'_, M, A>, domain: DomainSlot, vcpu: u32) -> Result<VcpuSlot, Errno> {
-    call.state.domains.vcpu_of(domain, VcpuId(vcpu)).ok_or(Errno::EINVAL)
 }
 
 /// The affinity of a vCPU. While it has to stay on one CPU, that is all it may run on.

@@ -4,7 +4,7 @@ use crate::call::{Call, timer_errno};
 use domain::State;
 use domains::{Life, VcpuState};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, VcpuId, VcpuSlot};
+use ids::{DomainSlot, VcpuSlot};
 use timers::Runstate;
 use toolstack_compat::control::DomainInfo;
 use vault::Apply;
@@ -24,12 +24,6 @@ pub(crate) fn live(state: &State) -> impl Iterator<Item = DomainSlot> + '_ {
 pub(crate) fn first_from(state: &State, id: u16) -> Option<DomainSlot> {
     let number = |slot: &DomainSlot| state.domains.domain(*slot).id.get().0;
     live(state).filter(|slot| number(slot) >= id).min_by_key(number)
-}
-
-/// Slots of a domain's vCPUs.
-fn vcpus(state: &State, slot: DomainSlot) -> impl Iterator<Item = VcpuSlot> + '_ {
-    let count = state.domains.domain(slot).vcpus.get();
-    (0..count).filter_map(move |id| state.domains.vcpu_of(slot, VcpuId(id)))
 }
 
 /// A vCPU's runstate while its own CPU does not change it.
@@ -101,7 +95,7 @@ pub(crate) fn describe<M: GuestMemory + 'static, A: Apply>(
         hardware: domain.privileged.get(),
         pool: state.sched.pool_id(state.sched.pool_of(slot)),
     };
-    for slot in vcpus(state, slot) {
+    for slot in state.domains.vcpus_of(slot) {
         let one = vcpu(call, slot)?;
         info.cpu_time = info.cpu_time.saturating_add(one.cpu_time);
         info.vcpus_up += u32::from(one.online);

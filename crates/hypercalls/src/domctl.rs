@@ -125,6 +125,10 @@ fn changed<M: GuestMemory + 'static, A: Apply>(
     done.map(|()| Err(Outcome::Replied))
 }
 
-fn vcpu_of<M, A>(call: &Call<'_, M, A>, domain: DomainSlot, vcpu: u32) -> Result<VcpuSlot, Errno> {
+/// The slot of a domain's vCPU.
+///
+/// # Errors
+/// `EINVAL`: it has none of that number.
+pub(crate) fn vcpu_of<M, A>(call: &Call<'_, M, A>, domain: DomainSlot, vcpu: u32) -> Result<VcpuSlot, Errno> {
     call.state.domains.vcpu_of(domain, VcpuId(vcpu)).ok_or(Errno::EINVAL)
 }

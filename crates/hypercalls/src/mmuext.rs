@@ -38,6 +38,11 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     match op.cmd {
         MMUEXT_PIN_L1_TABLE..=MMUEXT_PIN_L4_TABLE => {
             let level = op.cmd - MMUEXT_PIN_L1_TABLE + 1;
+            // Its end has nobody who would unpin it.
+            let ending = |slot| call.state.domains.domain(slot).is_ending();
+            if subject.tables.slot().is_some_and(ending) {
+                return Err(Errno::EINVAL);
+            }
             mmu.pin(call.j, mfn, level, subject, |tx| this.finish(tx)).map_err(mmu_errno)?;
         }
         MMUEXT_UNPIN_TABLE => mmu.unpin(call.j, mfn, subject, |tx| this.finish(tx)).map_err(mmu_errno)?,

@@ -6,7 +6,7 @@ use crate::event_channel::copy_back;
 use crate::sysctl::SCHEDULER;
 use domain::State;
 use guest_memory::GuestMemory;
-use ids::{CpuId, DomId, DomainSlot, Gva, VcpuId, VcpuSlot};
+use ids::{CpuId, DomId, DomainSlot, Gva};
 use sched::{Error, PoolSlot};
 use toolstack_compat::control::{MachineAnswer as Answer, MachineRequest as Request, PoolChange};
 use toolstack_compat::v4_17::sysctl::encode;
@@ -38,12 +38,6 @@ pub(crate) fn sched_errno(error: Error) -> Errno {
 /// Domains of a pool.
 pub(crate) fn members(state: &State, pool: PoolSlot) -> impl Iterator<Item = DomainSlot> + '_ {
     domain_info::live(state).filter(move |domain| state.sched.pool_of(*domain) == pool)
-}
-
-/// vCPUs of a domain.
-fn vcpus_of(state: &State, domain: DomainSlot) -> impl Iterator<Item = VcpuSlot> + '_ {
-    let count = state.domains.domain(domain).vcpus.get();
-    (0..count).filter_map(move |id| state.domains.vcpu_of(domain, VcpuId(id)))
 }
 
 /// Carries a change out and replies. `None`: the request is none of these.
@@ -126,7 +120,7 @@ fn remove_cpu<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let is_used = |slot: PoolSlot| members(state, slot).next().is_some();
     let (slot, cpu) = state.sched.removable(id, cpu, is_used).map_err(sched_errno)?;
-    let vcpus = || members(state, slot).flat_map(|domain| vcpus_of(state, domain));
+    let vcpus = || members(state, slot).flat_map(|domain| state.domains.vcpus_of(domain));
     if vcpus().any(|vcpu| state.domains.vcpu(vcpu).pin.get() == cpu.0 + 1) {
         return Err(Errno::EADDRINUSE);
     }
@@ -155,7 +149,7 @@ fn move_domain<M: GuestMemory + 'static, A: Apply>(
         return finish(call, op, |_| Ok(None));
     }
     state.sched.pool_by_id(id).ok_or(Errno::ENOENT)?;
-    while !call.j.change(|tx| state.sched.forget_vcpus(tx, vcpus_of(state, slot))) {}
+    while !call.j.change(|tx| state.sched.forget_vcpus(tx, state.domains.vcpus_of(slot))) {}
     finish(call, op, |tx| {
         state.sched.move_domain(tx, slot, id).map_err(sched_errno)?;
         look_again(tx, slot.0.into());

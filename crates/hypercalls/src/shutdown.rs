@@ -7,6 +7,13 @@ use ids::DomainSlot;
 use vault::{Effect, Tx, kind};
 use xen_abi::xen::VIRQ_DOM_EXC;
 
+/// Makes the CPUs of a domain's vCPUs look around.
+pub(crate) fn kick_all(state: &'static State, tx: &mut Tx<'static>, slot: DomainSlot) {
+    for vcpu in state.domains.vcpus_of(slot) {
+        tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
+    }
+}
+
 /// Ends a domain for `reason` (`SHUTDOWN_*`), unless it noted another one before
 /// (`SCHEDOP_shutdown_code`); one that has ended already stays as it is. Its vCPUs leave their CPUs and Dom0
 /// is told. What Dom0's own end means for the machine is the composition's matter.
@@ -26,10 +33,7 @@ pub fn shut_down<M: GuestMemory>(
         tx.set(&domain.shutdown, (reason & 0xff) + 1);
     }
     domain.set_life(tx, Life::Shutdown);
-    let first = domain.first_vcpu.get().0;
-    for vcpu in first..first + domain.vcpus.get().min(domains::MAX_VCPUS_PER_DOMAIN) {
-        tx.publish(Effect { kind: kind::KICK, x: vcpu, a: 0, b: 0 });
-    }
+    kick_all(state, tx, slot);
     if !domain.privileged.get()
         && let Some(event) = state.events(memory).global_virq_event(VIRQ_DOM_EXC)
     {

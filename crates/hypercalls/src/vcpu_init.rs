@@ -12,7 +12,7 @@ use crate::call::{Call, fault, mmu_restart, timer_errno};
 use crate::descriptors::{MAX_GDT_ENTRIES, check, ldt_frames, replace};
 use cpu_policy::control::{is_canonical, write_breakpoint, write_cr4, write_dr6, write_dr7};
 use cpu_policy::descriptor::{fix_selector, is_ldt_okay};
-use domains::{Vcpu, VcpuState};
+use domains::{Domain, Vcpu, VcpuState};
 use frames::{Frames, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
@@ -41,9 +41,12 @@ const XCR0_INITIAL: u64 = 1;
 /// The vCPU that is initialised.
 struct Target {
     domain: DomainSlot,
+    owner: &'static Domain,
     record: &'static Vcpu,
     context: &'static Context,
     lock: &'static LockWord,
+    /// For the domain's end, which nothing else may come between.
+    ends: bool,
 }
 
 /// Initialises vCPU `vcpu` of `domain` from the `vcpu_guest_context` at `at`; `done` runs in the last
@@ -62,7 +65,7 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let record = state.domains.vcpu(vcpu);
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
-    let target = Target { domain, record, context, lock };
+    let target = Target { domain, owner: state.domains.domain(domain), record, context, lock, ends: false };
     if record.initialised.get() {
         // Not there comes before not wanted.
         let _: (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
@@ -98,6 +101,9 @@ impl Target {
     /// Locks the vCPU, which must not have been initialised meanwhile.
     fn begin(&self, tx: &mut Tx<'static>) -> Result<(), Errno> {
         tx.lock(self.lock);
+        if self.owner.is_ending() != self.ends {
+            return Err(Errno::EINVAL);
+        }
         if self.record.initialised.get() { Err(Errno::EEXIST) } else { Ok(()) }
     }
 }
@@ -331,7 +337,7 @@ pub(crate) fn end<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let record = state.domains.vcpu(vcpu);
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
-    let target = Target { domain, record, context, lock };
+    let target = Target { domain, owner: state.domains.domain(domain), record, context, lock, ends: true };
     let roots = [&context.root_kernel, &context.root_user, &context.debt];
     let is_used = |words: &[vault::Durable<Mfn>]| words.iter().any(|word| word.get() != Mfn(0));
     let had_some =

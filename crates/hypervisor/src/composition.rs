@@ -27,6 +27,7 @@ use timers::TimeScale;
 use vault::Arena;
 use xen_abi::arch::FLAT_RING3_CS32;
 
+const _: () = assert!(sched::MAX_CPUS == percpu::MAX_CPUS, "sets of CPUs hold all");
 /// Domain slots.
 const DOMAINS: usize = 64;
 /// Most vCPU slots.

@@ -97,15 +97,6 @@ pub unsafe fn restore_legacy(area: *const u8) {
     unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack)) };
 }
 
-/// The x87 state as after reset.
-///
-/// # Safety
-/// CR0.TS is off, and nobody's state is in the CPU.
-pub unsafe fn reset_x87() {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("fninit", options(nomem, nostack)) };
-}
-
 /// Sets CR0.TS: the next use of the FPU faults (#NM).
 pub fn set_task_switched() {
     // SAFETY: ring 0.

@@ -78,19 +78,20 @@ impl Region {
     pub fn create_domain(&self, tx: &mut Tx<'static>, domain: DomainSlot, pool: u32) -> Result<(), Error> {
         tx.lock(self.lock);
         let slot = self.pool_by_id(pool).ok_or(Error::NoSuchPool)?;
-        let share = self.share(domain);
-        tx.publish_set(&share.pool, slot.0);
-        tx.publish_set(&share.weight, 0);
-        tx.publish_set(&share.cap, 0);
-        tx.publish_set(&share.nodes, 0);
+        self.start_share(tx, domain, slot.0);
         Ok(())
     }
 
     /// A domain has ended: it is in no pool but pool 0, which always is.
     pub fn forget_domain(&self, tx: &mut Tx<'static>, domain: DomainSlot) {
         tx.lock(self.lock);
+        self.start_share(tx, domain, 0);
+    }
+
+    /// The usual share, in the pool of a slot.
+    fn start_share(&self, tx: &mut Tx<'static>, domain: DomainSlot, pool: u32) {
         let share = self.share(domain);
-        tx.publish_set(&share.pool, 0);
+        tx.publish_set(&share.pool, pool);
         tx.publish_set(&share.weight, 0);
         tx.publish_set(&share.cap, 0);
         tx.publish_set(&share.nodes, 0);

@@ -75,13 +75,14 @@ impl<P: Platform> System<P> {
     /// A port was raised, or (0) any: vCPUs that poll for it (`SCHEDOP_poll`) look again, for they want to know of
     /// masked ports too. Whoever raises an event other than by an effect calls this after it.
     pub fn wake_pollers(&self, domain: DomainSlot, port: u32) {
-        let Some(record) = self.state.domains.domains.get(usize::from(domain.0)) else { return };
-        let first = record.first_vcpu.get().0;
-        for slot in first..first + record.vcpus.get() {
-            let vcpu = self.state.domains.vcpu(VcpuSlot(slot));
+        if usize::from(domain.0) >= self.state.domains.domains.len() {
+            return;
+        }
+        for slot in self.state.domains.vcpus_of(domain) {
+            let vcpu = self.state.domains.vcpu(slot);
             let wanted = || port == 0 || [0, port].contains(&vcpu.poll_port.get());
             if vcpu.state() == VcpuState::Polling && wanted() {
-                self.wake(VcpuSlot(slot));
+                self.wake(slot);
             }
         }
     }

@@ -1,14 +1,13 @@
 //! The domain's and its vCPUs' records, shared_info and event channels.
 
 use super::{BuildError, Builder, Dom0Inputs, SLOT, VCPU0, max_pages};
-use crate::State;
-use domains::{Life, MAX_VCPUS_PER_DOMAIN, VcpuState};
+use crate::{State, clear_shared_info};
+use domains::{Life, MAX_VCPUS_PER_DOMAIN};
 use events::{MAX_PORTS, NewDomain};
 use guest_memory::GuestMemory;
-use ids::{CpuId, DomId, Maddr, VcpuId, VcpuSlot};
+use ids::{CpuId, DomId, VcpuId, VcpuSlot};
 use irqs::{Polarity, Trigger};
 use vault::{Apply, Effect, kind};
-use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 
 /// The pin of an ISA interrupt, and how it signals: edge and active high unless the firmware says else.
 fn isa_line(facts: &boot_info::BootFacts, line: u8) -> (u32, Trigger, Polarity) {
@@ -64,7 +63,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
                 Ok(mfn.maddr())
             })
             .map_err(|frames::NoMemory| BuildError::NotEnoughFree { needed: 1, free: 0 })?;
-        self.clear_shared_info(shared_info);
+        clear_shared_info(self.memory, shared_info);
         let new = NewDomain {
             domid: DomId(0),
             first_vcpu: VCPU0,
@@ -97,17 +96,6 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
             .map_err(|_: irqs::Error| BuildError::Defect("its interrupts are refused"))
     }
 
-    /// All zero but for the upcall masks.
-    fn clear_shared_info(&self, at: Maddr) {
-        self.memory.clear_frame(at);
-        let first = core::mem::offset_of!(SharedInfo, vcpu_info);
-        let mask = core::mem::offset_of!(VcpuInfo, evtchn_upcall_mask);
-        for vcpu in 0..XEN_LEGACY_MAX_VCPUS {
-            let offset = first + vcpu * size_of::<VcpuInfo>() + mask;
-            self.memory.store8(Maddr(at.0 + offset as u64), 1);
-        }
-    }
-
     /// The vCPUs, all down.
     pub(super) fn create_vcpus(&mut self) -> Result<(), BuildError> {
         const VCPU_REFUSED: BuildError = BuildError::Defect("the records of a vCPU are refused");
@@ -116,11 +104,7 @@ impl<M: GuestMemory + 'static, A: Apply> Builder<'_, M, A> {
         for first in (0..vcpus).step_by(BATCH as usize) {
             self.j.transaction(|tx| {
                 for id in first..vcpus.min(first + BATCH) {
-                    let vcpu = self.state.domains.vcpu(VcpuSlot(VCPU0.0 + id));
-                    tx.set(&vcpu.domain, SLOT);
-                    tx.set(&vcpu.id, VcpuId(id));
-                    tx.set(&vcpu.initialised, false);
-                    vcpu.set_state(tx, VcpuState::Down);
+                    self.state.domains.create_vcpu(tx, SLOT, VcpuId(id));
                     events.create_vcpu(tx, SLOT, id).map_err(|_| VCPU_REFUSED)?;
                     let slot = VcpuSlot(VCPU0.0 + id);
                     if self.inputs.pinned {

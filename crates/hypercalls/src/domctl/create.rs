@@ -1,19 +1,19 @@
 //! A domain comes into being: its slot, its vCPUs, how much memory it may have.
 
-use crate::allocation::{allocating, clear};
+use crate::allocation::allocating;
 use crate::call::{Call, timer_errno};
 use crate::event_channel::{copy_back, errno};
-use core::mem::offset_of;
+use domain::clear_shared_info;
 use domains::{MAX_VCPUS_PER_DOMAIN, NewDomain, NoSlot};
 use frames::NoMemory;
 use grants::Limits;
 use guest_memory::GuestMemory;
-use ids::{DomId, DomainSlot, FRAME_SIZE, Maddr, Mfn, VcpuId, VcpuSlot};
+use ids::{DomId, DomainSlot, FRAME_SIZE, VcpuId, VcpuSlot};
 use toolstack_compat::change::{Changed, NewDomain as Wanted};
 use vault::{Apply, Tx};
 use xen_abi::Errno;
 use xen_abi::domctl::Domctl;
-use xen_abi::xen::{DOMID_FIRST_RESERVED, SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
+use xen_abi::xen::DOMID_FIRST_RESERVED;
 use zerocopy::IntoBytes;
 
 /// vCPUs that one transaction makes.
@@ -41,7 +41,7 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         let (slot, id_found, first_vcpu) = found;
         state.frames.set_max_pages(tx, slot, 0);
         let shared_info = state.frames.allocate_shared(tx, slot).map_err(|NoMemory| Errno::ENOMEM)?;
-        clear_shared_info(memory, shared_info);
+        clear_shared_info(memory, shared_info.maddr());
         let new = NewDomain { id, vcpus: wanted.vcpus, handle, shared_info };
         state.domains.create(tx, found, &new);
         let new = events::NewDomain {
@@ -94,15 +94,6 @@ fn no_slot(why: NoSlot) -> Errno {
     match why {
         NoSlot::Taken => Errno::EEXIST,
         NoSlot::Full => Errno::ENOMEM,
-    }
-}
-
-/// All zero but for the upcall masks.
-fn clear_shared_info<M: GuestMemory>(memory: &M, page: Mfn) {
-    clear(memory, page, 1);
-    let first = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_mask);
-    for vcpu in 0..XEN_LEGACY_MAX_VCPUS {
-        memory.store8(Maddr(page.maddr().0 + (first + vcpu * size_of::<VcpuInfo>()) as u64), 1);
     }
 }
 
@@ -169,10 +160,11 @@ pub(super) fn max_memory<M: GuestMemory + 'static, A: Apply>(
     let (state, reply) = (call.state, call.reply);
     let pages = (kib / (FRAME_SIZE / 1024)).min(u64::from(u32::MAX) - 1);
     call.j.transaction(|tx| {
+        state.frames.set_max_pages(tx, slot, pages);
+        // With the lock that its end takes the limit away under.
         if state.domains.domain(slot).is_ending() {
             return Err(Errno::EINVAL);
         }
-        state.frames.set_max_pages(tx, slot, pages);
         reply.publish(tx, 0);
         Ok(())
     })

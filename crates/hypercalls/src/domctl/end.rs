@@ -3,10 +3,11 @@
 //!
 //! A step that was cut is found where it stands: every part knows what is left of it.
 
-use super::pause::{another, is_off, kick_all};
+use super::pause::{another, is_off};
 use crate::call::{Call, mmu_restart, timer_errno};
 use crate::event_channel::errno;
 use crate::physdev::pirq_errno;
+use crate::shutdown::kick_all;
 use crate::vcpu_init;
 use domain::State;
 use domains::Life;

@@ -1,22 +1,16 @@
 //! A domain stops and goes on.
 
 use crate::call::Call;
+use crate::shutdown::kick_all;
 use core::sync::atomic::{Ordering, fence};
 use domains::{Domain, Life};
 use guest_memory::GuestMemory;
 use ids::DomainSlot;
-use vault::{Apply, Effect, LockWord, Tx, kind};
+use vault::{Apply, LockWord};
 use xen_abi::Errno;
 
 /// Pauses that are counted.
 const MOST_PAUSES: u32 = 255;
-
-/// Makes the CPUs of a domain's vCPUs look around.
-pub(super) fn kick_all(state: &'static domain::State, tx: &mut Tx<'static>, slot: DomainSlot) {
-    for vcpu in state.domains.vcpus_of(slot) {
-        tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
-    }
-}
 
 /// Whether no CPU holds any register of a domain that may not run, nor will.
 pub(super) fn is_off<M, A>(call: &Call<'_, M, A>, slot: DomainSlot) -> bool {

@@ -38,7 +38,7 @@ pub(crate) const NOWHERE: u64 = FRAMES << 12;
 /// Frames Dom0 may not map.
 pub(crate) const FORBIDDEN: (u64, u64) = (0xfee00, 0xfeeff);
 const RIP: u64 = 0x1000;
-const VAULT_BYTES: usize = 256 << 10;
+const VAULT_BYTES: usize = 512 << 10;
 
 /// What effects did outside the vault and memory.
 #[derive(Default)]
@@ -133,7 +133,7 @@ impl Apply for Effects {
 
 fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let mut arena = ground.arena();
-    let limits = Limits { frames: FRAMES as usize, domains: 4, vcpus: 8, cpus: 2, port_chunks: 4 };
+    let limits = Limits { frames: FRAMES as usize, domains: 4, vcpus: 16, cpus: 2, port_chunks: 4 };
     let mut io = IoRanges::new(36);
     assert!(io.add(Mfn(FORBIDDEN.0), Mfn(FORBIDDEN.1), IoRule::Forbidden));
     assert!(io.add(Mfn(0xfec00), Mfn(0xfec00), IoRule::Forbidden));

@@ -162,8 +162,8 @@ fn what_cannot_be_made_is_refused() {
     let pool = DomctlCreatedomain { cpupool_id: 1, ..m };
     assert_eq!(ask(&world, XEN_DOMCTL_CREATEDOMAIN, 0, &pool), error(Errno::ESRCH));
     assert_eq!(ask(&world, XEN_DOMCTL_CREATEDOMAIN, OTHER_ID, &m), error(Errno::EEXIST));
-    // There are six vCPU slots left.
-    let many = DomctlCreatedomain { max_vcpus: 7, ..m };
+    // There are fourteen vCPU slots left.
+    let many = DomctlCreatedomain { max_vcpus: 15, ..m };
     assert_eq!(ask(&world, XEN_DOMCTL_CREATEDOMAIN, 0, &many), error(Errno::ENOMEM));
     assert_eq!(life(&world), Life::Free);
     world.audit(&[]);
@@ -269,9 +269,9 @@ fn a_crash_while_a_domain_ends_loses_no_frame() {
         let [dom0, _, none] = world.audit_slots(&[]);
         assert_eq!((dom0.len() as u64, none.len()), (OWNED, 0));
         // Another one finds nothing of it.
-        let next = DomctlCreatedomain { max_vcpus: 6, ..wanted() };
+        let next = DomctlCreatedomain { max_vcpus: 14, ..wanted() };
         assert_eq!(ask(world, XEN_DOMCTL_CREATEDOMAIN, 0, &next), 0);
-        assert_eq!(ask(world, XEN_DOMCTL_MAX_VCPUS, ID + 1, &6u32), 0);
+        assert_eq!(ask(world, XEN_DOMCTL_MAX_VCPUS, ID + 1, &14u32), 0);
     };
     everywhere(DOMCTL, &[ARGUMENT], prepare, check);
 }
