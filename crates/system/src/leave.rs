@@ -29,6 +29,9 @@ impl<P: Platform> System<P> {
             if let Some(vcpu) = self.schedule.loaded(cpu)
                 && self.deliver_events(vcpu)
             {
+                if look != 0 {
+                    self.show_after_upcall(cpu);
+                }
                 return vcpu;
             }
         }
@@ -60,6 +63,14 @@ impl<P: Platform> System<P> {
             self.platform.idle();
         }
         false
+    }
+
+    /// A program that was on its way back has been interrupted instead: its kernel sees its runstate now.
+    #[cold]
+    fn show_after_upcall(&'static self, cpu: CpuId) {
+        if self.schedule.look(cpu) & look::AREA != 0 && !self.in_user_mode(cpu) {
+            self.show_runstate(cpu);
+        }
     }
 
     fn in_user_mode(&self, cpu: CpuId) -> bool {
