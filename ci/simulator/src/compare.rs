@@ -1,7 +1,7 @@
 //! What a run with a crash and one without must have in common: everything, but for bits that are set and
 //! lines that are printed at least once.
 
-use crate::machine::Cpu;
+use crate::machine::{Cpu, Machine};
 use crate::memory::Changed;
 use crate::steps::Cut;
 use crate::world::{Saved, World};
@@ -10,6 +10,7 @@ use pv_cpu::{Mode, Reg, vector};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use system::System;
 
 /// How a run ended and what it left.
 #[derive(Debug)]
@@ -115,6 +116,19 @@ impl World {
                 (Ok(_), Err(Cut::Asleep)) | (Err(Cut::Asleep), Ok(_)) => self.size.cpus > 1,
                 _ => false,
             }
+    }
+
+    /// The vCPUs that wait for a time.
+    pub fn armed(&self) -> Vec<VcpuSlot> {
+        let timers = self.system.state.timers();
+        let waits = |slot: &VcpuSlot| timers.deadlines(*slot).is_ok_and(|at| at != [0; 3]);
+        (0..self.size.vcpus).map(VcpuSlot).filter(waits).collect()
+    }
+
+    /// Whether one of them has another home than in the composition `other`: which CPU fires what is due, and so when
+    /// it does, is not promised.
+    pub fn moved(&self, armed: &[VcpuSlot], other: &System<Machine>) -> bool {
+        armed.iter().any(|slot| self.system.schedule.home(*slot) != other.schedule.home(*slot))
     }
 
     fn compare_vault(&self, wanted: &Outcome, found: &mut String) {

@@ -39,7 +39,8 @@ impl Guest {
     fn affinity(&mut self, world: &World) -> HyperCall {
         let maps = [0, 1].map(|_| {
             let map = self.r.pick(&[1, 2, 3, 3, 0xff, 0xff, 0, 4]);
-            self.args.words(&mut self.r, &[map])
+            // As long as the longest that is asked for: an answer over its own request is no answer.
+            self.args.words(&mut self.r, &[map, 0, 0, 0, 0, 0, 0, 0, 0, 0])
         });
         let vcpu = self.r.below(u64::from(world.size.vcpus) + 1);
         let flags = self.r.pick(&[1, 1, 2, 3, 3, 5, 4, 0]);
