@@ -43,6 +43,15 @@ fn processors_meet_and_one_crashes() {
     assert!(report.open > 100 && report.mixed > 50, "two logs are open seldom: {report:?}");
 }
 
+/// What a campaign says; an assertion of the code under test may be the first to notice.
+fn noticed<R>(run: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    let said = |payload: Box<dyn std::any::Any + Send>| {
+        let text = payload.downcast_ref::<String>().cloned();
+        text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(said(payload)))
+}
+
 /// Crashes within which each mistake shows in a guest of one processor.
 #[test]
 fn mistakes_are_noticed() {
@@ -54,7 +63,7 @@ fn mistakes_are_noticed() {
         (Mistake::Flush, 8000),
     ];
     for (mistake, within) in mistakes {
-        let noticed = campaign(&Plan { mistake: Some(mistake), ..plan(8, ONE, within) });
+        let noticed = noticed(|| campaign(&Plan { mistake: Some(mistake), ..plan(8, ONE, within) }));
         let said = noticed.expect_err(&format!("{mistake:?} is not noticed within {within} crashes"));
         assert_eq!(said.contains("translations"), mistake == Mistake::Flush, "{said}");
     }
@@ -72,7 +81,7 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Order, 8000),
     ];
     for (mistake, within) in mistakes {
-        let noticed = meetings(&Plan { mistake: Some(mistake), ..plan(10, TWO, within) });
+        let noticed = noticed(|| meetings(&Plan { mistake: Some(mistake), ..plan(10, TWO, within) }));
         assert!(noticed.is_err(), "{mistake:?} is not noticed within {within} crashes");
     }
 }

@@ -57,6 +57,7 @@ pub(super) const TESTS: [Test; 14] = [
         guest_tests: &["survive-guest"],
         append: "lab.set=PANICS=24",
         limit: 420,
+        damage: true,
         ..SURVIVES
     },
     Test {

@@ -29,6 +29,7 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
     let held = Held::read(machine)?;
     let mut found = Vec::new();
     entries(machine, &table, &held, &mut found);
+    foreign(machine, &table, &held, &mut found);
     usage(machine, &table, &mut found)?;
     for (name, region, field) in [
         ("a free frame too many is counted", "frames::Heap", "free"),
@@ -107,6 +108,21 @@ fn entries(machine: &Machine<'_>, table: &Table, held: &Held, found: &mut Vec<Mu
     if let Some(mfn) = held.descriptors.first() {
         let value = 0x00af_9b00_0000_ffff;
         found.push(Mutation { name: "a guest has a ring 0 code segment", maddr: mfn * FRAME + 64, value });
+    }
+}
+
+/// A guest maps what Dom0 has not granted to it.
+fn foreign(machine: &Machine<'_>, table: &Table, held: &Held, found: &mut Vec<Mutation>) {
+    let privileged = |slot: u64| held.domains.get(slot as usize).is_some_and(|(_, privileged)| *privileged);
+    let of_guest = |f: &Frame| matches!(f.owner, Owner::Domain(slot) if !privileged(slot));
+    let mut tables = table.all().filter(|(_, f)| f.kind == 1 && f.validated && of_guest(f));
+    let leaf = tables.find_map(|(mfn, _)| writable_entry(machine, table, mfn));
+    let plain = |f: &Frame| {
+        f.kind == WRITABLE && f.typed > 0 && matches!(f.owner, Owner::Domain(slot) if privileged(slot))
+    };
+    if let (Some((maddr, entry)), Some((mfn, _))) = (leaf, table.all().find(|(_, f)| plain(f))) {
+        let value = entry & !ADDRESS | mfn * FRAME;
+        found.push(Mutation { name: "a guest maps another domain's frame", maddr, value });
     }
 }
 

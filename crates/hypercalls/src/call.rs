@@ -134,7 +134,9 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
         self.j.change(|tx| {
             also(tx);
             match reply {
-                Reply::Register => {
+                Reply::Register(registers) => {
+                    // It may have had a result already, by a run of this entry that a crash undid.
+                    registers.set(Reg::Rax, registers.error_code.get().into());
                     for (register, value) in changed {
                         set_register(tx, *register, *value);
                     }

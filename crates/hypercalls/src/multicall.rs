@@ -70,7 +70,8 @@ fn stop<M: GuestMemory + 'static, A: Apply>(
     why: Outcome,
 ) -> Outcome {
     if index >= count {
-        call.j.change(|tx| Reply::Register.publish(tx, 0));
+        let reply = call.reply;
+        call.j.change(|tx| reply.publish(tx, 0));
     } else {
         let at = list.wrapping_add(index * ENTRY_BYTES);
         call.again(&[(Reg::Rdi, at), (Reg::Rsi, count - index)]);

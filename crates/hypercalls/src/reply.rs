@@ -1,6 +1,6 @@
 //! Where a hypercall's result goes, and how its progress is counted.
 
-use pv_cpu::{Reg, set_register};
+use pv_cpu::{Reg, Registers};
 use vault::{Effect, Tx, kind};
 
 /// Progress within one multicall entry has this many bits of the log's progress; the entry's index has
@@ -12,10 +12,10 @@ pub(crate) const MAX_INNER: u64 = (1 << INNER_BITS) - 1;
 pub(crate) const MAX_OUTER: u64 = 31;
 
 /// Where the result goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Reply {
-    /// To RAX; the entry ends.
-    Register,
+    /// To RAX of these; the entry ends.
+    Register(&'static Registers),
     /// To a multicall entry; the multicall goes on.
     Entry {
         /// Guest address of the entry.
@@ -23,13 +23,23 @@ pub enum Reply {
     },
 }
 
+impl core::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Reply::Register(_) => f.write_str("Register"),
+            Reply::Entry { at } => write!(f, "Entry({at:#x})"),
+        }
+    }
+}
+
 impl Reply {
-    /// Publishes the result.
+    /// Publishes the result. RAX gets it before the commit and is not an effect: no handler reads it, and whoever runs
+    /// the entry again after a crash gives it another value.
     #[inline]
     pub fn publish(self, tx: &mut Tx<'_>, value: i64) {
         match self {
-            Reply::Register => {
-                set_register(tx, Reg::Rax, value as u64);
+            Reply::Register(registers) => {
+                registers.set(Reg::Rax, value as u64);
                 tx.last();
             }
             Reply::Entry { at } => {

@@ -37,11 +37,7 @@ impl<P: Platform> Apply for Applier<P> {
                 let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
                 apply_pte(self.system.platform, Maddr(effect.a), effect.b, ad, self.again);
             }
-            kind::COPY_WORD => {
-                let (word, len) = (effect.b.to_le_bytes(), if effect.x == 4 { 4 } else { 8 });
-                let copied = self.system.platform.copy_out(Gva(effect.a), &word[..len]);
-                self.note_fault(copied.is_err());
-            }
+            kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
             _ => return false,
         }
         true
@@ -49,10 +45,8 @@ impl<P: Platform> Apply for Applier<P> {
 
     #[inline(never)]
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
-        let (platform, frames) = (self.system.platform, &self.system.state.frames);
+        let platform = self.system.platform;
         match effect.kind {
-            kind::PUT_REF => frames.apply_put_ref(once, Mfn(effect.a)),
-            kind::PUT_TYPED => frames.apply_put_typed(once, Mfn(effect.a)),
             kind::GUEST_STORE => self.guest_store(effect),
             kind::COPY_OUT => self.copy_out(effect, once),
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),
@@ -76,6 +70,16 @@ impl<P: Platform> Apply for Applier<P> {
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
+    }
+
+    #[inline(always)]
+    fn put_typed(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
+        self.system.state.frames.apply_put_typed(once, Mfn(mfn));
+    }
+
+    #[inline(always)]
+    fn put_ref(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
+        self.system.state.frames.apply_put_ref(once, Mfn(mfn));
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {
@@ -143,6 +147,14 @@ impl<P: Platform> Applier<P> {
             4 => memory.store32(at, effect.b as u32),
             _ => memory.store64(at, effect.b),
         }
+    }
+
+    /// Apart, so that effects which need less find their registers free.
+    #[inline(never)]
+    fn copy_word(&self, width: u32, at: u64, value: u64) {
+        let (word, len) = (value.to_le_bytes(), if width == 4 { 4 } else { 8 });
+        let copied = self.system.platform.copy_out(Gva(at), &word[..len]);
+        self.note_fault(copied.is_err());
     }
 
     fn copy_out(&mut self, effect: &Effect, once: &Once<'_, '_>) {

@@ -191,7 +191,7 @@ impl<P: Platform> System<P> {
             args: context.registers.arguments(),
             clock: self.platform,
             cpus: self,
-            reply: Reply::Register,
+            reply: Reply::Register(&context.registers),
         };
         let number = u64::from(context.registers.error_code.get());
         let outcome = hypercalls::dispatch(&mut call, number);

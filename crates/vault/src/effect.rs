@@ -40,6 +40,18 @@ pub trait Apply {
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
 
+    /// As [`apply`](Self::apply), of a typed reference that is dropped: the most frequent of those that it has.
+    #[inline(always)]
+    fn put_typed(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
+        self.apply(&Effect { kind: crate::kind::PUT_TYPED, x: 0, a: mfn, b: 0 }, once);
+    }
+
+    /// As [`apply`](Self::apply), of a general reference that is dropped.
+    #[inline(always)]
+    fn put_ref(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
+        self.apply(&Effect { kind: crate::kind::PUT_REF, x: 0, a: mfn, b: 0 }, once);
+    }
+
     /// Puts back a live page-table entry that held `old`, but for the accessed and dirty bits it has by now.
     fn restore_entry(&mut self, maddr: u64, old: u64) {
         unreachable!("no transaction here exchanges the page-table entry {old:#x} at {maddr:#x}");

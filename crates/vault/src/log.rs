@@ -2,6 +2,7 @@
 
 use crate::effect::{Apply, Effect, Once, poke, take_back};
 use crate::head::{Head, Phase};
+use crate::kind;
 use crate::lock::Held;
 use crate::step;
 use crate::tx::Tx;
@@ -29,8 +30,8 @@ pub struct Log {
     bytes: [AtomicU64; OUTBOX_BYTES / 8],
 }
 
-/// How an undo entry's second word is meant; kept in the top 16 bits of its first, the address: addresses
-/// are canonical, so 48 bits hold one.
+/// How an undo entry's second word is meant; added to the top 16 bits of its first, the address: addresses
+/// are canonical, so 48 bits say what the top of one was.
 const KIND: u32 = 48;
 const DELTA: u64 = 0;
 /// The address is a machine address: a live page-table entry (1 to 8 are widths of durable words).
@@ -98,19 +99,30 @@ impl Log {
         f: impl FnOnce(&mut Tx<'l>) -> Result<O, E>,
     ) -> Result<O, E> {
         let mut tx = Tx::new(self, in_entry);
-        let result = f(&mut tx);
-        let mut held = if result.is_ok() {
-            let held = tx.commit();
-            self.drain_holding(apply, held)
-        } else {
-            self.roll_back(apply);
-            tx.into_held()
-        };
-        held.release_all();
-        if result.is_ok() {
-            apply.settled();
+        match f(&mut tx) {
+            Ok(o) => {
+                let (head, mut held) = tx.commit();
+                self.finish(apply, head, &mut held);
+                held.release_all();
+                apply.settled();
+                Ok(o)
+            }
+            Err(e) => {
+                self.roll_back(apply);
+                tx.into_held().release_all();
+                Err(e)
+            }
         }
-        result
+    }
+
+    /// Empties the outbox of a transaction just committed: in the caller's code if it has no effects.
+    #[inline(always)]
+    fn finish<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
+        if head.effects() != 0 {
+            self.drain_from(apply, head, held);
+        } else if head.is_last() {
+            self.close(apply, head);
+        }
     }
 
     /// Undoes every write of the open transaction, newest first. Safe to crash in and run again.
@@ -124,7 +136,7 @@ impl Log {
             let (tagged, value) = (tagged.load(Ordering::Relaxed), value.load(Ordering::Relaxed));
             let address = sign_extend(tagged);
             let next = Head(head.0 - Head::ONE_UNDO);
-            match tagged >> KIND {
+            match kind_of(tagged) {
                 DELTA => take_back(address, value, self, next),
                 ENTRY => {
                     step::point();
@@ -150,13 +162,20 @@ impl Log {
     /// left of an earlier one and may have been undone. A hint; an entry is overwritten by the next transactions.
     pub fn changed_word(&self, index: usize) -> Option<u64> {
         let tagged = self.undo.get(index)?[0].load(Ordering::Relaxed);
-        (tagged >> KIND == DELTA).then(|| sign_extend(tagged))
+        (kind_of(tagged) == DELTA).then(|| sign_extend(tagged))
     }
 
     /// Finishes the outbox of a committed transaction. Safe to crash in and run again. Recovery calls it;
     /// [`transaction`](Self::transaction) does so itself.
     pub fn drain(&self, apply: &mut impl Apply) {
-        self.drain_holding(apply, Held::default()).release_all();
+        let head = self.head();
+        if head.phase() != Phase::Outbox {
+            return;
+        }
+        let mut held = Held::default();
+        let head = self.drain_chained(apply, head, &mut held);
+        self.drain_from(apply, head, &mut held);
+        held.release_all();
     }
 
     /// Gives up an outbox that cannot be applied: what its effects were to free stays in use, what they were to
@@ -173,24 +192,26 @@ impl Log {
         held.release_all();
     }
 
-    fn drain_holding<'l>(&'l self, apply: &mut impl Apply, mut held: Held<'l>) -> Held<'l> {
-        let mut head = self.head();
-        if head.phase() != Phase::Outbox {
-            return held;
-        }
-        head = self.drain_chained(apply, head, &mut held);
+    /// Applies the effects that are not known to be applied; no consequences are outstanding.
+    #[inline(never)]
+    fn drain_from<'l>(&'l self, apply: &mut impl Apply, mut head: Head, held: &mut Held<'l>) {
         let first = head.applied();
         for (index, slot) in (first..).zip(&self.effects[first..head.effects()]) {
             if !Self::apply_plainly(apply, slot) {
-                head = self.apply_fully(apply, head, index, slot, &mut held);
-                head = self.drain_chained(apply, head, &mut held);
+                head = self.apply_fully(apply, head, index, slot, held);
+                head = self.drain_chained(apply, head, held);
             }
         }
+        self.close(apply, head);
+    }
+
+    /// The outbox is empty.
+    #[inline(always)]
+    fn close(&self, apply: &mut impl Apply, head: Head) {
         if head.is_last() {
             apply.ended();
         }
         self.set_head(head.finished());
-        held
     }
 
     /// Applies the consequences of the last exactly-once effect, which come before all later effects.
@@ -234,35 +255,39 @@ impl Log {
         held: &mut Held<'l>,
     ) -> Head {
         let mut once = Once { log: self, head, index, chained: 0, held };
-        apply.apply(&read_effect(slot), &mut once);
+        match (slot[0].load(Ordering::Relaxed) >> 32) as u32 {
+            kind::PUT_TYPED => apply.put_typed(slot[1].load(Ordering::Relaxed), &mut once),
+            kind::PUT_REF => apply.put_ref(slot[1].load(Ordering::Relaxed), &mut once),
+            _ => apply.apply(&read_effect(slot), &mut once),
+        }
         once.head
     }
 
     #[inline(always)]
     pub(crate) fn write_undo_value(&self, index: usize, address: u64, width: u64, value: u64) {
         let entry = &self.undo[index];
-        entry[0].store(address & ((1 << KIND) - 1) | width << KIND, Ordering::Relaxed);
+        entry[0].store(tagged(address, width), Ordering::Relaxed);
         entry[1].store(value, Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub(crate) fn write_undo_delta(&self, index: usize, address: u64, delta: u64) {
         let entry = &self.undo[index];
-        entry[0].store(address & ((1 << KIND) - 1) | DELTA << KIND, Ordering::Relaxed);
+        entry[0].store(tagged(address, DELTA), Ordering::Relaxed);
         entry[1].store(delta, Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub(crate) fn write_undo_entry(&self, index: usize, maddr: u64, value: u64) {
         let entry = &self.undo[index];
-        entry[0].store(maddr & ((1 << KIND) - 1) | ENTRY << KIND, Ordering::Relaxed);
+        entry[0].store(tagged(maddr, ENTRY), Ordering::Relaxed);
         entry[1].store(value, Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub(crate) fn write_undo_marks(&self, index: usize, maddr: u64, bits: u32) {
         let entry = &self.undo[index];
-        entry[0].store(maddr & ((1 << KIND) - 1) | MARKS << KIND, Ordering::Relaxed);
+        entry[0].store(tagged(maddr, MARKS), Ordering::Relaxed);
         entry[1].store(bits.into(), Ordering::Relaxed);
     }
 
@@ -309,6 +334,17 @@ fn read_effect(slot: &[AtomicU64; 3]) -> Effect {
         a: slot[1].load(Ordering::Relaxed),
         b: slot[2].load(Ordering::Relaxed),
     }
+}
+
+/// The first word of an undo entry.
+#[inline(always)]
+fn tagged(address: u64, kind: u64) -> u64 {
+    address.wrapping_add(kind << KIND)
+}
+
+/// What was added to the address.
+fn kind_of(tagged: u64) -> u64 {
+    tagged.wrapping_sub(sign_extend(tagged)) >> KIND
 }
 
 /// The canonical address from its low 48 bits.

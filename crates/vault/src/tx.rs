@@ -29,6 +29,8 @@ impl<'l> Tx<'l> {
     pub(crate) fn new(log: &'l Log, in_entry: bool) -> Self {
         let head = log.head();
         debug_assert_eq!(head.0, head.emptied().0, "a transaction starts on an open, empty log");
+        // It is so already; the compiler does not know, and counts entries and effects at run time otherwise.
+        let head = head.emptied();
         Self { log, head, bytes: 0, steps: 0, in_entry, last: false, held: Held::default() }
     }
 
@@ -146,9 +148,13 @@ impl<'l> Tx<'l> {
     }
 
     #[inline(always)]
-    pub(crate) fn commit(self) -> Held<'l> {
-        self.log.set_head(self.head.commit(self.steps, self.last));
-        self.held
+    pub(crate) fn commit(self) -> (Head, Held<'l>) {
+        let committed = self.head.commit(self.steps, self.last);
+        // Without effects, and if nothing ends with it, there is nothing to finish.
+        let done = self.head.effects() == 0 && !self.last;
+        let head = if done { committed.finished() } else { committed };
+        self.log.set_head(head);
+        (head, self.held)
     }
 
     #[inline(always)]

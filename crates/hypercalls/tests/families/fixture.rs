@@ -275,7 +275,7 @@ impl World {
                 args,
                 clock: &Stopped,
                 cpus: &Idle,
-                reply: Reply::Register,
+                reply: Reply::Register(&context.registers),
             };
             let outcome = dispatch(&mut call, op);
             if let Outcome::Value(value) = outcome {

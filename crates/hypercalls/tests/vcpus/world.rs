@@ -265,7 +265,7 @@ impl World {
             args: all,
             clock: &Stopped(self.now),
             cpus: &Idle,
-            reply: Reply::Register,
+            reply: Reply::Register(&context.registers),
         };
         let outcome = dispatch(&mut call, number);
         j.log().end();
