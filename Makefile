@@ -5,6 +5,8 @@
 #   make check      format, lints, host tests, house laws
 #   make test       all of that and the QEMU tests    FILTER=text
 #   make survive    panics at any instruction         PANICS=100 SEED=1 CPUS=2 KERNEL=trixie
+#                   with PV guests at work; in pieces of 50, each on a machine of its own; the rest of a run that was
+#                   stopped                           GUESTS=3 PIECE=50 RESUME=1
 #   make stubs      the same at every instruction of the entry and exit code
 #   make chaos      the QEMU tests, failing always    FILTER=text
 #   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
@@ -40,7 +42,8 @@ test: setup
 	@ci/lab test FILTER="$(FILTER)"
 
 survive: setup
-	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)"
+	@ci/lab survive $(RUN) CPUS="$(or $(CPUS),2)" PANICS="$(PANICS)" SEED="$(SEED)" \
+		GUESTS="$(GUESTS)" PIECE="$(PIECE)" RESUME="$(RESUME)"
 
 stubs: setup
 	@ci/lab stubs $(RUN) CPUS="$(or $(CPUS),2)"

@@ -1,69 +1,27 @@
 // Long file: one program, the rows of one table.
 /* Measures what operations cost a program: bench [ROW...], or names the rows that this machine can have: bench names. For each it prints
- * "LAB-BENCH NAME UNITS OPERATIONS BEST FIRST BATCHES": the units of one operation, the operations of a batch, the
- * number of the batch that this was measured in, that of the row's first, and how many batches the row has. The
- * numbers are those of the plugin (ci/plugin/count.c), which sees every batch.
+ * a line (bench.h).
  *
  * The unit is the TSC's. In QEMU with -icount shift=0 the TSC counts one for each instruction (and idle time in
  * nanoseconds), so the figures repeat. Each row runs in short batches, shorter than the kernel's tick, and the
  * cheapest batch counts: the one without a tick, an RCU callback or a first use in it. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "bench.h"
+#include "bench-grants.h"
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
 
-#include <xen/xen.h>
 #include <xen/version.h>
 #include <xen/sys/evtchn.h>
-#include <xen/sys/privcmd.h>
 
-#define PAGE 4096UL
 /* No hypervisor has this hypercall; Linux passes numbers up to 63 on. */
 #define NO_SUCH_HYPERCALL 63
-
-static uint64_t ticks(void)
-{
-    uint32_t low, high;
-
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
-    return (uint64_t)high << 32 | low;
-}
-
-/* Tells the plugin that counts (ci/plugin/count.c) where a batch begins and ends. */
-#define MARK_BEGIN __asm__ volatile("nopl 0x4c414231(%%rax)" : : : "memory")
-#define MARK_END __asm__ volatile("nopl 0x4c414232(%%rax)" : : : "memory")
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-/* A row: `set_up` makes what `batch` works on and returns 0, or not when the row has no meaning here. */
-struct row {
-    const char *name;
-    int batches;
-    int operations; /* in a batch */
-    int (*set_up)(void);
-    void (*batch)(int operations);
-    void (*tear_down)(void);
-    int cpus; /* that it needs; 0: one */
-};
 
 /* --- The processor and the kernel --- */
 
@@ -93,15 +51,6 @@ static void yield_batch(int operations)
 {
     while (operations--)
         sched_yield();
-}
-
-static char *map(size_t pages)
-{
-    char *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED)
-        die("mmap");
-    return memory;
 }
 
 static char *area;
@@ -376,21 +325,10 @@ static void shootdown_tear_down(void)
 
 /* --- Hypercalls and events --- */
 
-static int privcmd = -1, events = -1;
+static int events = -1;
 static uint32_t near_port;
 
-static int privcmd_set_up(void)
-{
-    privcmd = open("/dev/xen/privcmd", O_RDWR | O_CLOEXEC);
-    return privcmd < 0;
-}
-
-static void privcmd_tear_down(void)
-{
-    close(privcmd);
-}
-
-static void hypercall(int operations, privcmd_hypercall_t call, long want)
+static void hypercalls(int operations, privcmd_hypercall_t call, long want)
 {
     while (operations--) {
         long got = ioctl(privcmd, IOCTL_PRIVCMD_HYPERCALL, &call);
@@ -402,12 +340,12 @@ static void hypercall(int operations, privcmd_hypercall_t call, long want)
 
 static void version_batch(int operations)
 {
-    hypercall(operations, (privcmd_hypercall_t){ .op = __HYPERVISOR_xen_version }, 0);
+    hypercalls(operations, (privcmd_hypercall_t){ .op = __HYPERVISOR_xen_version }, 0);
 }
 
 static void enosys_batch(int operations)
 {
-    hypercall(operations, (privcmd_hypercall_t){ .op = NO_SUCH_HYPERCALL }, -1);
+    hypercalls(operations, (privcmd_hypercall_t){ .op = NO_SUCH_HYPERCALL }, -1);
 }
 
 /* An ioctl that reaches privcmd and goes no further. */
@@ -599,81 +537,20 @@ static const struct row rows[] = {
     { "event_send", 10, 100, events_set_up, send_batch, events_tear_down },
     { "event_round_trip", 10, 32, events_set_up, event_batch, events_tear_down },
     { "event_ping_pong", 10, 16, event_pair_set_up, event_batch, event_pair_tear_down },
+    { "grant_map", 10, 64, grants_set_up, grant_map_batch, grants_tear_down },
+    { "grant_map_32", 10, 64, grants_set_up, grant_map_32_batch, grants_tear_down },
+    { "grant_copy_32", 10, 64, grants_set_up, grant_copy_batch, grants_tear_down },
+    { "mmu_batch", 10, MMU_PAGES, mmu_set_up, mmu_batch, mmu_tear_down },
     { "nanosleep", 20, 4, sleep_set_up, sleep_batch, NULL },
     { "disk_read", 20, 1, disk_set_up, disk_batch, disk_tear_down },
     { "ipi", 10, 32, ipi_set_up, ipi_batch, partner_tear_down, 2 },
     { "shootdown", 10, 32, shootdown_set_up, mprotect_batch, shootdown_tear_down, 2 },
     { "wake", 10, 16, wake_set_up, pipe_batch, partner_tear_down, 2 },
 };
-#define ROWS (sizeof(rows) / sizeof(rows[0]))
-
-struct cost {
-    double ticks; /* of one operation, -1 if not measured */
-    unsigned long first, best;
-};
-
-/* The cost of an operation in the cheapest batch. */
-static struct cost measure(const struct row *row)
-{
-    static unsigned long batches;
-    struct cost cost = { -1, batches, batches };
-
-    for (int i = 0; i < row->batches; i++, batches++) {
-        uint64_t start = ticks();
-        MARK_BEGIN;
-        row->batch(row->operations);
-        MARK_END;
-        uint64_t end = ticks();
-        double each = (double)(end - start) / row->operations;
-
-        if (cost.ticks < 0 || each < cost.ticks) {
-            cost.ticks = each;
-            cost.best = batches;
-        }
-    }
-    return cost;
-}
-
-/* Whether this machine has the CPUs for it. */
-static int possible(const struct row *row)
-{
-    return sysconf(_SC_NPROCESSORS_ONLN) >= row->cpus;
-}
-
-static int chosen(int count, char **names, const char *name)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(names[i], name) == 0)
-            return 1;
-    return count == 0;
-}
 
 int main(int argc, char **argv)
 {
-    struct cost costs[ROWS];
-
     if (argc == 2 && strcmp(argv[1], "nothing") == 0)
         return 0;
-    if (argc == 2 && strcmp(argv[1], "names") == 0) {
-        for (size_t i = 0; i < ROWS; i++)
-            if (possible(&rows[i]))
-                puts(rows[i].name);
-        return 0;
-    }
-    /* Nothing is printed before the end: the console is no part of what is measured. */
-    for (size_t i = 0; i < ROWS; i++) {
-        costs[i].ticks = -1;
-        if (!chosen(argc - 1, argv + 1, rows[i].name) || !possible(&rows[i]))
-            continue;
-        if (rows[i].set_up && rows[i].set_up())
-            continue;
-        costs[i] = measure(&rows[i]);
-        if (rows[i].tear_down)
-            rows[i].tear_down();
-    }
-    for (size_t i = 0; i < ROWS; i++)
-        if (costs[i].ticks >= 0)
-            printf("LAB-BENCH %s %.1f %d %lu %lu %d\n", rows[i].name, costs[i].ticks, rows[i].operations,
-                   costs[i].best, costs[i].first, rows[i].batches);
-    return 0;
+    return bench(rows, sizeof(rows) / sizeof(rows[0]), argc, argv);
 }

@@ -21,7 +21,7 @@
 #define PAGE 4096UL
 static int privcmd = -1;
 
-static void open_privcmd(void)
+static inline void open_privcmd(void)
 {
     privcmd = open("/dev/xen/privcmd", O_RDWR | O_CLOEXEC);
     if (privcmd < 0) {
@@ -31,7 +31,7 @@ static void open_privcmd(void)
 }
 
 /* The hypercall's answer: a value, or minus an errno. */
-static long hypercall(uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
+static inline long hypercall(uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
     privcmd_hypercall_t call = { .op = op, .arg = { a, b, c, d, e } };
     long result = ioctl(privcmd, IOCTL_PRIVCMD_HYPERCALL, &call);
@@ -158,7 +158,7 @@ static inline uint64_t foreign_run(uint64_t end)
 }
 
 /* Pages of ours, in memory and at rest. */
-static void *locked_pages(unsigned count)
+static inline void *locked_pages(unsigned count)
 {
     void *pages = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 

@@ -24,6 +24,7 @@ mod plugin;
 mod qemu;
 mod qmp;
 mod scratch;
+mod space;
 mod stand;
 mod suite;
 mod survive;
@@ -50,6 +51,7 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   boot                  boot under a script: --expect TEXT, --send TEXT, --screen TEXT, --key NAME, --ends REASON,
                         --refuse TEXT (in order, any number)
   survive               failures at any instruction of the image, under load: PANICS=100 SEED=1, and what boot takes
+                        (GUESTS=3: with PV guests; PIECE=50: so many on one machine; RESUME=1: goes on)
   stubs                 failures and NMIs at every instruction of the entry and exit code, under load
   chaos [FILTER]        the QEMU tests on an image that fails all the time
   test [FILTER]         all tests, or those whose name contains FILTER

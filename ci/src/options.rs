@@ -95,6 +95,12 @@ pub(crate) struct Options {
     pub(crate) panics: u32,
     /// Its seed.
     pub(crate) seed: u32,
+    /// PV guests at work meanwhile.
+    pub(crate) guests: u32,
+    /// After so many of its panics a machine checks its load and ends, and another one goes on.
+    pub(crate) piece: u32,
+    /// It goes on where an earlier run of it stopped.
+    pub(crate) resume: bool,
     /// The row of the bench to profile.
     pub(crate) profile: Option<String>,
     /// Other words: a test filter.
@@ -125,6 +131,9 @@ impl Default for Options {
             quiet: false,
             panics: 100,
             seed: 1,
+            guests: 0,
+            piece: u32::MAX,
+            resume: false,
             profile: None,
             words: Vec::new(),
         }
@@ -199,10 +208,13 @@ impl Options {
             "BARE" if value == "1" => self.below = Below::Bare,
             "PANICS" => self.panics = number(key, value)?,
             "SEED" => self.seed = number(key, value)?,
+            "GUESTS" => self.guests = number(key, value)?,
+            "PIECE" => self.piece = number(key, value)?,
+            "RESUME" if value == "1" => self.resume = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
-            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" if value == "0" => {}
+            "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" | "RESUME" if value == "0" => {}
             "XEN" => self.xen = value.into(),
             "APPEND" => self.append = format!("{} {value}", self.append),
             "FEATURES" => self.features = value.split(',').map(str::to_string).collect(),

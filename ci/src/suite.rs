@@ -20,6 +20,7 @@ use crate::options::{Below, Options};
 use crate::packages::Suite;
 use crate::qemu::End;
 use crate::scratch;
+use crate::space;
 use crate::stand;
 use crate::survive;
 use crate::toolchain::Toolchain;
@@ -274,6 +275,9 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
         Ok(outcome) => {
             println!("test {} ... FAILED ({}): {}", test.name, seconds(outcome.took), outcome.end);
             println!("    console log: {}", outcome.log.display());
+            if let Err(full) = space::check(workspace) {
+                println!("    {full:#}");
+            }
             Tally::one(false)
         }
         Err(error) => {

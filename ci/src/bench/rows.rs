@@ -54,7 +54,7 @@ const fn disk(name: &'static str, title: &'static str) -> Row {
 }
 
 /// All rows, in the table's order.
-pub(crate) const ROWS: [Row; 25] = [
+pub(crate) const ROWS: [Row; 29] = [
     row("getpid", "system call (getpid)"),
     row("clock_gettime", "clock_gettime as a system call"),
     row("page_fault", "anonymous page fault"),
@@ -77,6 +77,10 @@ pub(crate) const ROWS: [Row; 25] = [
     xen("event_send", "event channel send"),
     xen("event_round_trip", "event channel round trip, one process"),
     xen("event_ping_pong", "event channel ping-pong, two processes"),
+    xen("grant_map", "grant mapped and unmapped"),
+    xen("grant_map_32", "grant mapped and unmapped, by 32"),
+    xen("grant_copy_32", "grant copy of 1,448 bytes, by 32"),
+    xen("mmu_batch", "page of another mapped by a list, and unmapped"),
     boot("boot_kernel", "boot: image entry to kernel start (M)"),
     boot("boot_init", "boot: kernel start to /init (M)"),
     boot("boot", "boot: all (M)"),

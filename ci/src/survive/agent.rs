@@ -26,6 +26,11 @@ pub(crate) enum When {
     Fresh,
 }
 
+impl When {
+    /// Each.
+    pub(crate) const ALL: [When; 5] = [When::Any, When::Undo, When::Outbox, When::Both, When::Fresh];
+}
+
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -1,19 +1,20 @@
 //! The failures of a campaign, one after another on a running machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::command::{output, progress};
 use crate::inspect;
 use crate::options::Options;
+use crate::space;
 use crate::survive::agent::{Agent, Order, Said, When};
 use crate::survive::figures::Panic;
+use crate::survive::record::Record;
 use crate::survive::stage::Stage;
 use crate::survive::tail::Repair;
 use crate::symbols::Symbols;
@@ -43,34 +44,46 @@ const FRESH_TRIES: u32 = 2;
 
 /// All of a campaign, over any number of machines.
 #[derive(Debug)]
-pub(crate) struct Campaign {
+pub(crate) struct Campaign<'w> {
+    workspace: &'w Workspace,
     wanted: usize,
+    /// After so many a machine has had enough.
+    piece: usize,
     random: u64,
     panics: Vec<Panic>,
     folder: PathBuf,
-    file: File,
+    record: Record,
     debug: PathBuf,
     symbols: Symbols,
 }
 
-impl Campaign {
+impl<'w> Campaign<'w> {
     /// The campaign that the options ask for; results go to `.build/survive`.
-    pub(crate) fn new(workspace: &Workspace, image: &Path, options: &Options) -> Result<Campaign> {
-        let (wanted, seed) = (options.panics, options.seed);
-        let folder = workspace.build(&format!("survive/{wanted}-{seed}"));
+    pub(crate) fn new(workspace: &'w Workspace, image: &Path, options: &Options) -> Result<Campaign<'w>> {
+        space::check(workspace)?;
+        let Options { panics: wanted, seed, guests, .. } = *options;
+        let beside = if guests == 0 { String::new() } else { format!("-{guests}") };
+        let folder = workspace.build(&format!("survive/{wanted}-{seed}{beside}"));
         fs::create_dir_all(&folder)?;
-        let file = File::create(folder.join("panics.txt"))?;
+        let (record, panics) = Record::open(&folder.join("panics.tsv"), options.resume)?;
         // A later build must not change what the addresses mean.
         let debug = folder.join("revenant.debug");
-        fs::copy(image.with_extension("debug"), &debug).context("copying the image's symbols")?;
+        let symbols = image.with_extension("debug");
+        if !panics.is_empty() && fs::read(&debug).ok() != fs::read(&symbols).ok() {
+            bail!("the image is another one than that of the first {} panics", panics.len());
+        }
+        fs::copy(symbols, &debug).context("copying the image's symbols")?;
         let cpus = options.machine.cpus;
         progress(&format!("{wanted} panics, seed {seed}, on {cpus} CPUs; results in {}", folder.display()));
         Ok(Campaign {
+            workspace,
             wanted: wanted as usize,
-            random: u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            panics: Vec::new(),
+            piece: options.piece as usize,
+            // What comes later in a run that goes on is another part of the seed's numbers.
+            random: (u64::from(seed) + ((panics.len() as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            panics,
             folder,
-            file,
+            record,
             symbols: Symbols::read(&debug)?,
             debug,
         })
@@ -99,11 +112,15 @@ impl Campaign {
     /// The machine that had the failures from number `first` on ended badly: the last of them lost something, if it
     /// is not known to already.
     pub(crate) fn ended_badly(&mut self, first: usize, why: &str) -> Result<()> {
+        space::check(self.workspace)?;
         ensure!(self.panics.len() > first, "the machine ended before its first panic: {why}");
-        if let Some(last) = self.panics.last_mut() {
-            last.lost.get_or_insert_with(|| why.to_string());
+        match self.panics.last_mut() {
+            Some(last) if last.lost.is_none() => {
+                last.lost = Some(why.to_string());
+                self.record.lost(why)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// A pseudo-random number (splitmix64).
@@ -117,10 +134,13 @@ impl Campaign {
 
     /// Lets the machine fail until there are enough failures or one loses something; then says what.
     pub(crate) fn visit(&mut self, stage: &mut Stage) -> Result<Option<String>> {
-        while !self.is_over() {
+        let enough = self.panics.len().saturating_add(self.piece);
+        while !self.is_over() && self.panics.len() < enough {
             let when = self.choose();
             let mut panic = self.strike(&mut stage.agent, when)?;
             survive(&mut panic, stage);
+            // Without room a report does not reach the log: nothing is known of this one then.
+            space::check(self.workspace)?;
             self.note(&panic)?;
             let lost = panic.lost.clone();
             self.panics.push(panic);
@@ -180,7 +200,7 @@ impl Campaign {
                 });
             }
         }
-        anyhow::bail!("no panic came in {TRIES} tries ({when})")
+        bail!("no panic came in {TRIES} tries ({when})")
     }
 
     /// An instruction of a function that was not hit yet and runs now and then.
@@ -235,7 +255,7 @@ impl Campaign {
             panic.lost.as_ref().map_or(String::new(), |lost| format!("; LOST: {lost}")),
         );
         progress(&format!("[{number:4}/{wanted}] {what}"));
-        writeln!(self.file, "{number} {what}").context("writing the results")
+        self.record.add(panic)
     }
 }
 

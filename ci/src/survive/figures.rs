@@ -87,7 +87,7 @@ impl Figures<'_> {
         text += &format!(
             "{nothing:6} found nothing in progress\n{begun:6} found entries that had written nothing\n"
         );
-        for when in [When::Any, When::Undo, When::Outbox, When::Both, When::Fresh] {
+        for when in When::ALL {
             let what = match when {
                 When::Any => "at a distance in all instructions of the hypervisor",
                 When::Undo => "at a distance in those while writes could be undone",

@@ -4,6 +4,7 @@
 mod agent;
 mod campaign;
 mod figures;
+mod record;
 mod stage;
 mod stubs;
 mod tail;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result};
 use crate::command::progress;
 use crate::expect::Step;
 use crate::image;
+use crate::inspect::Inspection;
 use crate::options::Options;
 use crate::plugin;
 use crate::qemu::{End, Outcome};
@@ -31,8 +33,12 @@ use crate::symbols::Symbols;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
-/// The load in Dom0, `ci/guest/tests`.
+/// The load in Dom0, `ci/guest/tests`; and that with guests.
 const LOAD: &str = "under-load";
+const LOAD_WITH_GUESTS: &str = "under-guests";
+/// MiB of memory of a machine without guests, and for each of them and for two that come and go.
+const MEMORY: u32 = 560;
+const GUEST_MEMORY: u32 = 176;
 /// Wall time for booting, for one failure, and for the load's own checks at the end.
 const BOOT: Duration = Duration::from_secs(300);
 const PANIC: Duration = Duration::from_secs(60);
@@ -47,11 +53,10 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, options: &Option
     let image = image::build(workspace, toolchain, &options.features)?;
     let mut campaign = Campaign::new(workspace, &image, options)?;
     scratch::make(workspace)?;
-    for boot in 0..MOST_BOOTS {
-        if campaign.is_over() {
-            break;
-        }
-        one_boot(workspace, toolchain, options, &image, &mut campaign, boot)?;
+    let (mut boot, mut bad) = (0, 0);
+    while !campaign.is_over() && bad < MOST_BOOTS {
+        bad += u32::from(!one_boot(workspace, toolchain, options, &image, &mut campaign, boot)?);
+        boot += 1;
     }
     let figures = Figures(campaign.panics());
     print!("{}", figures.table());
@@ -115,27 +120,27 @@ pub(crate) fn sample(workspace: &Workspace, toolchain: &Toolchain, image: &Path)
     Ok((outcome.end != End::Done).then(|| format!("{}; console log: {}", outcome.end, outcome.log.display())))
 }
 
-/// One machine: until all failures are survived or something is lost.
+/// One machine: until all failures, or those of a piece, are survived or something is lost. True: nothing is.
 fn one_boot(
     workspace: &Workspace,
     toolchain: &Toolchain,
     options: &Options,
     image: &Path,
-    campaign: &mut Campaign,
+    campaign: &mut Campaign<'_>,
     boot: u32,
-) -> Result<()> {
+) -> Result<bool> {
     let mut options = options.clone();
     options.name = if boot == 0 { "survive".into() } else { format!("survive-{}", boot + 1) };
-    options.timeout = BOOT + PANIC * campaign.left();
+    options.timeout = BOOT + PANIC * campaign.left().min(options.piece);
     let before = campaign.panics().len();
     let outcome = under_load(workspace, toolchain, options, image, &mut |stage| campaign.visit(stage))?;
-    fs::copy(&outcome.log, campaign.folder().join(format!("console-{}.log", boot + 1)))
+    fs::copy(&outcome.log, campaign.folder().join(format!("console-{}.log", before + 1)))
         .with_context(|| format!("copying {}", outcome.log.display()))?;
     if outcome.end != End::Done {
         progress(&format!("{}; console log: {}", outcome.end, outcome.log.display()));
         campaign.ended_badly(before, &outcome.end.to_string())?;
     }
-    Ok(())
+    Ok(outcome.end == End::Done)
 }
 
 /// Boots with the plugin to the load in Dom0, hands the machine to `visitor`, and lets the load check itself.
@@ -152,14 +157,23 @@ fn under_load(
     options.machine.more.extend(scratch::DEVICES.split_whitespace().map(String::from));
     options.machine.inspected = true;
     options.image = Some(image.to_path_buf());
-    options.append = format!("{} lab.test={LOAD}", options.append);
+    let load = if options.guests == 0 { LOAD } else { LOAD_WITH_GUESTS };
+    options.append = format!("{} lab.test={load}", options.append);
+    if options.guests > 0 {
+        options.append = format!("{} lab.set=GUESTS={}", options.append, options.guests);
+        options.toolstack = true;
+        options.machine.memory = options.machine.memory.max(MEMORY + (options.guests + 2) * GUEST_MEMORY);
+        options.timeout += BOOT;
+        // After all failures, and the guest that is made then.
+        options.inspection = Inspection::Walk;
+    }
     options.steps = vec![
         Step::See("LAB-LOAD runs".into()),
         Step::Visit,
         Step::Send("end\n".into()),
-        Step::See(format!("LAB-RESULT {LOAD} pass")),
+        Step::See(format!("LAB-RESULT {load} pass")),
     ];
-    options.refuse.push(format!("LAB-RESULT {LOAD} fail"));
+    options.refuse.push(format!("LAB-RESULT {load} fail"));
     options.survives = true;
     options.quiet = true;
     stand::boot_for(workspace, toolchain, &options, &mut |scene| visitor(&mut Stage::set(scene, &door)?))
