@@ -86,6 +86,7 @@ pub(crate) fn describe<M: GuestMemory + 'static, A: Apply>(
         running: false,
         frames: list.pages(),
         most_frames: list.max_pages(),
+        claimed: list.claimed(),
         shared_info: domain.shared_info.get().0,
         cpu_time: 0,
         vcpus_up: 0,

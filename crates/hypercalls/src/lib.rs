@@ -33,6 +33,7 @@ mod grant_table;
 mod kexec;
 mod large_extents;
 mod mca;
+mod memory_claim;
 mod memory_exchange;
 mod memory_map;
 mod memory_op;
