@@ -60,7 +60,7 @@ mod vcpu_op;
 mod version;
 
 pub use call::{Call, Clock, Cpus, Crash, Outcome};
-pub use domctl::{find_dead, remove_dead};
+pub use domctl::{find_dead, forget_dead, remove_gone};
 pub use reply::Reply;
 pub use shutdown::shut_down;
 pub use sysctl::FORGET;
