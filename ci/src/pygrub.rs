@@ -65,14 +65,14 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> 
             programs.extend(add_python(&mut tree, root)?);
         }
         for (root, folder) in [(&xen, MODULES), (&misc, READERS)] {
-            for file in files(&root.join(folder))? {
+            for file in files(&root.join(folder))?.into_iter().filter(|file| is_of_pygrub(file)) {
                 add(&mut tree, root, file.strip_prefix(root)?)?;
                 if file.extension().is_some_and(|ending| ending == "so") {
                     programs.push(file);
                 }
             }
         }
-        for (name, file) in closure(wanted(programs), &shelves)? {
+        for (name, file) in closure(programs, &shelves)? {
             tree.file(&format!("lib/x86_64-linux-gnu/{name}"), 0o755, &fs::read(&file)?);
         }
         tree.file("guests/disk.img", 0o644, &disk(workspace, kernel, initramfs)?);
@@ -81,10 +81,10 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> 
     Ok(result)
 }
 
-/// Without the readers of file systems whose libraries are not there: the disk's is ext4.
-fn wanted(programs: Vec<PathBuf>) -> Vec<PathBuf> {
-    let is_reader = |file: &PathBuf| file.to_string_lossy().contains(READERS);
-    programs.into_iter().filter(|file| !is_reader(file) || file.to_string_lossy().contains("/ext2fs")).collect()
+/// Neither the toolstack's other modules nor readers of other file systems than the disk's: their libraries are not there.
+fn is_of_pygrub(file: &Path) -> bool {
+    let path = file.to_string_lossy();
+    !path.contains("/python/xen/") && (!path.contains(READERS) || path.contains("/ext2fs"))
 }
 
 /// The modules of a package of Python's library; the answer is those that are shared objects.
