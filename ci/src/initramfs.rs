@@ -12,6 +12,7 @@ use crate::command::{output, timed, up_to_date};
 use crate::cpio::Archive;
 use crate::kernel::Kernel;
 use crate::packages::{Suite, unpacked};
+use crate::pygrub;
 use crate::toolstack;
 use crate::workspace::Workspace;
 
@@ -51,26 +52,47 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
     Ok(result)
 }
 
-/// The kernel's initramfs with the toolstack's archive behind it, and what guests of the same kernel boot from.
-pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
+/// What guests may boot beside Dom0's own kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Guests {
+    /// The kernel of another suite, in a folder of its name in `/guests`.
+    pub(crate) kernel: Option<Suite>,
+    /// A disk with a boot loader's configuration, `/guests/disk.img`; pygrub is there to read it.
+    pub(crate) disk: bool,
+}
+
+/// The kernel's initramfs with the toolstack's archive behind it, and what guests boot from.
+pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel, more: Guests) -> Result<PathBuf> {
     let plain = make(workspace, kernel)?;
-    let parts = [plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain)?];
-    let result = workspace.build(&format!("initrd/{}-toolstack.cpio.gz", kernel.release));
-    if !up_to_date(&result, &[&parts[0], &parts[1], &parts[2]]) {
-        let bytes: Vec<u8> = [fs::read(&parts[0])?, fs::read(&parts[1])?, fs::read(&parts[2])?].concat();
-        fs::write(&result, bytes)?;
+    let mut parts = vec![plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain, "guests")?];
+    let mut name = format!("{}-toolstack", kernel.release);
+    if let Some(suite) = more.kernel {
+        let other = Kernel::get(workspace, suite)?;
+        let folder = format!("guests/{}", suite.name());
+        parts.push(guests(workspace, &other, &make(workspace, &other)?, &folder)?);
+        name = format!("{name}-and-{}", suite.name());
+    }
+    if more.disk {
+        parts.push(pygrub::make(workspace, kernel, &plain)?);
+        name.push_str("-and-pygrub");
+    }
+    let result = workspace.build(&format!("initrd/{name}.cpio.gz"));
+    let inputs: Vec<&Path> = parts.iter().map(PathBuf::as_path).collect();
+    if !up_to_date(&result, &inputs) {
+        let bytes = parts.iter().map(fs::read).collect::<std::io::Result<Vec<_>>>()?;
+        fs::write(&result, bytes.concat())?;
     }
     Ok(result)
 }
 
-/// The archive with a guest's kernel and initramfs, which are Dom0's own: `/guests/vmlinuz` and `/guests/initrd`.
-fn guests(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> Result<PathBuf> {
-    let result = workspace.build(&format!("initrd/{}-guests.cpio.gz", kernel.release));
+/// The archive with a guest's kernel and initramfs, those that Dom0 could have: `vmlinuz` and `initrd` in `folder`.
+fn guests(workspace: &Workspace, kernel: &Kernel, initramfs: &Path, folder: &str) -> Result<PathBuf> {
+    let result = workspace.build(&format!("initrd/{}-{}.cpio.gz", kernel.release, folder.replace('/', "-")));
     let tool = std::env::current_exe()?;
     if !up_to_date(&result, &[initramfs, &kernel.image, tool.as_path()]) {
         let mut tree = Tree::default();
-        tree.file("guests/vmlinuz", 0o644, &fs::read(&kernel.image)?);
-        tree.file("guests/initrd", 0o644, &fs::read(initramfs)?);
+        tree.file(&format!("{folder}/vmlinuz"), 0o644, &fs::read(&kernel.image)?);
+        tree.file(&format!("{folder}/initrd"), 0o644, &fs::read(initramfs)?);
         compress(&tree.finish(), &result)?;
     }
     Ok(result)
@@ -130,7 +152,11 @@ fn add_busybox(tree: &mut Tree, busybox: &Path) -> Result<()> {
 /// How a 32-bit program without a library is built.
 const BARE_32: [&str; 5] = ["-m32", "-nostdlib", "-ffreestanding", "-fno-pic", "-fno-stack-protector"];
 
-/// The lab's own part: scripts as they are, C programs built statically.
+/// How a kernel for guests is built: one segment, beside the usual place of the hypercall page.
+const KERNEL: [&str; 5] =
+    ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments,-N", "-Wl,-Ttext=0xffffffff80001000"];
+
+/// The lab's own part: scripts as they are, C programs built statically, kernels in assembly.
 fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
     let base = workspace.path("ci/guest");
     let programs = workspace.build("guest");
@@ -153,6 +179,10 @@ fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
                     .arg(&path),
             )?;
             tree.file(&format!("bin/{program}"), 0o755, &fs::read(&built)?);
+        } else if let Some(kernel) = name.strip_suffix(".S") {
+            let built = programs.join(path.file_stem().unwrap_or_default());
+            output(Command::new("gcc").args(KERNEL).arg("-o").arg(&built).arg(&path))?;
+            tree.file(kernel, 0o644, &fs::read(&built)?);
         } else if !name.ends_with(".h") {
             let executable = fs::metadata(&path)?.permissions().mode() & 0o111 != 0;
             tree.file(&name, if executable { 0o755 } else { 0o644 }, &fs::read(&path)?);

@@ -21,6 +21,7 @@ mod modules;
 mod options;
 mod packages;
 mod plugin;
+mod pygrub;
 mod qemu;
 mod qmp;
 mod scratch;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::expect::{Step, unescape};
+use crate::initramfs::Guests;
 use crate::inspect::Inspection;
 use crate::machine::Machine;
 use crate::packages::Suite;
@@ -65,6 +66,8 @@ pub(crate) struct Options {
     pub(crate) machine: Machine,
     /// Debian's Xen toolstack is in the initramfs.
     pub(crate) toolstack: bool,
+    /// What guests may boot beside Dom0's own kernel (with the toolstack).
+    pub(crate) guests: Guests,
     /// Dom0's memory in MiB (under a hypervisor).
     pub(crate) dom0_memory: u32,
     /// More hypervisor options.
@@ -116,6 +119,7 @@ impl Default for Options {
             initrd: Given::Usual,
             machine: Machine::default(),
             toolstack: false,
+            guests: Guests::default(),
             dom0_memory: 512,
             xen: String::new(),
             append: String::new(),
@@ -200,6 +204,7 @@ impl Options {
             // make passes every variable; an empty one is as good as none.
             _ if value.is_empty() => {}
             "KERNEL" => self.kernel = Suite::parse(value)?,
+            "GUESTS" => self.guests.kernel = Some(Suite::parse(value)?),
             "CPUS" => self.machine.cpus = number(key, value)?,
             "MEM" => self.machine.memory = number(key, value)?,
             "DOM0_MEM" => self.dom0_memory = number(key, value)?,
@@ -212,6 +217,7 @@ impl Options {
             "PIECE" => self.piece = number(key, value)?,
             "RESUME" if value == "1" => self.resume = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,
+            "PYGRUB" if value == "1" => self.guests.disk = true,
             "UEFI" if value == "1" => self.machine.uefi = true,
             "ICOUNT" if value == "1" => self.machine.icount = true,
             "PEER" | "BARE" | "UEFI" | "ICOUNT" | "TOOLSTACK" | "RESUME" if value == "0" => {}

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::command::progress;
 use crate::expect::Conversation;
 use crate::image;
-use crate::initramfs;
+use crate::initramfs::{self, Guests};
 use crate::inspect::Inspection;
 use crate::iso::BootEntry;
 use crate::kernel::Kernel;
@@ -34,7 +34,7 @@ pub(crate) fn artefacts(workspace: &Workspace) -> Result<()> {
     peer(workspace)?;
     for suite in [Suite::Bookworm, Suite::Trixie] {
         let kernel = Kernel::get(workspace, suite)?;
-        initramfs::with_toolstack(workspace, &kernel)?;
+        initramfs::with_toolstack(workspace, &kernel, Guests::default())?;
     }
     progress("the artefacts are complete");
     Ok(())
@@ -50,7 +50,7 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
     };
     let kernel = Kernel::get(workspace, options.kernel)?;
     let initrd = options.initrd.or_usual(|| match options.toolstack {
-        true => initramfs::with_toolstack(workspace, &kernel),
+        true => initramfs::with_toolstack(workspace, &kernel, options.guests),
         false => initramfs::make(workspace, &kernel),
     })?;
     let kernel = options.kernel_file.or_usual(|| Ok(kernel.image))?;

@@ -15,6 +15,7 @@ use crate::check::{self, Tally};
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::image;
+use crate::initramfs::Guests;
 use crate::inspect::Inspection;
 use crate::options::{Below, Options};
 use crate::packages::Suite;
@@ -43,6 +44,8 @@ struct Test {
     guest_tests: &'static [&'static str],
     /// Debian's Xen toolstack is in the initramfs.
     toolstack: bool,
+    /// What guests boot beside Dom0's own kernel.
+    guests: Guests,
     /// The kernel reaches the lab's init.
     init: bool,
     /// Texts that the console must show, in this order (after `LAB-INIT`, before the guest tests' results).
@@ -99,6 +102,7 @@ const USUAL: Test = Test {
     memory: 0,
     guest_tests: &[],
     toolstack: false,
+    guests: Guests { kernel: None, disk: false },
     init: true,
     expect: &[],
     survives: false,
@@ -174,6 +178,7 @@ impl Test {
             below: self.below,
             kernel: self.kernel,
             toolstack: self.toolstack,
+            guests: self.guests,
             name: self.log(),
             steps: self.steps(),
             xen: self.xen.into(),

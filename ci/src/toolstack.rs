@@ -42,8 +42,12 @@ const LIBRARIES: [&str; 25] = [
 ];
 
 /// Where those packages keep them.
-const LIBRARY_FOLDERS: [&str; 3] =
-    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/xen-4.17/lib"];
+const LIBRARY_FOLDERS: [&str; 4] = [
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/xen-4.17/lib",
+    "usr/lib/xen-4.17/lib/x86_64-linux-gnu",
+];
 
 const XEN_BIN: &str = "usr/lib/xen-4.17/bin";
 
@@ -143,7 +147,7 @@ fn add_scripts(tree: &mut Tree, root: &Path) -> Result<()> {
 }
 
 /// All shared libraries that the files need, by name, and where each is.
-fn closure(files: Vec<PathBuf>, shelves: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
+pub(crate) fn closure(files: Vec<PathBuf>, shelves: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     let mut open = files;
     while let Some(file) = open.pop() {

@@ -213,6 +213,8 @@ pub struct Machine {
     pub frames: u64,
     /// Those that are free.
     pub free: u64,
+    /// Those of them that are promised to domains.
+    pub claimed: u64,
     /// The largest frame number.
     pub last_frame: u64,
     /// CPU features, in the order of Xen's feature sets.
@@ -256,6 +258,8 @@ pub struct DomainInfo {
     pub frames: u64,
     /// The most it may have.
     pub most_frames: u64,
+    /// Free frames that are promised to it.
+    pub claimed: u64,
     /// Frame of its shared_info page.
     pub shared_info: u64,
     /// Time its vCPUs ran, ns.

@@ -81,6 +81,7 @@ pub fn free_frames(frames: &Frames) -> Result<Vec<bool>, String> {
 /// The first violation.
 pub fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot>>, String> {
     let mut on = vec![None; frames.len() as usize];
+    let mut claimed = 0;
     for slot in (0..domains).map(DomainSlot) {
         let list = frames.list(slot);
         let mut count = 0;
@@ -105,6 +106,11 @@ pub fn page_lists(frames: &Frames, domains: u16) -> Result<Vec<Option<DomainSlot
         if count != list.pages() {
             return Err(format!("{slot:?} has {count} frames on its list, counted {}", list.pages()));
         }
+        claimed += list.claimed();
+    }
+    let heap = frames.heap();
+    if claimed != heap.claimed_frames() || claimed > heap.free_frames() {
+        return Err(format!("domains have claims on {claimed} frames, counted {}", heap.claimed_frames()));
     }
     Ok(on)
 }

@@ -1,6 +1,7 @@
 //! Tests of kernels, machines and what guests ask for.
 
 use super::{Last, Test, USUAL};
+use crate::initramfs::Guests;
 use crate::options::Below;
 use crate::packages::Suite;
 use crate::scratch::{BIOS, DEVICES, HANGING_BIOS};
@@ -50,6 +51,24 @@ pub(super) const TESTS: &[Test] = &[
         toolstack: true,
         guest_tests: &["xl-guest", "xl-disk", "xl-net"],
         limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "PV guests change their memory and CPUs, end in every way, and nothing is lost when xl is killed, on 2 CPUs",
+        cpus: 2,
+        toolstack: true,
+        guest_tests: &["xl-ends", "xl-cycles", "xl-refuses", "xl-change"],
+        limit: 420,
+        ..USUAL
+    },
+    Test {
+        name: "PV guests with 1 to 8 vCPUs, one of Debian 13, share 2 CPUs and a bridge; one boots from its disk",
+        cpus: 2,
+        memory: 1536,
+        toolstack: true,
+        guests: Guests { kernel: Some(Suite::Trixie), disk: true },
+        guest_tests: &["xl-pygrub", "xl-many"],
+        limit: 420,
         ..USUAL
     },
     Test {

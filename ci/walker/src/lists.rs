@@ -63,6 +63,13 @@ fn free_lists(
             count += free_list(table, (zone, order), first, free, report);
         }
     }
+    let claimed = heap.column("claimed", 8)?.at(0, 0);
+    let claims = machine.records("frames::PageList")?;
+    let each = claims.column("claimed", 8)?;
+    let all: u64 = (0..claims.count).map(|slot| each.at(slot, 0)).sum();
+    if claimed != all || claimed > count {
+        report.wrong(format!("{claimed} frames are promised, to domains {all}, of {count} free ones"));
+    }
     if count != counter.at(0, 0) {
         report.wrong(format!("{count} frames are on free lists, the counter says {}", counter.at(0, 0)));
     }

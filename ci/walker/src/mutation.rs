@@ -34,6 +34,7 @@ pub fn mutations(machine: &Machine<'_>) -> Result<Vec<Mutation>, String> {
     for (name, region, field) in [
         ("a free frame too many is counted", "frames::Heap", "free"),
         ("a domain's page too many is counted", "frames::PageList", "pages"),
+        ("a frame that nobody was promised is counted as claimed", "frames::Heap", "claimed"),
         ("an interrupt's vector is another's", "irqs::Vectors", "irq"),
     ] {
         let at = address(machine, region, field, 0)?;

@@ -9,6 +9,7 @@ mod slots;
 
 pub use slots::{NewDomain, NoSlot};
 
+use core::sync::atomic::{Ordering, fence};
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use vault::{Arena, Durable, GuestOwned, LockWord, Tx, record};
 
@@ -60,7 +61,7 @@ record! {
         /// The number given out last.
         pub(crate) last: Durable<DomId>,
         spare: Durable<u16>,
-        /// Domains that are [`Life::Dead`].
+        /// Domains that are [`Life::Dead`] or [`Life::Gone`].
         pub(crate) dead: Durable<u32>,
     }
 }
@@ -103,6 +104,8 @@ pub enum Life {
     Dying,
     /// Destroyed; others still hold frames of its.
     Dead,
+    /// Nothing is left of it, and its number is nobody's; a CPU may still be at work with its slot.
+    Gone,
 }
 
 /// Where a vCPU stands.
@@ -126,7 +129,8 @@ impl Domain {
             1 => Life::Alive,
             2 => Life::Shutdown,
             3 => Life::Dying,
-            _ => Life::Dead,
+            4 => Life::Dead,
+            _ => Life::Gone,
         }
     }
 
@@ -135,9 +139,14 @@ impl Domain {
         self.life() == Life::Alive && self.pauses.get() == 0 && !self.halting.get()
     }
 
+    /// Whether there is such a domain for those who ask.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.life(), Life::Free | Life::Gone)
+    }
+
     /// Whether nothing but its end can become of it.
     pub fn is_ending(&self) -> bool {
-        matches!(self.life(), Life::Dying | Life::Dead)
+        matches!(self.life(), Life::Dying | Life::Dead | Life::Gone)
     }
 
     /// Changes where it stands.
@@ -237,9 +246,12 @@ impl Region {
         (first..first + record.vcpus.get().min(MAX_VCPUS_PER_DOMAIN)).map(VcpuSlot)
     }
 
-    /// The slot of the live domain with this number.
+    /// The slot of the domain with this number. It is no other domain's while the log of the CPU that asks stays open
+    /// ([`remove`](Self::remove)).
     pub fn by_id(&self, id: DomId) -> Option<DomainSlot> {
-        let found = self.domains.iter().position(|d| d.life() != Life::Free && d.id.get() == id)?;
+        // Whoever gives a slot up says so first and looks at the logs then; here it is the other way round.
+        fence(Ordering::SeqCst);
+        let found = self.domains.iter().position(|d| d.is_known() && d.id.get() == id)?;
         u16::try_from(found).ok().map(DomainSlot)
     }
 }

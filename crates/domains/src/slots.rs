@@ -118,7 +118,25 @@ impl Region {
         self.numbers.dead.get() != 0
     }
 
-    /// Gives up the slot of a dead domain. [`Locks::control`] is held.
+    /// Nobody finds a dead domain by its number any more. False: that is so.
+    pub fn forget(&self, tx: &mut Tx<'static>, locks: &'static Locks, slot: DomainSlot) -> bool {
+        tx.lock(&locks.control);
+        tx.lock(locks.of(slot));
+        let record = self.domain(slot);
+        let is_dead = record.life() == Life::Dead;
+        if is_dead {
+            record.set_life(tx, Life::Gone);
+        }
+        is_dead
+    }
+
+    /// Whether a slot will soon be free.
+    pub fn has_gone(&self) -> bool {
+        self.domains.iter().any(|domain| domain.life() == Life::Gone)
+    }
+
+    /// Gives up the slot of a domain that is gone. [`Locks::control`] is held, and since it was taken every other CPU's log
+    /// was closed once: whoever found the slot by the domain's number is done with it.
     pub fn remove(&self, tx: &mut Tx<'static>, locks: &'static Locks, slot: DomainSlot) {
         tx.lock(locks.of(slot));
         let record = self.domain(slot);

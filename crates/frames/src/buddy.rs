@@ -39,6 +39,8 @@ record! {
     /// Lock: `Locks::heap`. Rebuild: nothing is derived.
     pub struct Heap {
         pub(crate) free: Durable<u64>,
+        /// Of them, those that are promised to domains: the sum of all claims.
+        pub(crate) claimed: Durable<u64>,
         /// By zone, a bit for each order whose list is not empty, and for [`LOOSE`].
         orders: [Durable<u32>; ZONES],
         heads: [[Durable<u32>; LISTS]; ZONES],
@@ -54,6 +56,11 @@ impl Heap {
     /// Free frames.
     pub fn free_frames(&self) -> u64 {
         self.free.get()
+    }
+
+    /// Free frames that are promised to domains (Xen's outstanding claims).
+    pub fn claimed_frames(&self) -> u64 {
+        self.claimed.get()
     }
 
     /// First block of the free list of an order, or of [`LOOSE`], for the audit.
@@ -114,7 +121,7 @@ impl Frames {
 
     /// Allocates 2^`order` adjacent frames (`order` at most [`MAX_ASSIGN_ORDER`]) below `2^address_bits`
     /// to a domain: general reference, page list and count. Their M2P entries are the caller's. Takes at
-    /// most 190 undo entries.
+    /// most 192 undo entries.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -161,7 +168,12 @@ impl Frames {
         if limited && pages > list.max_pages.get() {
             return Err(NoMemory);
         }
+        let own = if limited { list.claimed() } else { 0 };
+        self.check_claims(1 << order, own)?;
         let mfn = self.take_block(tx, order, address_bits)?;
+        if limited {
+            self.use_claim(tx, slot, 1 << order);
+        }
         for index in 0..1u32 << order {
             let frame = self.frame(Mfn((mfn + index).into())).ok_or(NoMemory)?;
             self.own(tx, frame, Usage::allocated(Owner::domain(slot)))?;
@@ -176,6 +188,7 @@ impl Frames {
     /// [`NoMemory`].
     pub fn allocate_own(&self, tx: &mut Tx<'_>) -> Result<Mfn, NoMemory> {
         tx.lock(&self.locks.heap);
+        self.check_claims(1, 0)?;
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
         self.own(tx, frame, Usage::allocated(Owner::HYPERVISOR))?;
@@ -189,6 +202,7 @@ impl Frames {
     /// [`NoMemory`].
     pub fn allocate_shared(&self, tx: &mut Tx<'_>, slot: DomainSlot) -> Result<Mfn, NoMemory> {
         tx.lock(&self.locks.heap);
+        self.check_claims(1, 0)?;
         let mfn = self.take_block(tx, 0, 64)?;
         let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
         self.own(tx, frame, Usage::shared(Owner::domain(slot)))?;

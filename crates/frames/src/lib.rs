@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod buddy;
+mod claim;
 mod count;
 mod frame;
 mod leave;
@@ -25,6 +26,7 @@ mod stale;
 mod usage;
 
 pub use buddy::{Heap, LOOSE, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
+pub use claim::NoClaim;
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
 pub use leave::Leaving;

@@ -18,6 +18,8 @@ record! {
         pub(crate) pages: Durable<u64>,
         /// The most it may hold (Xen's `max_pages`).
         pub(crate) max_pages: Durable<u64>,
+        /// Free frames that are promised to it (Xen's `outstanding_pages`). Lock: `Locks::heap` as well.
+        pub(crate) claimed: Durable<u64>,
         /// Whether the end has to come by the leaving ones again, and how often it did.
         pub(crate) again: Durable<bool>,
         pub(crate) rounds: Durable<u8>,
@@ -33,6 +35,11 @@ impl PageList {
     /// The most it may have.
     pub fn max_pages(&self) -> u64 {
         self.max_pages.get()
+    }
+
+    /// Free frames that are promised to it.
+    pub fn claimed(&self) -> u64 {
+        self.claimed.get()
     }
 
     /// First frame of the list, to walk it for teardown or audit.

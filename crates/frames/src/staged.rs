@@ -129,7 +129,12 @@ impl Frames {
         if counted > list.max_pages.get() {
             return Err(NoMemory);
         }
+        let own = if exchange { 0 } else { list.claimed() };
+        self.check_claims(1 << order, own)?;
         let first = self.take_block(tx, order, address_bits)?;
+        if !exchange {
+            self.use_claim(tx, slot, 1 << order);
+        }
         tx.set(&list.pages, pages);
         tx.set(&staged.first, first);
         tx.set(&staged.order, order as u8);

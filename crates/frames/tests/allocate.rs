@@ -1,6 +1,6 @@
 //! Blocks of the largest size a domain gets at once, from the largest blocks of the heap.
 
-use frames::{Frames, Locks, MAX_ASSIGN_ORDER, MAX_ORDER, Owner};
+use frames::{Frames, Locks, MAX_ASSIGN_ORDER, MAX_ORDER, NoClaim, Owner};
 use ids::{DomainSlot, Mfn};
 use std::convert::Infallible;
 use vault::{Apply, Arena, Effect, Journal, Log, Once, kind};
@@ -84,4 +84,32 @@ fn a_refused_allocation_changes_nothing() {
     assert_eq!(frames.heap().free_frames(), END - START);
     assert_eq!(frames.heap().first(19, MAX_ORDER as usize), Some(Mfn(START)));
     assert!(listed(&frames).is_empty());
+}
+
+#[test]
+fn what_is_claimed_is_nobody_elses() {
+    const OTHER: DomainSlot = DomainSlot(4);
+    let (frames, mut j) = seeded();
+    let all = END - START;
+    j.change(|tx| [SLOT, OTHER].into_iter().for_each(|slot| frames.set_max_pages(tx, slot, all)));
+    let mut claim = |slot, pages| j.transaction(|tx| frames.claim(tx, slot, pages));
+    assert_eq!(claim(SLOT, all + 1), Err(NoClaim::Invalid), "more than it may have");
+    assert_eq!(claim(SLOT, all - 10), Ok(()));
+    assert_eq!(claim(SLOT, all - 9), Err(NoClaim::Invalid), "it has one");
+    assert_eq!(claim(OTHER, 11), Err(NoClaim::NoMemory));
+    assert_eq!(frames.heap().claimed_frames(), all - 10);
+    let mut take = |slot, order| j.transaction(|tx| frames.allocate(tx, slot, order, 64)).is_ok();
+    assert!(!take(OTHER, 4), "16 frames of 10");
+    assert!(take(OTHER, 3));
+    assert!(take(SLOT, 6));
+    assert_eq!((frames.list(SLOT).claimed(), frames.heap().claimed_frames()), (all - 74, all - 74));
+    assert!(!take(OTHER, 3));
+    assert!(take(OTHER, 1));
+    assert!(j.transaction(|tx| frames.allocate_own(tx)).is_err(), "nor the hypervisor's");
+    // One that is too small for what it gets is used up.
+    assert_eq!(j.transaction(|tx| frames.claim(tx, SLOT, 0)), Ok(()));
+    assert_eq!(j.transaction(|tx| frames.claim(tx, SLOT, 66)), Ok(()));
+    assert_eq!(frames.list(SLOT).claimed(), 2);
+    assert!(j.transaction(|tx| frames.allocate(tx, SLOT, 2, 64)).is_ok());
+    assert_eq!((frames.list(SLOT).claimed(), frames.heap().claimed_frames()), (0, 0));
 }

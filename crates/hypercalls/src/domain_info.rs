@@ -17,7 +17,7 @@ const RUNNING: u32 = RUNSTATE_RUNNING as u32;
 /// Slots of domains that there are.
 pub(crate) fn live(state: &State) -> impl Iterator<Item = DomainSlot> + '_ {
     let all = state.domains.domains.iter().zip(0..);
-    all.filter(|(domain, _)| domain.life() != Life::Free).map(|(_, slot)| DomainSlot(slot))
+    all.filter(|(domain, _)| domain.is_known()).map(|(_, slot)| DomainSlot(slot))
 }
 
 /// The domain with number `id` or the next larger one.
@@ -86,6 +86,7 @@ pub(crate) fn describe<M: GuestMemory + 'static, A: Apply>(
         running: false,
         frames: list.pages(),
         most_frames: list.max_pages(),
+        claimed: list.claimed(),
         shared_info: domain.shared_info.get().0,
         cpu_time: 0,
         vcpus_up: 0,

@@ -5,7 +5,7 @@ mod end;
 mod pause;
 mod settings;
 
-pub use end::{find_dead, remove_dead};
+pub use end::{find_dead, forget_dead, remove_gone};
 
 use crate::affinity;
 use crate::bitmap::put_bitmap;

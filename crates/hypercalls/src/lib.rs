@@ -33,6 +33,7 @@ mod grant_table;
 mod kexec;
 mod large_extents;
 mod mca;
+mod memory_claim;
 mod memory_exchange;
 mod memory_map;
 mod memory_op;
@@ -59,7 +60,7 @@ mod vcpu_op;
 mod version;
 
 pub use call::{Call, Clock, Cpus, Crash, Outcome};
-pub use domctl::{find_dead, remove_dead};
+pub use domctl::{find_dead, forget_dead, remove_gone};
 pub use reply::Reply;
 pub use shutdown::shut_down;
 pub use sysctl::FORGET;

@@ -1,7 +1,7 @@
 //! `memory_op`: reservations, exchanges, and what there is to know about memory.
 
 use crate::call::{Call, CallResult, Outcome, fault};
-use crate::{memory_exchange, memory_map, memory_query, memory_reservation};
+use crate::{memory_claim, memory_exchange, memory_map, memory_query, memory_reservation};
 use guest_memory::GuestMemory;
 use ids::Gva;
 use vault::Apply;
@@ -47,7 +47,7 @@ pub(crate) fn memory_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, 
         XENMEM_MACHPHYS_MFN_LIST => memory_query::machphys_mfn_list(call)?,
         XENMEM_MACHINE_MEMORY_MAP => return memory_map::machine(call),
         XENMEM_RESERVED_DEVICE_MEMORY_MAP => memory_query::reserved_device_memory(call)?,
-        XENMEM_CLAIM_PAGES => memory_query::claim(call)?,
+        XENMEM_CLAIM_PAGES => return memory_claim::claim(call),
         // Nothing is shared.
         XENMEM_GET_SHARING_FREED_PAGES | XENMEM_GET_SHARING_SHARED_PAGES => 0,
         XENMEM_GET_VNUMAINFO => return memory_query::virtual_nodes(call),

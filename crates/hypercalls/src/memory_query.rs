@@ -9,10 +9,9 @@ use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::memory::{
-    MachphysMapping, MachphysMfnList, MemAcquireResource, MemoryReservation, ReservedDeviceMemoryMap,
-    VnumaTopologyInfo, XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_RDM_ALL,
+    MachphysMapping, MachphysMfnList, MemAcquireResource, ReservedDeviceMemoryMap, VnumaTopologyInfo,
+    XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION, XENMEM_RDM_ALL,
 };
-use xen_abi::xen::DOMID_FIRST_RESERVED;
 
 /// Range of the machine-to-physical table in every PV guest's address space.
 const M2P_START: u64 = 0xffff_8000_0000_0000;
@@ -121,26 +120,6 @@ pub(crate) fn reserved_device_memory<M: GuestMemory + 'static, A: Apply>(
     map.nr_entries = 0;
     call.memory.write(at, &map).map_err(fault)?;
     Ok(0)
-}
-
-/// A claim on free memory: checked as Xen checks it, and not held: whoever allocates first gets it.
-pub(crate) fn claim<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>) -> Result<i64, Errno> {
-    let claim: MemoryReservation = call.memory.read(Gva(call.args[1])).map_err(fault)?;
-    if claim.extent_start != 0 || claim.extent_order != 0 || claim.mem_flags != 0 {
-        return Err(Errno::EINVAL);
-    }
-    if claim.domid >= DOMID_FIRST_RESERVED {
-        return Err(Errno::EINVAL);
-    }
-    let slot = call.state.domains.by_id(ids::DomId(claim.domid)).ok_or(Errno::EINVAL)?;
-    call.privileged()?;
-    let list = call.state.frames.list(slot);
-    match claim.nr_extents {
-        0 => Ok(0),
-        pages if pages <= list.pages() || pages > list.max_pages() => Err(Errno::EINVAL),
-        pages if pages - list.pages() > call.state.frames.heap().free_frames() => Err(Errno::ENOMEM),
-        _ => Ok(0),
-    }
 }
 
 /// The checks of `acquire_resource` that come before its kind.

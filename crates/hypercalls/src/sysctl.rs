@@ -149,6 +149,7 @@ fn machine<M, A>(call: &Call<'_, M, A>) -> Machine {
         grants_v2: false,
         frames: host.ram_frames,
         free: free_frames(call),
+        claimed: call.state.frames.heap().claimed_frames(),
         last_frame: host.last_frame,
         features,
     }

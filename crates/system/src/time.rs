@@ -5,6 +5,7 @@ use crate::crash::domain_shutdown;
 use crate::platform::Platform;
 use crate::schedule::look;
 use crate::switch::known;
+use core::sync::atomic::{Ordering, fence};
 use domains::{Life, VcpuState};
 use ids::{CpuId, Maddr, VcpuSlot};
 use pv_cpu::Mode;
@@ -45,8 +46,10 @@ impl<P: Platform> System<P> {
         let timers = self.state.timers();
         while let Some(vcpu) = timers.due(cpu, now) {
             let record = self.state.domains.vcpu(vcpu);
-            let domain = record.domain.get();
             let ended = self.beside(|tx| {
+                // With the log open: the slot stays its domain's ([`domains::Region::by_id`]).
+                fence(Ordering::SeqCst);
+                let domain = record.domain.get();
                 tx.lock(self.state.domain_locks.of(domain));
                 let Ok(fired) = timers.fire(tx, vcpu, now) else { return false };
                 if fired.timer

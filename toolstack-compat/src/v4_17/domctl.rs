@@ -111,7 +111,7 @@ pub fn domain_info(info: &DomainInfo) -> DomctlGetdomaininfo {
     if let Some(reason) = info.shutdown {
         m.flags |= XEN_DOMINF_SHUTDOWN | (reason & 0xff) << XEN_DOMINF_SHUTDOWNSHIFT;
     }
-    (m.tot_pages, m.max_pages) = (info.frames, info.most_frames);
+    (m.tot_pages, m.max_pages, m.outstanding_pages) = (info.frames, info.most_frames, info.claimed);
     (m.shared_info_frame, m.cpu_time) = (info.shared_info, info.cpu_time);
     // One that has none gives `XEN_INVALID_MAX_VCPU_ID`.
     (m.nr_online_vcpus, m.max_vcpu_id) = (info.vcpus_up, info.vcpus.wrapping_sub(1));

@@ -176,6 +176,7 @@ fn physinfo(machine: &Machine) -> SysctlPhysinfo {
         m.capabilities |= XEN_SYSCTL_PHYSCAP_GNTTAB_V2;
     }
     (m.total_pages, m.free_pages, m.max_mfn) = (machine.frames, machine.free, machine.last_frame);
+    m.outstanding_pages = machine.claimed;
     m.hw_cap = machine.features;
     m
 }

@@ -35,8 +35,18 @@ type Fields = &'static [(&'static str, u64, u64)];
 /// Records, their sizes, numbers and fields.
 const REGIONS: [(&str, u64, u64, Fields); 16] = [
     ("vault::Log", 8, 1, &[("head", 0, 8)]),
-    ("frames::Heap", 2784, 1, &[("free", 0, 8), ("orders", 8, 132), ("heads", 140, 2640)]),
-    ("frames::PageList", 32, 1, &[("head", 0, 4), ("leaving", 4, 4), ("pages", 8, 8), ("max_pages", 16, 8)]),
+    (
+        "frames::Heap",
+        2792,
+        1,
+        &[("free", 0, 8), ("claimed", 8, 8), ("orders", 16, 132), ("heads", 148, 2640)],
+    ),
+    (
+        "frames::PageList",
+        40,
+        1,
+        &[("head", 0, 4), ("leaving", 4, 4), ("pages", 8, 8), ("max_pages", 16, 8), ("claimed", 24, 8)],
+    ),
     ("frames::Frame", 16, END, &[("usage", 0, 8), ("links", 8, 8)]),
     (
         "pv_cpu::Context",

@@ -3,7 +3,7 @@
 use crate::allocation::allocating;
 use crate::call::{Call, timer_errno};
 use crate::event_channel::{copy_back, errno};
-use domain::clear_shared_info;
+use domain::{State, clear_shared_info};
 use domains::{MAX_VCPUS_PER_DOMAIN, NewDomain, NoSlot};
 use frames::NoMemory;
 use grants::Limits;
@@ -22,7 +22,7 @@ const BATCH: u32 = 8;
 /// Makes a domain with the number `id`, if that is one; the argument says which it got.
 ///
 /// # Errors
-/// `EINVAL`: it wants what there is not; `EEXIST`: another has that number; `ESRCH`: no such pool; `ENOMEM`.
+/// `EINVAL`: it wants what there is not; `EEXIST`: another has that number; `ESRCH`: no such pool; `ENOMEM`; `ERESTART`.
 pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     op: &mut Domctl,
@@ -37,7 +37,8 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
     let mut handle = [0; 2];
     handle.as_mut_bytes().copy_from_slice(&wanted.handle);
     allocating(call, |tx| {
-        let found = state.domains.find_slot(tx, state.domain_locks, id, wanted.vcpus).map_err(no_slot)?;
+        let found = state.domains.find_slot(tx, state.domain_locks, id, wanted.vcpus);
+        let found = found.map_err(|why| no_slot(state, why))?;
         let (slot, id_found, first_vcpu) = found;
         state.frames.set_max_pages(tx, slot, 0);
         let shared_info = state.frames.allocate_shared(tx, slot).map_err(|NoMemory| Errno::ENOMEM)?;
@@ -90,9 +91,11 @@ fn grant_limits(most: &Limits, wanted: &Wanted) -> Result<Limits, Errno> {
     if most.allow(limits) { Ok(limits) } else { Err(Errno::EINVAL) }
 }
 
-fn no_slot(why: NoSlot) -> Errno {
+fn no_slot(state: &State, why: NoSlot) -> Errno {
     match why {
         NoSlot::Taken => Errno::EEXIST,
+        // One is on its way.
+        NoSlot::Full if state.domains.has_gone() => Errno::ERESTART,
         NoSlot::Full => Errno::ENOMEM,
     }
 }
@@ -137,7 +140,7 @@ pub(super) fn vcpus<M: GuestMemory + 'static, A: Apply>(
 }
 
 fn create_vcpu<M: GuestMemory + 'static>(
-    state: &'static domain::State,
+    state: &'static State,
     memory: &'static M,
     tx: &mut Tx<'static>,
     domain: DomainSlot,

@@ -1,5 +1,5 @@
-//! A domain's end: what it has goes, step by step, each step a few transactions; then it is dead, and its slot is given
-//! up when nobody holds frames of its any more.
+//! A domain's end: what it has goes, step by step, each step a few transactions; then it is dead, gone when
+//! nobody holds frames of its any more, and its slot is given up when no CPU can be at work with it.
 //!
 //! A step that was cut is found where it stands: every part knows what is left of it.
 
@@ -9,6 +9,7 @@ use crate::event_channel::errno;
 use crate::physdev::pirq_errno;
 use crate::shutdown::kick_all;
 use crate::vcpu_init;
+use core::sync::atomic::{Ordering, fence};
 use domain::State;
 use domains::Life;
 use events::Step;
@@ -60,6 +61,8 @@ fn begin<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, slot: Do
     let record = state.domains.domain(slot);
     call.j.change(|tx| {
         state.frames.set_max_pages(tx, slot, 0);
+        // No claim of 0 is refused.
+        let _ = state.frames.claim(tx, slot, 0);
         tx.lock(state.domain_locks.of(slot));
         if !record.is_ending() {
             record.set_life(tx, Life::Dying);
@@ -203,19 +206,30 @@ pub fn find_dead(state: &State) -> Option<DomainSlot> {
     (0..state.domains.domains.len()).filter_map(|slot| u16::try_from(slot).ok()).map(DomainSlot).find(gone)
 }
 
-/// Gives up its slot, if that has not been done; Dom0 is told.
-pub fn remove_dead<M: GuestMemory>(
+/// Nobody finds it by its number any more; Dom0 is told.
+pub fn forget_dead<M: GuestMemory>(
     state: &'static State,
     memory: &'static M,
     tx: &mut Tx<'static>,
     slot: DomainSlot,
 ) {
+    if state.domains.forget(tx, state.domain_locks, slot) {
+        tell_dom0(state, memory, tx);
+    }
+}
+
+/// Gives up the slots of domains that are gone, one in a transaction. `others_done` is asked with the lock held that such
+/// domains come under: whether each other CPU's log is closed, or was since. False: there is none to give up now.
+pub fn remove_gone(state: &'static State, tx: &mut Tx<'static>, others_done: impl FnOnce() -> bool) -> bool {
     tx.lock(&state.domain_locks.control);
-    if state.domains.domain(slot).life() != Life::Dead {
-        return;
+    let gone = state.domains.domains.iter().position(|domain| domain.life() == Life::Gone);
+    let Some(slot) = gone.and_then(|slot| u16::try_from(slot).ok()).map(DomainSlot) else { return false };
+    fence(Ordering::SeqCst);
+    if !others_done() {
+        return false;
     }
     state.frames.end_list(tx, slot);
     state.sched.forget_domain(tx, slot);
     state.domains.remove(tx, state.domain_locks, slot);
-    tell_dom0(state, memory, tx);
+    true
 }

@@ -298,6 +298,10 @@ impl World {
         let registers = &self.state.contexts.context(self.vcpu()).registers;
         assert_eq!(registers.get(Reg::Rip), RIP);
         registers.set(Reg::Rip, RIP + 2);
+        // The composition does so after each entry.
+        if self.state.domains.has_gone() {
+            self.change(|tx| hypercalls::remove_gone(self.state, tx, || true));
+        }
         self.begin();
     }
 

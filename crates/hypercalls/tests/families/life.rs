@@ -2,12 +2,12 @@
 
 use crate::control::domctl;
 use crate::crash::everywhere;
-use crate::fixture::{ARGUMENT, LIST, LIST2, NEW, OTHER_ID, OWNED, World};
+use crate::fixture::{ARGUMENT, FRAMES, LIST, LIST2, NEW, OTHER_ID, OWNED, World};
 use crate::memory::{get_list, put_list, reservation};
 use domains::{Life, VcpuState};
 use frames::{Got, Kind, Owner};
 use guest_memory::GuestMemory;
-use ids::{Maddr, Mfn, VcpuId, VcpuSlot};
+use ids::{DomId, DomainSlot, Maddr, Mfn, VcpuId, VcpuSlot};
 use xen_abi::Errno;
 use xen_abi::arch::{VGCF_IN_KERNEL, VGCF_ONLINE, VcpuGuestContext};
 use xen_abi::domctl::{
@@ -24,6 +24,7 @@ const DOMCTL: u64 = 36;
 const MEMORY_OP: u64 = 12;
 const MMUEXT_OP: u64 = 26;
 const POPULATE: u64 = 6;
+const CLAIM: u64 = 24;
 /// Where its context lies.
 const CONTEXT: u64 = LIST2 + 0x2000;
 /// The number of the first domain that is made.
@@ -177,6 +178,97 @@ fn what_cannot_be_made_is_refused() {
     }
 }
 
+/// Asks for a claim.
+fn claim(world: &World, domid: u16, pages: u64) -> i64 {
+    world.put(ARGUMENT, &MemoryReservation { domid, ..reservation(0, pages, 0) });
+    world.call(MEMORY_OP, &[CLAIM, ARGUMENT])
+}
+
+#[test]
+fn a_slot_stays_its_domains_while_a_cpu_may_be_at_work_with_it() {
+    let world = World::new();
+    create(&world);
+    assert_eq!(ask(&world, XEN_DOMCTL_DESTROYDOMAIN, ID, &0u64), 0);
+    assert_eq!(hypercalls::find_dead(world.state), Some(NEW));
+    world.change(|tx| hypercalls::forget_dead(world.state, world.memory, tx, NEW));
+    world.change(|tx| assert!(!hypercalls::remove_gone(world.state, tx, || false)));
+    assert_eq!((life(&world), world.state.domains.has_dead()), (Life::Gone, true));
+    // Another one gets the last slot; for the next there is none, until it has asked again.
+    let asked = |number: u16| {
+        put_op(
+            &world,
+            XEN_DOMCTL_CREATEDOMAIN,
+            number,
+            words(&DomctlCreatedomain { max_vcpus: 1, ..wanted() }),
+        );
+        world.call(DOMCTL, &[ARGUMENT])
+    };
+    let slot = |number| world.state.domains.by_id(DomId(number));
+    assert_eq!((asked(50), slot(50)), (0, Some(DomainSlot(3))));
+    assert_eq!((asked(51), slot(51)), (0, Some(NEW)));
+    assert_eq!(asked(52), error(Errno::ENOMEM));
+    world.change(|tx| assert!(!hypercalls::remove_gone(world.state, tx, || true)));
+    assert_eq!(slot(51), Some(NEW));
+}
+
+#[test]
+fn a_claim_is_held_until_it_is_used_or_the_domain_ends() {
+    let world = World::new();
+    create(&world);
+    assert_eq!(ask(&world, XEN_DOMCTL_MAX_MEM, ID, &(4 * FRAMES)), 0);
+    let free = world.state.frames.heap().free_frames();
+    for (domid, pages, errno) in [
+        (ID + 1, 1, Errno::EINVAL),
+        (0x7ff0, 1, Errno::EINVAL),
+        (ID, FRAMES + 1, Errno::EINVAL),
+        (ID, free + 1, Errno::ENOMEM),
+    ] {
+        assert_eq!(claim(&world, domid, pages), error(errno), "{domid} {pages}");
+    }
+    assert_eq!(claim(&world, ID, free - 2), 0);
+    assert_eq!(claim(&world, ID, 1), error(Errno::EINVAL), "it has one");
+    let populate = |domid, count| {
+        put_list(&world, LIST, &(0x2000..0x2000 + count).collect::<Vec<_>>());
+        world.put(ARGUMENT, &MemoryReservation { domid, ..reservation(LIST, count, 0) });
+        world.call(MEMORY_OP, &[POPULATE, ARGUMENT])
+    };
+    assert_eq!(populate(0, 5), 2, "the rest is promised");
+    assert_eq!(populate(ID, 5), 5);
+    assert_eq!(info(&world).outstanding_pages, free - 7);
+    assert_eq!(claim(&world, ID, 0), 0);
+    assert_eq!(claim(&world, ID, 8), 0);
+    assert_eq!(info(&world).outstanding_pages, 3);
+    world.audit_slots(&[shared_info(&world)]);
+    assert_eq!(ask(&world, XEN_DOMCTL_DESTROYDOMAIN, ID, &0u64), 0);
+    assert_eq!(world.state.frames.heap().claimed_frames(), 0);
+}
+
+#[test]
+fn a_crash_while_a_claim_is_made_or_used_counts_it_once() {
+    let prepare = |world: &mut World| {
+        create(world);
+        assert_eq!(ask(world, XEN_DOMCTL_MAX_MEM, ID, &400u64), 0);
+        world.put(ARGUMENT, &MemoryReservation { domid: ID, ..reservation(0, 30, 0) });
+    };
+    let check = |world: &World, value: i64| {
+        assert_eq!((value, info(world).outstanding_pages), (0, 30));
+        world.audit_slots(&[shared_info(world)]);
+    };
+    everywhere(MEMORY_OP, &[CLAIM, ARGUMENT], prepare, check);
+    let prepare = |world: &mut World| {
+        create(world);
+        assert_eq!(ask(world, XEN_DOMCTL_MAX_MEM, ID, &400u64), 0);
+        assert_eq!(claim(world, ID, 30), 0);
+        put_list(world, LIST, &(0x2000..0x2014).collect::<Vec<_>>());
+        world.put(ARGUMENT, &MemoryReservation { domid: ID, ..reservation(LIST, 20, 0) });
+    };
+    let check = |world: &World, value: i64| {
+        assert_eq!((value, info(world).outstanding_pages), (20, 10));
+        world.audit_slots(&[shared_info(world)]);
+    };
+    everywhere(MEMORY_OP, &[POPULATE, ARGUMENT], prepare, check);
+}
+
 #[test]
 fn pauses_are_counted() {
     let world = World::new();
@@ -264,7 +356,12 @@ fn a_crash_while_a_domain_ends_loses_no_frame() {
         assert_eq!(ask(world, XEN_DOMCTL_DESTROYDOMAIN, ID, &0u64), 0);
         world.change(|tx| tx.publish(frames::Frames::put_typed(Mfn(left[0]))));
         assert_eq!(hypercalls::find_dead(world.state), Some(NEW));
-        world.change(|tx| hypercalls::remove_dead(world.state, world.memory, tx, NEW));
+        world.change(|tx| hypercalls::forget_dead(world.state, world.memory, tx, NEW));
+        assert_eq!(
+            (life(world), ask(world, XEN_DOMCTL_PAUSEDOMAIN, ID, &0u64)),
+            (Life::Gone, error(Errno::ESRCH))
+        );
+        world.change(|tx| assert!(hypercalls::remove_gone(world.state, tx, || true)));
         assert_eq!((life(world), world.state.domains.has_dead()), (Life::Free, false));
         let [dom0, _, none] = world.audit_slots(&[]);
         assert_eq!((dom0.len() as u64, none.len()), (OWNED, 0));
