@@ -1,15 +1,14 @@
 //! What the toolstack sets of a domain before it runs.
 
 use crate::call::{Call, CallResult, Outcome};
-use crate::vcpu_init;
 use domain::{HYPERCALL_PAGE_STUBS, hypercall_stub};
 use frames::{Got, Kind, Owner};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuId};
+use ids::{DomainSlot, Maddr, Mfn};
 use toolstack_compat::change::TscInfo;
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUCONTEXT};
+use xen_abi::domctl::XEN_DOMCTL_SETTSCINFO;
 use xen_abi::hypercall::DOMCTL;
 use zerocopy::IntoBytes;
 
@@ -99,24 +98,4 @@ pub(super) fn tsc<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, slo
         incarnation,
         elapsed: if native { 0 } else { call.now() },
     }
-}
-
-/// Gives a vCPU its first state.
-///
-/// # Errors
-/// `EINVAL`: no such vCPU, the caller's own domain, a state that cannot be; `EFAULT`; `ERESTART`.
-pub(super) fn set_context<M: GuestMemory + 'static, A: Apply>(
-    call: &mut Call<'_, M, A>,
-    slot: DomainSlot,
-    vcpu: u32,
-    at: u64,
-) -> CallResult {
-    let own = slot == call.domain;
-    let target = call.state.domains.vcpu_of(slot, VcpuId(vcpu)).filter(|_| !own).ok_or(Errno::EINVAL)?;
-    if at == 0 || call.state.domains.vcpu(target).initialised.get() {
-        return call.unsupported(DOMCTL, XEN_DOMCTL_SETVCPUCONTEXT.into(), Errno::EOPNOTSUPP);
-    }
-    let reply = call.reply;
-    vcpu_init::initialise(call, slot, target, Gva(at), |tx| reply.publish(tx, 0))?;
-    Ok(Outcome::Replied)
 }
