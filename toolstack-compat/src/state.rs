@@ -29,7 +29,9 @@ pub enum StateRequest {
     Extended {
         /// Its number.
         vcpu: u32,
-        /// For it; 0 bytes: its size is wanted.
+        /// The components that the caller thinks there are.
+        known: u64,
+        /// For it; nowhere: the size is wanted that it has at most.
         bytes: Bytes,
     },
     /// A vCPU gets an extended state.

@@ -110,7 +110,7 @@ fn changed<M: GuestMemory + 'static, A: Apply>(
 ) -> Result<Result<Changed, Outcome>, Errno> {
     let done = match change {
         Change::Width => return Ok(Ok(Changed::Width(64))),
-        Change::Tsc => return Ok(Ok(Changed::Tsc(settings::tsc(call, slot)))),
+        Change::Tsc => return Ok(Ok(Changed::Tsc(settings::tsc(call, slot)?))),
         Change::Vcpus { count } => create::vcpus(call, slot, count),
         Change::Memory { kib } => create::max_memory(call, slot, kib),
         Change::Pause => pause::pause(call, slot),

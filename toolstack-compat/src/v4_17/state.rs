@@ -43,7 +43,8 @@ pub(super) fn decode(op: &Domctl) -> Result<Option<StateRequest>, Errno> {
         }
         XEN_DOMCTL_GETVCPUEXTSTATE => {
             let m: DomctlVcpuextstate = member(&op.u)?;
-            StateRequest::Extended { vcpu: m.vcpu, bytes: Bytes { at: m.buffer, count: m.size } }
+            let bytes = Bytes { at: m.buffer, count: m.size };
+            StateRequest::Extended { vcpu: m.vcpu, known: m.xfeature_mask, bytes }
         }
         XEN_DOMCTL_SETVCPUEXTSTATE => {
             let m: DomctlVcpuextstate = member(&op.u)?;

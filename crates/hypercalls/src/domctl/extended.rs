@@ -33,40 +33,43 @@ fn policy<M, A>(call: &Call<'_, M, A>, domain: DomainSlot) -> cpu_policy::domain
 }
 
 /// Components that a vCPU has, or had.
-fn components<M, A>(call: &Call<'_, M, A>, vcpu: VcpuSlot) -> u64 {
+fn components<M, A>(call: &Call<'_, M, A>, domain: DomainSlot, vcpu: VcpuSlot) -> u64 {
     let (areas, context) = (&call.state.extended, call.state.contexts.context(vcpu));
     let has_some = context.fpu_saved.get() != FRESH && areas.is_saved(vcpu);
     let saved = if has_some { areas.word(vcpu, COMPONENTS_WORD) } else { 0 };
-    context.xcr0.get() | saved | X87_SSE
+    let all = policy(call, domain).xcr0_mask();
+    (context.xcr0.get() | saved) & all | X87_SSE
 }
 
 /// The state, or how large it is.
 ///
 /// # Errors
-/// `EINVAL`: no such vCPU, or another size; `EFAULT`; `ERESTART`.
+/// `ESRCH`: no such vCPU; `EINVAL`: the caller, another size or format; `EFAULT`; `ERESTART`.
 pub(super) fn get<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
-    at: u64,
-    mut op: Domctl,
+    (at, mut op): (u64, Domctl),
     domain: DomainSlot,
     vcpu: u32,
-    to: Bytes,
+    (known, to): (u64, Bytes),
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
     if slot == call.vcpu {
         return Err(Errno::EINVAL);
     }
+    let cpu = &call.state.facts.cpu;
+    let all = cpu.xcr0;
+    if to.at == 0 || to.count == 0 && known == 0 {
+        encode_extended(&mut op, all, FIRST_BYTES + u64::from(cpu.xsave_bytes))?;
+        return call.reply_after(|tx| copy_back(tx, at, &op));
+    }
     stopped(call, domain, |call| {
-        let all = call.state.policies.system.max().xcr0_mask();
-        let components = components(call, slot) & (all | X87_SSE);
+        let components = components(call, domain, slot);
         let size = FIRST_BYTES + u64::from(policy(call, domain).extended_bytes(components));
-        encode_extended(&mut op, all, size)?;
-        if to.count != 0 || to.at != 0 {
-            if to.count != size {
-                return Err(Errno::EINVAL);
-            }
-            write_image(call, slot, components, to)?;
+        if to.count < size || known != all {
+            return Err(Errno::EINVAL);
         }
+        encode_extended(&mut op, all, size)?;
+        write_image(call, slot, components, Bytes { count: size, ..to })?;
         let state = call.state;
         call.reply_after(|tx| {
             go_on(state, tx, domain);
@@ -90,6 +93,7 @@ fn write_image<M: GuestMemory + 'static, A: Apply>(
     for (index, place) in (to.at..).step_by(8).take((to.count / 8) as usize).enumerate() {
         let word = match index.checked_sub(FIRST_WORDS) {
             None => first[index],
+            Some(COMPONENTS_WORD) => areas.word(vcpu, COMPONENTS_WORD) & components,
             Some(index) => areas.word(vcpu, index),
         };
         call.memory.write(Gva(place), &word).map_err(fault)?;
@@ -100,7 +104,7 @@ fn write_image<M: GuestMemory + 'static, A: Apply>(
 /// Another state for a vCPU.
 ///
 /// # Errors
-/// `EINVAL`: no such vCPU, the caller's, or no state that its processor could have; `EOPNOTSUPP`: components that
+/// `ESRCH`: no such vCPU; `EINVAL`: the caller, or no state that its processor could have; `EOPNOTSUPP`: components that
 /// there are not; `EFAULT`; `ERESTART`.
 pub(super) fn set<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
@@ -108,7 +112,7 @@ pub(super) fn set<M: GuestMemory + 'static, A: Apply>(
     vcpu: u32,
     from: Bytes,
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
     if slot == call.vcpu {
         return Err(Errno::EINVAL);
     }

@@ -21,7 +21,7 @@ const SAVED: [u32; 7] = [0x48, 0x140, TSC_AUX, 0xc001_1027, 0xc001_1019, 0xc001_
 /// Those that are not 0. Without a list: how many there are at most.
 ///
 /// # Errors
-/// `EINVAL`: no such vCPU; `ENOBUFS`: there are more; `EFAULT`; `ERESTART`.
+/// `ESRCH`: no such vCPU; `EINVAL`: the caller; `ENOBUFS`: there are more; `EFAULT`; `ERESTART`.
 pub(super) fn get<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     at: u64,
@@ -30,7 +30,7 @@ pub(super) fn get<M: GuestMemory + 'static, A: Apply>(
     vcpu: u32,
     list: Records,
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
     if slot == call.vcpu {
         return Err(Errno::EINVAL);
     }
@@ -53,7 +53,7 @@ pub(super) fn get<M: GuestMemory + 'static, A: Apply>(
 /// Sets those of a list; the first that cannot be is said.
 ///
 /// # Errors
-/// `EINVAL`: no such vCPU, a register that is not saved, or a value that it cannot have; `EFAULT`; `ERESTART`.
+/// `ESRCH`: no such vCPU; `EINVAL`: a register that is not saved, or a value that it cannot have; `EFAULT`; `ERESTART`.
 pub(super) fn set<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     at: u64,
@@ -62,7 +62,7 @@ pub(super) fn set<M: GuestMemory + 'static, A: Apply>(
     vcpu: u32,
     list: Records,
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
     if slot == call.vcpu || list.count as usize > SAVED.len() {
         return Err(Errno::EINVAL);
     }

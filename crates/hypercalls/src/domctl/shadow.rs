@@ -1,7 +1,7 @@
 //! `XEN_DOMCTL_shadow_op`: there is no shadow paging, as in Debian's Xen, so that nobody notes what PV guests write to.
 
 use super::pause::another;
-use crate::call::{Call, CallResult};
+use crate::call::{Call, CallResult, Outcome};
 use guest_memory::GuestMemory;
 use ids::DomainSlot;
 use toolstack_compat::state::Shadow;
@@ -18,9 +18,10 @@ pub(super) fn answer<M: GuestMemory + 'static, A: Apply>(
     if record.vcpus.get() == 0 {
         return Err(Errno::EINVAL);
     }
-    Err(match what {
-        Shadow::Note => Errno::EOPNOTSUPP,
-        Shadow::Off | Shadow::Show { .. } => Errno::EINVAL,
-        Shadow::Other => Errno::EOPNOTSUPP,
-    })
+    match what {
+        Shadow::Note => Err(Errno::EOPNOTSUPP),
+        // There are no notes, so nothing is shown.
+        Shadow::Show { unknown: false } => Ok(Outcome::Value(0)),
+        Shadow::Off | Shadow::Show { unknown: true } | Shadow::Other => Err(Errno::EINVAL),
+    }
 }

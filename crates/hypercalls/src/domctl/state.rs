@@ -32,7 +32,9 @@ pub(super) fn carry_out<M: GuestMemory + 'static, A: Apply>(
         Request::Shadow(what) => shadow::answer(call, domain, what),
         Request::Entries { vcpu } => entries(call, at, op, domain, vcpu),
         Request::SetEntries { vcpu, entries } => set_entries(call, domain, vcpu, entries),
-        Request::Extended { vcpu, bytes } => extended::get(call, at, op, domain, vcpu, bytes),
+        Request::Extended { vcpu, known, bytes } => {
+            extended::get(call, (at, op), domain, vcpu, (known, bytes))
+        }
         Request::SetExtended { vcpu, bytes } => extended::set(call, domain, vcpu, bytes),
         Request::Registers { vcpu, list } => registers::get(call, at, op, domain, vcpu, list),
         Request::SetRegisters { vcpu, list } => registers::set(call, at, op, domain, vcpu, list),
@@ -117,7 +119,10 @@ fn entries<M: GuestMemory + 'static, A: Apply>(
     domain: DomainSlot,
     vcpu: u32,
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
+    if slot == call.vcpu {
+        return Err(Errno::ESRCH);
+    }
     let callbacks = &call.state.contexts.context(slot).callbacks;
     let capabilities = machine_check(call, domain);
     let found = Entries {
@@ -135,14 +140,17 @@ fn set_entries<M: GuestMemory + 'static, A: Apply>(
     vcpu: u32,
     entries: Option<Entries>,
 ) -> CallResult {
-    let slot = vcpu_of(call, domain, vcpu)?;
+    let slot = vcpu_of(call, domain, vcpu).map_err(|_| Errno::ESRCH)?;
+    if domain == call.domain {
+        return Err(Errno::ESRCH);
+    }
     let Entries { syscall32, sysenter, machine_check: check } = entries.ok_or(Errno::EINVAL)?;
     let lost = |check: MachineCheck| check.capabilities & !machine_check(call, domain) != 0;
     if !is_canonical(syscall32.address) || !is_canonical(sysenter.address) {
         return Err(Errno::EINVAL);
     }
     if check.is_some_and(lost) {
-        return Err(Errno::EPERM);
+        return Err(Errno::EINVAL);
     }
     let callbacks = &call.state.contexts.context(slot).callbacks;
     let lock = call.state.domain_locks.of(domain);

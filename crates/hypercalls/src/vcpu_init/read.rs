@@ -18,8 +18,8 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 /// Bits of CR0 that a guest has besides TS: PE, MP, ET, NE, WP, AM, PG.
 const CR0_SHOWN: u64 = 0x8005_0033;
 const CR0_TS: u64 = 1 << 3;
-/// Bits of CR4 that a guest has whatever it wrote: PAE, OSFXSR, OSXMMEXCPT.
-const CR4_SHOWN: u64 = 1 << 5 | 1 << 9 | 1 << 10;
+/// Bits of CR4 that Xen shows whatever a guest wrote: PAE, MCE, OSFXSR, OSXMMEXCPT.
+const CR4_SHOWN: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
 /// Trap table entries written at once.
 const TRAPS_AT_ONCE: usize = 32;
 
@@ -45,7 +45,7 @@ pub(crate) fn read<M: GuestMemory + 'static, A: Apply>(
     for (index, traps) in context.traps.chunks(TRAPS_AT_ONCE).enumerate() {
         let mut records = [TrapInfo::new_zeroed(); TRAPS_AT_ONCE];
         for ((record, trap), vector) in records.iter_mut().zip(traps).zip(index * TRAPS_AT_ONCE..) {
-            record.vector = vector as u8;
+            record.vector = if trap.address.get() == Gva(0) { 0 } else { vector as u8 };
             record.flags = trap.flags.get();
             record.cs = trap.cs.get();
             record.address = trap.address.get().0;

@@ -45,6 +45,6 @@ fn has_tables(context: &Context, Parts { head, tail, .. }: &Parts) -> bool {
         && (user != 0 || head.flags & VGCF_IN_KERNEL != 0)
         && tail.gdt_entries == context.gdt_entries.get().into()
         && gdt.into_iter().all(|(have, wanted)| have.get().0 == *wanted)
-        && tail.ldt_base == context.ldt_base.get().0
         && tail.ldt_entries == context.ldt_entries.get().into()
+        && (tail.ldt_entries == 0 || tail.ldt_base == context.ldt_base.get().0)
 }
