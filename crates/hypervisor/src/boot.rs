@@ -22,7 +22,7 @@ use crate::guest::guarded;
 use crate::refusal::refuse;
 use crate::sealed::Sealed;
 use crate::{
-    bios, composition, console, cpu, describe, devices, efi, faults, fpu_areas, heap, options, requirements,
+    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements,
     screen, start,
 };
 
