@@ -2,6 +2,7 @@
 
 use crate::change::{Change, Changed};
 use crate::processor::ProcessorRequest;
+use crate::state::StateRequest;
 
 /// A bitmap in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,6 +335,8 @@ pub enum DomainRequest {
     },
     /// Something is to become of it.
     Change(Change),
+    /// Something about its state as a whole.
+    State(StateRequest),
     /// Its policy of the processor.
     Policy,
     /// It gets one.

@@ -7,4 +7,5 @@ pub mod change;
 pub mod control;
 pub mod platform;
 pub mod processor;
+pub mod state;
 pub mod v4_17;

@@ -3,10 +3,12 @@
 mod build;
 mod members;
 mod processor;
+mod state;
 
 pub use build::*;
 pub use members::*;
 pub use processor::*;
+pub use state::*;
 
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

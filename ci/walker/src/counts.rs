@@ -69,7 +69,7 @@ fn count_table(
             continue;
         }
         let to = target(entry);
-        if frame.kind == 1 && table.is_io(to) {
+        if frame.kind == 1 && (table.is_io(to) || machine.is_shown(to)) {
             continue;
         }
         let Some(count) = counts.get_mut(to as usize) else {

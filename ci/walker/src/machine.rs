@@ -98,6 +98,11 @@ impl<'m> Machine<'m> {
         found.map(|own| own.name.as_str())
     }
 
+    /// Whether a frame is one of the hypervisor's that Dom0 may read: an entry that names it holds no reference.
+    pub(crate) fn is_shown(&self, mfn: u64) -> bool {
+        self.own_memory(mfn) == Some("m2p")
+    }
+
     /// Whether all of a frame is RAM and not the firmware's: memory below 1 MiB stays the firmware's.
     pub(crate) fn is_ram(&self, mfn: u64) -> bool {
         let at = mfn * FRAME;

@@ -174,6 +174,9 @@ impl Judge<'_> {
     }
 
     fn problem(&self, mfn: u64, writable: bool) -> Option<String> {
+        if self.machine.is_shown(mfn) && self.privileged && !writable {
+            return None;
+        }
         if let Some(name) = self.machine.own_memory(mfn).or_else(|| self.own.frames.get(&mfn).copied()) {
             return Some(format!("the hypervisor's {name}"));
         }

@@ -163,6 +163,11 @@ impl Policy {
         extended_state::mask(&self.features, &self.state_components)
     }
 
+    /// Bytes of an image of the extended state in XSAVE's plain format, with these components.
+    pub fn extended_bytes(&self, components: u64) -> u32 {
+        extended_state::plain_size(&self.state_components, components)
+    }
+
     /// The MSR ARCH_CAPABILITIES as the domain sees it.
     pub fn arch_capabilities(&self) -> u64 {
         u64::from(self.features.0[17]) << 32 | u64::from(self.features.0[16])

@@ -327,11 +327,15 @@ fn bank(index: u32) -> u64 {
     u64::from((index - MC0_CTL) / 4)
 }
 
+/// MCG_CAP of a vCPU.
+pub fn machine_check_capabilities(policy: &Policy) -> u64 {
+    if policy.vendor() == Vendor::Intel { VIRTUAL_BANKS | INTEL_MCG_CAP } else { VIRTUAL_BANKS }
+}
+
 /// A machine-check register without a pending error.
 fn machine_check(index: u32, policy: &Policy) -> u64 {
     match index {
-        MCG_CAP if policy.vendor() == Vendor::Intel => VIRTUAL_BANKS | INTEL_MCG_CAP,
-        MCG_CAP => VIRTUAL_BANKS,
+        MCG_CAP => machine_check_capabilities(policy),
         MCG_STATUS | MCG_CTL => 0,
         MC0_CTL..=MC31_MISC if index.is_multiple_of(4) && bank(index) < VIRTUAL_BANKS => u64::MAX,
         _ => 0,

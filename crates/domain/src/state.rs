@@ -113,6 +113,8 @@ pub struct State {
     pub domain_locks: &'static domains::Locks,
     /// vCPU contexts.
     pub contexts: pv_cpu::Region,
+    /// Extended state of vCPUs that no CPU holds.
+    pub extended: pv_cpu::Extended,
     /// Event channels.
     pub events: events::Region,
     /// Their locks and hints.
@@ -190,6 +192,7 @@ impl State {
         let timers = timers::Region::carve(arena, limits.vcpus)?;
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let sched = sched::Region::carve(arena, limits.cpus, limits.domains, limits.vcpus, &locks.sched)?;
+        let extended = pv_cpu::Extended::carve(arena, limits.vcpus, facts.cpu.xsave_bytes)?;
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -208,6 +211,7 @@ impl State {
             domains,
             domain_locks: &locks.domains,
             contexts,
+            extended,
             frames,
             staging,
             sched,

@@ -36,8 +36,11 @@ record! {
         pub most_vcpus: Durable<u32>,
         /// How often the toolstack has paused it and not let it go on.
         pub pauses: Durable<u32>,
-        /// How it sees the TSC (`TSC_MODE_*`), and how often it was moved.
-        pub tsc: [Durable<u32>; 2],
+        /// How it sees the TSC (`TSC_MODE_*`), how often it was moved, and the frequency it began with, kHz; 0: this
+        /// machine's.
+        pub tsc: [Durable<u32>; 3],
+        /// System time at which it began, ns; one that was moved may have begun before this machine did.
+        pub began: Durable<u64>,
         /// A pause is under way: its vCPUs are leaving their CPUs.
         pub halting: Durable<bool>,
         /// Frame of its shared_info page.

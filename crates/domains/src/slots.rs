@@ -164,6 +164,7 @@ impl Domain {
         tx.set(&self.pauses, 0);
         tx.set(&self.halting, false);
         self.tsc.iter().for_each(|word| tx.set(word, 0));
+        tx.set(&self.began, 0);
         tx.set(&self.shared_info, Mfn(0));
         tx.set(&self.assists, 0);
         tx.set(&self.shutdown, 0);

@@ -16,6 +16,8 @@ impl Owner {
     pub const FREE: Owner = Owner(1);
     /// The hypervisor's own.
     pub const HYPERVISOR: Owner = Owner(2);
+    /// Of no frame: who maps frames of this owner means those of the hypervisor's that Dom0 may read.
+    pub const SHOWN: Owner = Owner(3);
     const FIRST_DOMAIN: u16 = 16;
 
     /// The owner that stands for a domain.

@@ -201,6 +201,9 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
         if foreign == xen_abi::xen::DOMID_IO {
             return Ok(Subject { tables: own, leaves: Owner::IO, io });
         }
+        if foreign == xen_abi::xen::DOMID_XEN {
+            return Ok(Subject { tables: own, leaves: Owner::SHOWN, io });
+        }
         let slot = self.state.domains.by_id(DomId(foreign)).ok_or(Errno::ESRCH)?;
         Ok(Subject { tables: own, leaves: Owner::domain(slot), io })
     }

@@ -2,8 +2,13 @@
 
 mod create;
 mod end;
+mod extended;
+mod frames;
 mod pause;
+mod registers;
 mod settings;
+mod shadow;
+mod state;
 
 pub use end::{find_dead, forget_dead, remove_gone};
 
@@ -21,7 +26,7 @@ use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request
 use toolstack_compat::v4_17::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETVCPUCONTEXT};
+use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO};
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
@@ -76,6 +81,7 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
             Answer::Share { weight: call.state.sched.weight(domain), cap: call.state.sched.cap(domain) }
         }
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
+        (Request::State(request), Some(domain)) => return state::carry_out(call, at, op, domain, request),
         (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
         (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
         (Request::Change(Change::Create { id, new }), _) => {
@@ -104,23 +110,20 @@ fn changed<M: GuestMemory + 'static, A: Apply>(
 ) -> Result<Result<Changed, Outcome>, Errno> {
     let done = match change {
         Change::Width => return Ok(Ok(Changed::Width(64))),
-        Change::Tsc => return Ok(Ok(Changed::Tsc(settings::tsc(call, slot)))),
+        Change::Tsc => return Ok(Ok(Changed::Tsc(settings::tsc(call, slot)?))),
         Change::Vcpus { count } => create::vcpus(call, slot, count),
         Change::Memory { kib } => create::max_memory(call, slot, kib),
         Change::Pause => pause::pause(call, slot),
         Change::Unpause => pause::unpause(call, slot),
         Change::Resume => pause::resume(call, slot),
         Change::Destroy => end::destroy(call, slot),
-        Change::SetContext { vcpu, at } => return settings::set_context(call, slot, vcpu, at).map(Err),
+        Change::SetContext { vcpu, at } => return state::set_context(call, slot, vcpu, at).map(Err),
+        Change::Context { vcpu, at } => return state::context(call, slot, vcpu, at).map(Err),
         Change::Handle(handle) => return settings::set_handle(call, slot, &handle).map(Err),
         Change::HypercallPage { frame } => return settings::hypercall_page(call, slot, Mfn(frame)).map(Err),
         Change::SetWidth { bits } => return settings::set_width(bits).map(Err),
         Change::SetTsc(info) => return settings::set_tsc(call, slot, &info).map(Err),
         Change::Create { .. } => Err(Errno::EINVAL),
-        Change::Context { .. } => {
-            let refused = call.unsupported(DOMCTL, XEN_DOMCTL_GETVCPUCONTEXT.into(), Errno::ENOSYS);
-            return refused.map(Err);
-        }
     };
     done.map(|()| Err(Outcome::Replied))
 }

@@ -1,11 +1,19 @@
 //! The first state of a PV vCPU, from a `vcpu_guest_context`.
 //!
 //! Several transactions, each of which may be repeated: what an earlier run has taken (descriptor tables,
-//! roots) is found in the context and replaced or kept; `initialised` is set by the last one. The FPU image
-//! is not taken over: a new vCPU has the FPU's initial state.
+//! roots) is found in the context and replaced or kept; `initialised` is set by the last one. A vCPU that has a state
+//! may get another one with the same tables.
 
+mod fpu;
 mod layout;
+mod read;
+mod registers;
+mod replace;
 mod roots;
+
+pub(crate) use fpu::MXCSR_BITS;
+pub(crate) use read::read;
+pub(crate) use replace::replace_state;
 
 use crate::assist;
 use crate::call::{Call, fault, mmu_restart, timer_errno};
@@ -16,23 +24,19 @@ use domains::{Domain, Vcpu, VcpuState};
 use frames::{Frames, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
-use layout::{HEAD_AT, Head, TAIL_AT, TRAPS_AT, Tail};
-use pv_cpu::{Context, FRESH, Mode, Reg, vector};
+use layout::{FPU_WORDS, HEAD_AT, Head, TAIL_AT, TRAPS_AT, Tail};
+use pv_cpu::{Context, Mode};
 use vault::{Apply, Effect, LockWord, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{
-    CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_ONLINE,
-    VGCF_SYSCALL_DISABLES_EVENTS,
+    TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_IN_KERNEL, VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS,
 };
 use xen_abi::callback::{CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Trap table entries set by one transaction (three undo entries each).
 const TRAPS_AT_ONCE: usize = 64;
-const EFLAGS_FIXED: u64 = 1 << 1;
-const EFLAGS_IF: u64 = 1 << 9;
 const EFLAGS_IOPL: u64 = 3 << 12;
-const EFLAGS_VM: u64 = 1 << 17;
 const CR0_TS: u64 = 1 << 3;
 const DR7_INITIAL: u64 = 0x400;
 /// XCR0 after a reset: the x87 unit alone.
@@ -47,6 +51,8 @@ struct Target {
     lock: &'static LockWord,
     /// For the domain's end, which nothing else may come between.
     ends: bool,
+    /// It has a state already, and its domain may not run.
+    again: bool,
 }
 
 /// Initialises vCPU `vcpu` of `domain` from the `vcpu_guest_context` at `at`; `done` runs in the last
@@ -65,29 +71,14 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let record = state.domains.vcpu(vcpu);
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
-    let target = Target { domain, owner: state.domains.domain(domain), record, context, lock, ends: false };
+    let owner = state.domains.domain(domain);
+    let target = Target { domain, owner, record, context, lock, ends: false, again: false };
     if record.initialised.get() {
         // Not there comes before not wanted.
         let _: (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
         return Err(Errno::EEXIST);
     }
-    let result = prepare(call, &target, at).and_then(|(head, tail)| {
-        // Only what the domain's processor has may be switched on.
-        let hardware = call.state.domains.domain(target.domain).privileged.get();
-        let cr4 = write_cr4(0, tail.control[4], &call.state.policies.of(target.domain, hardware));
-        let (state, now) = (call.state, call.now());
-        call.j.transaction(|tx| {
-            target.begin(tx)?;
-            complete(state, &target, tx, &head, &tail, cr4);
-            if head.flags & VGCF_ONLINE != 0 {
-                target.record.set_state(tx, VcpuState::Runnable);
-                state.timers().set_runstate(tx, vcpu, timers::State::Runnable, now).map_err(timer_errno)?;
-                tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
-            }
-            done(tx);
-            Ok(())
-        })
-    });
+    let result = prepare(call, &target, at).and_then(|parts| finish(call, &target, vcpu, &parts, done));
     match result {
         Err(errno) if errno != Errno::ERESTART && errno != Errno::EEXIST => {
             release(call, &target)?;
@@ -97,14 +88,53 @@ pub(crate) fn initialise<M: GuestMemory + 'static, A: Apply>(
     }
 }
 
+/// The last transaction, with `done`.
+fn finish<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    target: &Target,
+    vcpu: VcpuSlot,
+    parts: &Parts,
+    done: impl FnOnce(&mut Tx<'static>),
+) -> Result<(), Errno> {
+    let (state, now, record) = (call.state, call.now(), target.record);
+    // Only what the domain's processor has may be switched on.
+    let hardware = target.owner.privileged.get();
+    let cr4 = write_cr4(0, parts.tail.control[4], &state.policies.of(target.domain, hardware));
+    call.j.transaction(|tx| {
+        target.begin(tx)?;
+        complete(state, target, tx, &parts.head, &parts.tail, cr4);
+        fpu::set(state, vcpu, target.context, parts);
+        match (parts.head.flags & VGCF_ONLINE != 0, record.state()) {
+            (true, VcpuState::Down) => {
+                record.set_state(tx, VcpuState::Runnable);
+                state.timers().set_runstate(tx, vcpu, timers::State::Runnable, now).map_err(timer_errno)?;
+                tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
+            }
+            (false, VcpuState::Runnable | VcpuState::Blocked | VcpuState::Polling) => {
+                record.set_state(tx, VcpuState::Down);
+                state.timers().stop_poll(tx, vcpu).map_err(timer_errno)?;
+                state.timers().set_runstate(tx, vcpu, timers::State::Offline, now).map_err(timer_errno)?;
+            }
+            _ => {}
+        }
+        done(tx);
+        Ok(())
+    })
+}
+
 impl Target {
-    /// Locks the vCPU, which must not have been initialised meanwhile.
+    /// Locks the vCPU, which must not have been initialised meanwhile, nor, if it was before, have gone on.
     fn begin(&self, tx: &mut Tx<'static>) -> Result<(), Errno> {
         tx.lock(self.lock);
         if self.owner.is_ending() != self.ends {
             return Err(Errno::EINVAL);
         }
-        if self.record.initialised.get() { Err(Errno::EEXIST) } else { Ok(()) }
+        match (self.record.initialised.get(), self.again) {
+            (true, true) if self.owner.may_run() => Err(Errno::ERESTART),
+            (initialised, again) if initialised == again => Ok(()),
+            (true, _) => Err(Errno::EEXIST),
+            (false, _) => Err(Errno::EINVAL),
+        }
     }
 }
 
@@ -118,20 +148,32 @@ fn part<M: GuestMemory + 'static, A: Apply, T: FromBytes + IntoBytes>(
     call.memory.read(at).map_err(fault)
 }
 
+/// What the guest gave, but for its trap table.
+struct Parts {
+    fpu: [u64; FPU_WORDS],
+    head: Head,
+    tail: Tail,
+}
+
+fn parts<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, at: Gva) -> Result<Parts, Errno> {
+    Ok(Parts { fpu: part(call, at, 0)?, head: part(call, at, HEAD_AT)?, tail: part(call, at, TAIL_AT)? })
+}
+
 /// All but the last transaction.
 fn prepare<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     target: &Target,
     at: Gva,
-) -> Result<(Head, Tail), Errno> {
-    let (head, tail): (Head, Tail) = (part(call, at, HEAD_AT)?, part(call, at, TAIL_AT)?);
-    let ldt_entries = validate(&head, &tail)?;
+) -> Result<Parts, Errno> {
+    let all = parts(call, at)?;
+    let (head, tail) = (&all.head, &all.tail);
+    let ldt_entries = validate(head, tail)?;
     set_traps(call, target, at.0.checked_add(TRAPS_AT).map(Gva).ok_or(Errno::EFAULT)?)?;
-    set_gdt(call, target, &tail)?;
+    set_gdt(call, target, tail)?;
     roots::set(call, target, &target.context.root_kernel, Mfn(tail.control[3] >> 12), false)?;
     roots::set(call, target, &target.context.root_user, Mfn(tail.control[1] >> 12), true)?;
     set_ldt(call, target, tail.ldt_base, ldt_entries)?;
-    Ok((head, tail))
+    Ok(all)
 }
 
 /// Checks what does not depend on frames; returns the LDT's entries.
@@ -245,7 +287,7 @@ fn complete(
     cr4: u64,
 ) {
     let context = target.context;
-    set_registers(context, &head.regs, tail);
+    registers::set(context, &head.regs, tail);
     let mode = if head.flags & VGCF_IN_KERNEL != 0 { Mode::Kernel } else { Mode::User };
     context.set_mode(mode);
     context.gs_mode.set(mode as u8);
@@ -266,7 +308,9 @@ fn complete(
     tx.set(&context.iopl, ((head.regs.rflags & EFLAGS_IOPL) >> 12) as u8);
     context.in_nmi.set(false);
     tx.set(&context.cr4, cr4);
-    tx.set(&context.xcr0, XCR0_INITIAL);
+    if !target.again {
+        tx.set(&context.xcr0, XCR0_INITIAL);
+    }
     for (number, word) in context.debug.iter().enumerate() {
         let value = tail.debug[number];
         // As on Xen a value that cannot be is left out.
@@ -286,45 +330,6 @@ fn complete(
     tx.set(&target.record.initialised, true);
 }
 
-/// The registers are the guest's own and nobody runs with them yet: they are set in place, again by a
-/// repetition.
-fn set_registers(context: &Context, regs: &CpuUserRegs, tail: &Tail) {
-    let r = &context.registers;
-    for (register, value) in [
-        (Reg::R15, regs.r15),
-        (Reg::R14, regs.r14),
-        (Reg::R13, regs.r13),
-        (Reg::R12, regs.r12),
-        (Reg::Rbp, regs.rbp),
-        (Reg::Rbx, regs.rbx),
-        (Reg::R11, regs.r11),
-        (Reg::R10, regs.r10),
-        (Reg::R9, regs.r9),
-        (Reg::R8, regs.r8),
-        (Reg::Rax, regs.rax),
-        (Reg::Rcx, regs.rcx),
-        (Reg::Rdx, regs.rdx),
-        (Reg::Rsi, regs.rsi),
-        (Reg::Rdi, regs.rdi),
-        (Reg::Rip, regs.rip),
-        (Reg::Cs, fix_selector(regs.cs).into()),
-        (Reg::Rflags, regs.rflags & !(EFLAGS_IOPL | EFLAGS_VM) | EFLAGS_IF | EFLAGS_FIXED),
-        (Reg::Rsp, regs.rsp),
-        (Reg::Ss, fix_selector(regs.ss).into()),
-    ] {
-        r.set(register, value);
-    }
-    r.error_code.set(0);
-    r.vector.set(vector::NONE);
-    for (word, selector) in context.selectors.iter().zip([regs.ds, regs.es, regs.fs, regs.gs]) {
-        word.set(selector);
-    }
-    context.fs_base.set(tail.fs_base);
-    context.gs_base[Mode::User as usize].set(tail.gs_base_user);
-    context.gs_base[Mode::Kernel as usize].set(tail.gs_base_kernel);
-    context.fpu_saved.set(FRESH);
-}
-
 /// A step of the end of a vCPU that nobody runs: gives back its descriptor tables and page tables. False: it had none.
 ///
 /// # Errors
@@ -337,7 +342,8 @@ pub(crate) fn end<M: GuestMemory + 'static, A: Apply>(
     let state = call.state;
     let record = state.domains.vcpu(vcpu);
     let (context, lock) = (state.contexts.context(vcpu), state.domain_locks.of(domain));
-    let target = Target { domain, owner: state.domains.domain(domain), record, context, lock, ends: true };
+    let owner = state.domains.domain(domain);
+    let target = Target { domain, owner, record, context, lock, ends: true, again: false };
     let roots = [&context.root_kernel, &context.root_user, &context.debt];
     let is_used = |words: &[vault::Durable<Mfn>]| words.iter().any(|word| word.get() != Mfn(0));
     let had_some =

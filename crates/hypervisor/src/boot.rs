@@ -22,7 +22,7 @@ use crate::guest::guarded;
 use crate::refusal::refuse;
 use crate::sealed::Sealed;
 use crate::{
-    bios, composition, console, cpu, describe, devices, efi, faults, fpu_areas, heap, options, requirements,
+    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements,
     screen, start,
 };
 
@@ -112,7 +112,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let log = memory.log_ring(&options, cpus);
     let frames = ram.end() / ids::FRAME_SIZE;
     let limits = composition::limits(&ram, cpus);
-    let vault_bytes = composition::vault_bytes(&limits, fpu_areas::bytes(&facts.cpu));
+    let vault_bytes = composition::vault_bytes(&limits, pv_cpu::Extended::bytes(facts.cpu.xsave_bytes));
     let (m2p, vault) = memory.m2p_and_vault(tables, frames * 8, vault_bytes);
     let heap = memory.take(composition::heap_bytes(&limits), ids::FRAME_SIZE);
     // SAFETY: just taken.

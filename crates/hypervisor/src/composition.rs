@@ -115,8 +115,6 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     let mut state =
         State::carve(&mut arena, limits, &LOCKS, record.facts, io_ranges(record), root_slots(record))
             .expect("the vault is large enough for all regions");
-    let areas = fpu_areas::carve(&mut arena, vcpus).expect("the vault is large enough for all regions");
-    fpu_areas::install(areas);
     if !state.machine.booted.get() {
         give_back(record, &arena);
         chart::write(record, &arena);
@@ -139,6 +137,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     };
     let schedule = Schedule::new(record.cpus, vcpus as u32, state.sched);
     let state: &'static State = Box::leak(Box::new(state));
+    fpu_areas::install(&state.extended);
     let scale = TimeScale::from_khz(record.facts.timing.tsc_khz).expect("boot measured the clock");
     let alarm = Alarm::new(record.facts.timing);
     let platform: &'static Hardware = Box::leak(Box::new(Hardware { scale, alarm }));
@@ -166,6 +165,7 @@ fn io_ranges(record: &Sealed) -> IoRanges {
     for bytes in facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
         add(bytes.start, bytes.end.saturating_sub(1), IoRule::ReadOnly);
     }
+    ranges.show(Mfn(record.m2p.start >> 12), Mfn(record.m2p.end.saturating_sub(1) >> 12));
     ranges
 }
 

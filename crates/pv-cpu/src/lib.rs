@@ -8,6 +8,7 @@
 
 mod bounce;
 mod context;
+mod extended;
 mod iret;
 pub mod offsets;
 mod registers;
@@ -15,6 +16,7 @@ mod transfer;
 
 pub use bounce::{Bounce, HANDLER_FLAGS, StackFault, TRAP_MASKS, bounce, event_callback, trap_bounce};
 pub use context::{CALLBACKS, Callback, Context, FRESH, IN_CPU, Mode, Region, SAVED, Trap, fault};
+pub use extended::{COMPONENTS_WORD, Extended, ExtendedLine, HEADER_END_WORD, MXCSR_WORD};
 pub use iret::{BadFrame, IRET_FRAME_WORDS, RETURN_FLAGS, iret};
 pub use registers::{Reg, Registers, vector};
 pub use transfer::{Transfer, commit, complete, step_over};

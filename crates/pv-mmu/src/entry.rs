@@ -15,6 +15,8 @@ pub struct IoRanges {
     count: usize,
     max_mfn: u64,
     tables: Option<Tables>,
+    /// Frames of the hypervisor's that Dom0 may read: the machine-to-physical table's.
+    shown: (Mfn, Mfn),
 }
 
 /// What is allowed on a device frame.
@@ -36,12 +38,23 @@ impl IoRanges {
             count: 0,
             max_mfn: 1 << (address_bits - 12),
             tables: None,
+            shown: (Mfn(1), Mfn(0)),
         }
     }
 
     /// Frames of these tables are read-only too.
     pub const fn guard(&mut self, tables: Tables) {
         self.tables = Some(tables);
+    }
+
+    /// Dom0 may read the frames `first..=last`, which are the hypervisor's.
+    pub const fn show(&mut self, first: Mfn, last: Mfn) {
+        self.shown = (first, last);
+    }
+
+    /// Whether Dom0 may read a frame of the hypervisor's.
+    pub fn is_shown(&self, mfn: Mfn) -> bool {
+        (self.shown.0..=self.shown.1).contains(&mfn)
     }
 
     /// Whether an MSI-X table makes a frame read-only.
@@ -150,6 +163,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
     #[cold]
     fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         match why {
+            // They are there for good: no reference is held.
+            FrameError::NotOwned if subject.leaves == Owner::SHOWN && !pte.is_writable() => {
+                if self.io.is_shown(pte.mfn()) { Ok(()) } else { Err(MmuError::Invalid.into()) }
+            }
             FrameError::NotOwned => self.io_leaf(pte, subject, table),
             FrameError::InUse(_) if self.is_reclaimable(pte.mfn()) => Err(Refusal::Dormant(pte.mfn())),
             FrameError::InUse(_) => Err(MmuError::Busy.into()),
@@ -163,6 +180,11 @@ impl<M: GuestMemory> Mmu<'_, M> {
             let u = f.usage();
             !u.is_pinned() && (u.is_in_work() || u.is_leaving() || u.typed() == 0)
         })
+    }
+
+    /// Whether an entry that maps a frame holds no reference to it: device memory, and what the hypervisor shows.
+    fn is_uncounted(&self, mfn: Mfn) -> bool {
+        self.frames.frame(mfn).is_none_or(|f| matches!(f.usage().owner(), Owner::IO | Owner::HYPERVISOR))
     }
 
     /// Whether a frame is device memory.
@@ -194,7 +216,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     #[inline]
     pub(crate) fn put_leaf(&self, pte: Pte) -> Option<Effect> {
         let mfn = pte.mfn();
-        if !pte.is_present() || self.is_io(mfn) {
+        if !pte.is_present() || self.is_uncounted(mfn) {
             return None;
         }
         Some(if pte.is_writable() { Frames::put_typed(mfn) } else { Frames::put_ref(mfn) })

@@ -1,8 +1,8 @@
 //! `domctl` of Xen 4.17 (public/domctl.h, interface version 0x15).
 
-use super::change;
 use super::member::{member, put};
 use super::sysctl::bitmap;
+use super::{change, state};
 use crate::change::Changed;
 use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest};
 use xen_abi::Errno;
@@ -62,7 +62,10 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
         XEN_DOMCTL_SET_CPU_POLICY => DomainRequest::SetPolicy,
         command => match change::decode(op)? {
             Some(change) => DomainRequest::Change(change),
-            None => DomainRequest::Other { command },
+            None => match state::decode(op)? {
+                Some(request) => DomainRequest::State(request),
+                None => DomainRequest::Other { command },
+            },
         },
     })
 }

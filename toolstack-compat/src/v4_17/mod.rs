@@ -5,4 +5,5 @@ pub mod domctl;
 mod member;
 pub mod platform;
 pub mod processor;
+pub mod state;
 pub mod sysctl;

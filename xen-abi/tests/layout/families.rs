@@ -98,6 +98,8 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         domctl::XEN_DOMCTLS;
         domctl::XEN_DOMCTL_VALUES;
         domctl::XEN_DOMCTL_CDFS;
+        domctl::XEN_DOMCTL_PFINFOS;
+        domctl::XEN_DOMCTL_SHADOW_OPS;
         sysctl::XEN_SYSCTL_SCHEDOPS;
         sysctl::XEN_SYSCTL_PROCESSORS;
         domctl::XEN_DOMCTL_SCHEDOPS;

@@ -311,6 +311,13 @@ pub(crate) fn rows() -> Vec<StructRow> {
         domctl::DomctlHypercallInit = "struct xen_domctl_hypercall_init" { gmfn };
         domctl::DomctlAddressSize = "struct xen_domctl_address_size" { size };
         domctl::DomctlTscInfo = "struct xen_domctl_tsc_info" { tsc_mode, gtsc_khz, incarnation, pad, elapsed_nsec };
+        domctl::DomctlGetpageframeinfo3 = "struct xen_domctl_getpageframeinfo3" { num, array };
+        domctl::DomctlShadowOp = "struct xen_domctl_shadow_op" { op, mode, mb, dirty_bitmap, pages, stats };
+        domctl::DomctlExtVcpucontext = "struct xen_domctl_ext_vcpucontext" { vcpu, size, syscall32_callback_eip, sysenter_callback_eip, syscall32_callback_cs, sysenter_callback_cs, syscall32_disables_events, sysenter_disables_events, vmce };
+        domctl::HvmVmceVcpu = "struct hvm_vmce_vcpu" { caps, mci_ctl2_bank0, mci_ctl2_bank1, mcg_ext_ctl };
+        domctl::DomctlVcpuextstate = "struct xen_domctl_vcpuextstate" { vcpu, xfeature_mask, size, buffer };
+        domctl::DomctlVcpuMsr = "struct xen_domctl_vcpu_msr" { index, reserved, value };
+        domctl::DomctlVcpuMsrs = "struct xen_domctl_vcpu_msrs" { vcpu, msr_count, msrs };
         domctl::DomctlNodeaffinity = "struct xen_domctl_nodeaffinity" { nodemap };
         sysctl::SysctlCpuLevellingCaps = "struct xen_sysctl_cpu_levelling_caps" { caps };
         sysctl::SysctlCpuFeatureset = "struct xen_sysctl_cpu_featureset" { index, nr_features, features };

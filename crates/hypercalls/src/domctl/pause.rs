@@ -1,12 +1,13 @@
 //! A domain stops and goes on.
 
-use crate::call::Call;
+use crate::call::{Call, CallResult};
 use crate::shutdown::kick_all;
 use core::sync::atomic::{Ordering, fence};
+use domain::State;
 use domains::{Domain, Life};
 use guest_memory::GuestMemory;
 use ids::DomainSlot;
-use vault::{Apply, LockWord};
+use vault::{Apply, LockWord, Tx};
 use xen_abi::Errno;
 
 /// Pauses that are counted.
@@ -31,6 +32,45 @@ pub(super) fn another<M, A>(
         return Err(Errno::EINVAL);
     }
     Ok((call.state.domains.domain(slot), call.state.domain_locks.of(slot)))
+}
+
+/// Does `work` while no CPU holds registers of another domain's. The transaction that ends it lets the domain
+/// [go on](go_on); when it is refused, that is done here.
+///
+/// # Errors
+/// `EINVAL`: the caller's own; `ERESTART`: its vCPUs are about to leave their CPUs; what `work` says.
+pub(super) fn stopped<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    work: impl FnOnce(&mut Call<'_, M, A>) -> CallResult,
+) -> CallResult {
+    let state = call.state;
+    let (record, lock) = another(call, slot)?;
+    if record.may_run() {
+        call.j.change(|tx| {
+            tx.lock(lock);
+            tx.set(&record.halting, true);
+            kick_all(state, tx, slot);
+        });
+    }
+    if !is_off(call, slot) {
+        return Err(Errno::ERESTART);
+    }
+    let result = work(call);
+    if result.is_err_and(|errno| errno != Errno::ERESTART) {
+        call.j.change(|tx| go_on(state, tx, slot));
+    }
+    result
+}
+
+/// A domain that was [stopped] for a call goes on, if nothing else stops it.
+pub(super) fn go_on(state: &'static State, tx: &mut Tx<'static>, slot: DomainSlot) {
+    let record = state.domains.domain(slot);
+    tx.lock(state.domain_locks.of(slot));
+    if record.halting.get() {
+        tx.set(&record.halting, false);
+        kick_all(state, tx, slot);
+    }
 }
 
 /// Pauses a domain once more. When this returns none of its vCPUs runs, and all their registers are in memory.

@@ -1,15 +1,14 @@
 //! What the toolstack sets of a domain before it runs.
 
 use crate::call::{Call, CallResult, Outcome};
-use crate::vcpu_init;
 use domain::{HYPERCALL_PAGE_STUBS, hypercall_stub};
 use frames::{Got, Kind, Owner};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuId};
+use ids::{DomainSlot, Maddr, Mfn};
 use toolstack_compat::change::TscInfo;
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{XEN_DOMCTL_SETTSCINFO, XEN_DOMCTL_SETVCPUCONTEXT};
+use xen_abi::domctl::XEN_DOMCTL_SETTSCINFO;
 use xen_abi::hypercall::DOMCTL;
 use zerocopy::IntoBytes;
 
@@ -69,7 +68,7 @@ pub(super) fn set_width(bits: u32) -> CallResult {
     }
 }
 
-/// How it is to see the TSC, which it always reads itself.
+/// How it is to see the TSC, which it always reads itself; and how old it is.
 pub(super) fn set_tsc<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
@@ -82,41 +81,32 @@ pub(super) fn set_tsc<M: GuestMemory + 'static, A: Apply>(
         return call.unsupported(DOMCTL, XEN_DOMCTL_SETTSCINFO.into(), Errno::EOPNOTSUPP);
     }
     let (record, lock) = (call.state.domains.domain(slot), call.state.domain_locks.of(slot));
+    let began = call.now().wrapping_sub(info.elapsed);
     call.reply_after(|tx| {
         tx.lock(lock);
-        record.tsc.iter().zip([info.mode, info.incarnation]).for_each(|(word, value)| tx.set(word, value));
+        let words = [info.mode, info.incarnation.wrapping_add(1), info.khz];
+        record.tsc.iter().zip(words).for_each(|(word, value)| tx.set(word, value));
+        tx.set(&record.began, began);
         Ok(())
     })
 }
 
-/// How it sees the TSC.
-pub(super) fn tsc<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, slot: DomainSlot) -> TscInfo {
-    let [mode, incarnation] = call.state.domains.domain(slot).tsc.each_ref().map(|word| word.get());
-    let native = mode == NEVER_EMULATE;
-    TscInfo {
-        mode,
-        khz: if native { 0 } else { call.state.facts.timing.tsc_khz as u32 },
-        incarnation,
-        elapsed: if native { 0 } else { call.now() },
-    }
-}
-
-/// Gives a vCPU its first state.
+/// How it sees the TSC, and its age.
 ///
 /// # Errors
-/// `EINVAL`: no such vCPU, the caller's own domain, a state that cannot be; `EFAULT`; `ERESTART`.
-pub(super) fn set_context<M: GuestMemory + 'static, A: Apply>(
-    call: &mut Call<'_, M, A>,
+/// `EINVAL`: the caller's own.
+pub(super) fn tsc<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
     slot: DomainSlot,
-    vcpu: u32,
-    at: u64,
-) -> CallResult {
-    let own = slot == call.domain;
-    let target = call.state.domains.vcpu_of(slot, VcpuId(vcpu)).filter(|_| !own).ok_or(Errno::EINVAL)?;
-    if at == 0 || call.state.domains.vcpu(target).initialised.get() {
-        return call.unsupported(DOMCTL, XEN_DOMCTL_SETVCPUCONTEXT.into(), Errno::EOPNOTSUPP);
+) -> Result<TscInfo, Errno> {
+    if slot == call.domain {
+        return Err(Errno::EINVAL);
     }
-    let reply = call.reply;
-    vcpu_init::initialise(call, slot, target, Gva(at), |tx| reply.publish(tx, 0))?;
-    Ok(Outcome::Replied)
+    let record = call.state.domains.domain(slot);
+    let [mode, incarnation, khz] = record.tsc.each_ref().map(|word| word.get());
+    if mode == NEVER_EMULATE {
+        return Ok(TscInfo { mode, khz: 0, incarnation, elapsed: 0 });
+    }
+    let khz = if khz == 0 { call.state.facts.timing.tsc_khz as u32 } else { khz };
+    Ok(TscInfo { mode, khz, incarnation, elapsed: call.now().wrapping_sub(record.began.get()) })
 }

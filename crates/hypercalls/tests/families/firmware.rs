@@ -22,6 +22,7 @@ pub(crate) fn facts() -> BootFacts {
     (facts.image, facts.cpu.physical_bits) = (Range { start: 0x20_0000, end: 0x30_0000 }, 36);
     // Two GiB from 2 GiB on, and one that is not used.
     facts.cpu.memory_types.extend([(0x8000_0001, 0xf_8000_0800), (0x1000, 0)]);
+    (facts.cpu.xcr0, facts.cpu.xsave_bytes) = (0x207, 2696);
     (facts.cpu.vendor, facts.cpu.signature) = (*b"AuthenticAMD", 0x0083_0f10 | 1);
     facts
 }

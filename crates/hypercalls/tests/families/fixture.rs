@@ -38,7 +38,7 @@ pub(crate) const NOWHERE: u64 = FRAMES << 12;
 /// Frames Dom0 may not map.
 pub(crate) const FORBIDDEN: (u64, u64) = (0xfee00, 0xfeeff);
 const RIP: u64 = 0x1000;
-const VAULT_BYTES: usize = 512 << 10;
+const VAULT_BYTES: usize = 576 << 10;
 
 /// What effects did outside the vault and memory.
 #[derive(Default)]

@@ -28,8 +28,8 @@ const CLAIM: u64 = 24;
 /// Where its context lies.
 const CONTEXT: u64 = LIST2 + 0x2000;
 /// The number of the first domain that is made.
-const ID: u16 = 1;
-const VCPUS: u32 = 3;
+pub(crate) const ID: u16 = 1;
+pub(crate) const VCPUS: u32 = 3;
 /// What it has: tables of four levels, then memory.
 const PAGES: u64 = 10;
 /// Which of its frames Dom0 maps.
@@ -47,18 +47,18 @@ fn wanted() -> DomctlCreatedomain {
     m
 }
 
-fn words(value: &(impl IntoBytes + Immutable)) -> [u64; 16] {
+pub(crate) fn words(value: &(impl IntoBytes + Immutable)) -> [u64; 16] {
     let mut words = [0; 16];
     let bytes = value.as_bytes();
     words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
     words
 }
 
-fn ask(world: &World, cmd: u32, id: u16, value: &(impl IntoBytes + Immutable)) -> i64 {
+pub(crate) fn ask(world: &World, cmd: u32, id: u16, value: &(impl IntoBytes + Immutable)) -> i64 {
     domctl(world, cmd, id, &words(value)).0
 }
 
-fn put_op(world: &World, cmd: u32, domain: u16, u: [u64; 16]) {
+pub(crate) fn put_op(world: &World, cmd: u32, domain: u16, u: [u64; 16]) {
     world.put(ARGUMENT, &Domctl { cmd, interface_version: 0x15, domain, _pad: [0; 3], u });
 }
 
@@ -71,7 +71,7 @@ fn life(world: &World) -> Life {
     world.state.domains.domain(NEW).life()
 }
 
-fn shared_info(world: &World) -> u64 {
+pub(crate) fn shared_info(world: &World) -> u64 {
     world.state.domains.domain(NEW).shared_info.get().0
 }
 
@@ -82,7 +82,7 @@ fn info(world: &World) -> DomctlGetdomaininfo {
 }
 
 /// Memory, page tables, a running vCPU; Dom0 maps one of its frames.
-fn build(world: &World) -> Vec<u64> {
+pub(crate) fn build(world: &World) -> Vec<u64> {
     create(world);
     assert_eq!(ask(world, XEN_DOMCTL_MAX_VCPUS, ID, &VCPUS), 0);
     assert_eq!(ask(world, XEN_DOMCTL_MAX_MEM, ID, &(4 * PAGES)), 0);
@@ -298,7 +298,7 @@ fn the_tsc_is_kept_as_set() {
     let mut tsc = DomctlTscInfo { tsc_mode: 2, gtsc_khz: 5, incarnation: 3, pad: 0, elapsed_nsec: 7 };
     assert_eq!(ask(&world, XEN_DOMCTL_SETTSCINFO, ID, &tsc), 0);
     let (result, op) = domctl(&world, XEN_DOMCTL_GETTSCINFO, ID, &[]);
-    (tsc.gtsc_khz, tsc.elapsed_nsec) = (0, 0);
+    (tsc.gtsc_khz, tsc.incarnation, tsc.elapsed_nsec) = (0, 4, 0);
     assert_eq!((result, op.u), (0, words(&tsc)));
     for (mode, errno) in [(1, Errno::EOPNOTSUPP), (3, Errno::EINVAL)] {
         tsc.tsc_mode = mode;

@@ -12,5 +12,6 @@ mod life;
 mod memory;
 mod platform;
 mod processor;
+mod saving;
 mod scheduling;
 mod version;
