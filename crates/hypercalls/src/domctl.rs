@@ -4,6 +4,7 @@ mod create;
 mod end;
 mod pause;
 mod settings;
+mod trigger;
 
 pub use end::{find_dead, remove_dead};
 
@@ -18,7 +19,7 @@ use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use toolstack_compat::change::{Change, Changed};
 use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request};
-use toolstack_compat::v4_17::domctl::{decode, encode};
+use toolstack_compat::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETVCPUCONTEXT};
@@ -76,6 +77,9 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
             Answer::Share { weight: call.state.sched.weight(domain), cap: call.state.sched.cap(domain) }
         }
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
+        (Request::Trigger { trigger, vcpu }, Some(domain)) => {
+            return trigger::send(call, domain, trigger, vcpu);
+        }
         (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
         (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
         (Request::Change(Change::Create { id, new }), _) => {

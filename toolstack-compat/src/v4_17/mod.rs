@@ -6,3 +6,4 @@ mod member;
 pub mod platform;
 pub mod processor;
 pub mod sysctl;
+pub mod tools;

@@ -13,4 +13,5 @@ mod memory;
 mod platform;
 mod processor;
 mod scheduling;
+mod tools;
 mod version;
