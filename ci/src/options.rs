@@ -99,7 +99,7 @@ pub(crate) struct Options {
     /// Its seed.
     pub(crate) seed: u32,
     /// PV guests at work meanwhile.
-    pub(crate) guests: u32,
+    pub(crate) busy_guests: u32,
     /// After so many of its panics a machine checks its load and ends, and another one goes on.
     pub(crate) piece: u32,
     /// It goes on where an earlier run of it stopped.
@@ -135,7 +135,7 @@ impl Default for Options {
             quiet: false,
             panics: 100,
             seed: 1,
-            guests: 0,
+            busy_guests: 0,
             piece: u32::MAX,
             resume: false,
             profile: None,
@@ -204,7 +204,7 @@ impl Options {
             // make passes every variable; an empty one is as good as none.
             _ if value.is_empty() => {}
             "KERNEL" => self.kernel = Suite::parse(value)?,
-            "GUESTS" => self.guests.kernel = Some(Suite::parse(value)?),
+            "GUEST_KERNEL" => self.guests.kernel = Some(Suite::parse(value)?),
             "CPUS" => self.machine.cpus = number(key, value)?,
             "MEM" => self.machine.memory = number(key, value)?,
             "DOM0_MEM" => self.dom0_memory = number(key, value)?,
@@ -213,7 +213,7 @@ impl Options {
             "BARE" if value == "1" => self.below = Below::Bare,
             "PANICS" => self.panics = number(key, value)?,
             "SEED" => self.seed = number(key, value)?,
-            "GUESTS" => self.guests = number(key, value)?,
+            "GUESTS" => self.busy_guests = number(key, value)?,
             "PIECE" => self.piece = number(key, value)?,
             "RESUME" if value == "1" => self.resume = true,
             "TOOLSTACK" if value == "1" => self.toolstack = true,

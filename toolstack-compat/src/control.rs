@@ -3,6 +3,7 @@
 use crate::change::{Change, Changed};
 use crate::processor::ProcessorRequest;
 use crate::state::StateRequest;
+use crate::tools::ToolRequest;
 
 /// A bitmap in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub enum MachineRequest {
     },
     /// About processors.
     Processor(ProcessorRequest),
+    /// Of tools beside `xl`.
+    Tool(ToolRequest),
     /// A request that this hypervisor has no part for.
     Other {
         /// Its number.
@@ -333,6 +336,13 @@ pub enum DomainRequest {
         /// The scheduler that is meant.
         scheduler: u32,
     },
+    /// A button of it is pressed, or a vCPU gets an NMI.
+    Trigger {
+        /// Which.
+        trigger: Trigger,
+        /// The vCPU.
+        vcpu: u32,
+    },
     /// Something is to become of it.
     Change(Change),
     /// Something about its state as a whole.
@@ -346,6 +356,17 @@ pub enum DomainRequest {
         /// Its number.
         command: u32,
     },
+}
+
+/// What happens to a domain from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// An NMI.
+    Nmi,
+    /// A button of its firmware's: for domains that have one.
+    Button,
+    /// Nothing that there is.
+    Unknown,
 }
 
 /// What it is told.

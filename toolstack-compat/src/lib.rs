@@ -5,7 +5,10 @@
 
 pub mod change;
 pub mod control;
+pub mod domctl;
 pub mod platform;
 pub mod processor;
 pub mod state;
+pub mod tools;
 pub mod v4_17;
+pub mod v4_20;

@@ -30,6 +30,7 @@ pub mod features;
 pub mod grant_table;
 pub mod hvm;
 pub mod hypercall;
+pub mod hypfs;
 pub mod kexec;
 pub mod mca;
 pub mod memory;

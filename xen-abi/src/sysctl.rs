@@ -2,9 +2,11 @@
 
 mod members;
 mod processor;
+mod tools;
 
 pub use members::*;
 pub use processor::*;
+pub use tools::*;
 
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -61,7 +61,7 @@ impl<'w> Campaign<'w> {
     /// The campaign that the options ask for; results go to `.build/survive`.
     pub(crate) fn new(workspace: &'w Workspace, image: &Path, options: &Options) -> Result<Campaign<'w>> {
         space::check(workspace)?;
-        let Options { panics: wanted, seed, guests, .. } = *options;
+        let Options { panics: wanted, seed, busy_guests: guests, .. } = *options;
         let beside = if guests == 0 { String::new() } else { format!("-{guests}") };
         let folder = workspace.build(&format!("survive/{wanted}-{seed}{beside}"));
         fs::create_dir_all(&folder)?;

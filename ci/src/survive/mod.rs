@@ -157,12 +157,13 @@ fn under_load(
     options.machine.more.extend(scratch::DEVICES.split_whitespace().map(String::from));
     options.machine.inspected = true;
     options.image = Some(image.to_path_buf());
-    let load = if options.guests == 0 { LOAD } else { LOAD_WITH_GUESTS };
+    let load = if options.busy_guests == 0 { LOAD } else { LOAD_WITH_GUESTS };
     options.append = format!("{} lab.test={load}", options.append);
-    if options.guests > 0 {
-        options.append = format!("{} lab.set=GUESTS={}", options.append, options.guests);
+    if options.busy_guests > 0 {
+        options.append = format!("{} lab.set=GUESTS={}", options.append, options.busy_guests);
         options.toolstack = true;
-        options.machine.memory = options.machine.memory.max(MEMORY + (options.guests + 2) * GUEST_MEMORY);
+        options.machine.memory =
+            options.machine.memory.max(MEMORY + (options.busy_guests + 2) * GUEST_MEMORY);
         options.timeout += BOOT;
         // After all failures, and the guest that is made then.
         options.inspection = Inspection::Walk;

@@ -7,6 +7,8 @@ pub struct Host {
     pub ram_frames: u64,
     /// The largest frame number of RAM.
     pub last_frame: u64,
+    /// Which release of Xen is shown to guests and tools. Immutable: from the command line.
+    pub release: Release,
     /// The console's log, where there is one.
     pub log: Option<&'static dyn Log>,
 }
@@ -15,6 +17,16 @@ impl core::fmt::Debug for Host {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Host({} frames)", self.ram_frames)
     }
+}
+
+/// A release of Xen that this hypervisor can say it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 12's.
+    #[default]
+    V4_17,
+    /// Debian 13's.
+    V4_20,
 }
 
 /// The console's log, by positions that only grow (and wrap around).

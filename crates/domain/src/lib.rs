@@ -17,7 +17,7 @@ mod state;
 
 pub use console::{ConsoleInput, INPUT_BYTES};
 pub use efi::{RuntimeCall, RuntimeServices, Unavailable};
-pub use host::{Host, Log};
+pub use host::{Host, Log, Release};
 pub use hypercall_page::{HYPERCALL_PAGE_STUBS, stub as hypercall_stub};
 pub use memory_map::{DomainMap, MAP_ENTRIES, MapEntry};
 pub use notices::Notices;

@@ -1,9 +1,10 @@
 //! Families of which there is little or nothing yet: their arguments are checked in Xen's order, so that a caller who
 //! is wrong learns the same errno; what Xen would carry out is refused, with one line in the log.
 
-use crate::call::{Call, CallResult, Outcome, fault};
+use crate::call::{Call, CallResult, fault};
 use guest_memory::GuestMemory;
 use ids::{DomId, Gva};
+use toolstack_compat::v4_20::domctl::INTERFACE_VERSION;
 use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SHADOW_OP};
@@ -11,8 +12,6 @@ use xen_abi::hypercall as number;
 
 /// Buffers of a `dm_op`, and bytes of what describes one.
 const DM_BUFFERS: u32 = 2;
-/// Bytes of a path in the hypervisor's file system, its end included.
-const MAX_PATH: u64 = 1024;
 
 /// A hypercall that is not there, or whose family is not: the errno that callers of Xen know for it.
 pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, op: u64) -> CallResult {
@@ -24,7 +23,6 @@ pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
         number::ARCH_1 => paging_continuation(call),
         number::XENOPROF_OP => profile(call),
         number::DM_OP => device_model(call),
-        number::HYPFS_OP => file_system(call),
         _ if number::name(op).is_some() => call.unsupported(op, call.args[0], Errno::ENOSYS),
         _ => call.unsupported(63, 0, Errno::ENOSYS),
     }
@@ -33,7 +31,8 @@ pub(crate) fn refused<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
 /// What a `domctl` on shadow page tables goes on by: no domain has any.
 fn paging_continuation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let op: Domctl = call.memory.read(Gva(call.args[0])).map_err(fault)?;
-    if op.interface_version != XEN_DOMCTL_INTERFACE_VERSION || op.cmd != XEN_DOMCTL_SHADOW_OP {
+    let known = [XEN_DOMCTL_INTERFACE_VERSION, INTERFACE_VERSION].contains(&op.interface_version);
+    if !known || op.cmd != XEN_DOMCTL_SHADOW_OP {
         return Err(Errno::EOPNOTSUPP);
     }
     call.state.domains.by_id(DomId(op.domain)).ok_or(Errno::ESRCH)?;
@@ -79,47 +78,4 @@ fn device_model<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -
     }
     call.privileged()?;
     Err(Errno::EINVAL)
-}
-
-/// `hypfs_op`: a root and nothing below it.
-fn file_system<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
-    const GET_VERSION: u32 = 0;
-    const READ: u32 = 1;
-    const WRITE: u32 = 2;
-    const VERSION: i64 = 1;
-    call.privileged()?;
-    let [command, path, path_bytes, buffer, bytes] = call.args;
-    if command as u32 == GET_VERSION {
-        let all_zero = [path, path_bytes, buffer, bytes] == [0; 4];
-        return if all_zero { Ok(Outcome::Value(VERSION)) } else { Err(Errno::EINVAL) };
-    }
-    if !is_root(call, path, path_bytes)? {
-        return Err(Errno::ENOENT);
-    }
-    match command as u32 {
-        // What it begins with has 16 bytes.
-        READ if bytes < 16 => Err(Errno::EINVAL),
-        READ => call.unsupported(number::HYPFS_OP, READ.into(), Errno::EOPNOTSUPP),
-        WRITE => Err(Errno::EACCES),
-        _ => Err(Errno::EOPNOTSUPP),
-    }
-}
-
-/// Whether a well-formed path is the root's.
-fn is_root<M: GuestMemory + 'static, A: Apply>(
-    call: &Call<'_, M, A>,
-    at: u64,
-    bytes: u64,
-) -> Result<bool, Errno> {
-    if bytes == 0 || bytes > MAX_PATH {
-        return Err(Errno::EINVAL);
-    }
-    let mut path = [0; MAX_PATH as usize];
-    let path = &mut path[..bytes as usize];
-    call.memory.copy_in(Gva(at), path).map_err(fault)?;
-    let end = path.iter().position(|byte| *byte == 0);
-    if end != Some(path.len() - 1) || path[0] != b'/' {
-        return Err(Errno::EINVAL);
-    }
-    Ok(path.len() == 2)
 }

@@ -9,6 +9,7 @@ mod registers;
 mod settings;
 mod shadow;
 mod state;
+mod trigger;
 
 pub use end::{find_dead, forget_dead, remove_gone};
 
@@ -23,7 +24,7 @@ use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, Mfn, VcpuId, VcpuSlot};
 use toolstack_compat::change::{Change, Changed};
 use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request};
-use toolstack_compat::v4_17::domctl::{decode, encode};
+use toolstack_compat::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO};
@@ -82,6 +83,9 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         }
         (Request::Share { .. }, Some(_)) => return Err(Errno::EINVAL),
         (Request::State(request), Some(domain)) => return state::carry_out(call, at, op, domain, request),
+        (Request::Trigger { trigger, vcpu }, Some(domain)) => {
+            return trigger::send(call, domain, trigger, vcpu);
+        }
         (Request::Policy, Some(domain)) => return processor::get_policy(call, at, op, domain),
         (Request::SetPolicy, Some(domain)) => return processor::set_policy(call, at, op, domain),
         (Request::Change(Change::Create { id, new }), _) => {

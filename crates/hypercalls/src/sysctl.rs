@@ -6,13 +6,14 @@ use crate::domain_info;
 use crate::event_channel::copy_back;
 use crate::pools;
 use crate::processor;
+use crate::tools;
 use crate::topology::topology;
 use guest_memory::GuestMemory;
 use ids::{CpuId, FRAME_SHIFT, FRAME_SIZE, Gva};
 use toolstack_compat::control::{
     CpuPlace, Machine, MachineAnswer as Answer, MachineRequest as Request, NodeMemory,
 };
-use toolstack_compat::v4_17::domctl::domain_info as encode_domain;
+use toolstack_compat::domctl::domain_info as encode_domain;
 use toolstack_compat::v4_17::sysctl::{cpu_place, decode, encode, node_memory};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
@@ -80,6 +81,7 @@ pub(crate) fn sysctl<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, 
             Answer::None
         }
         Request::Processor(request) => return processor::machine(call, at, op, request),
+        Request::Tool(request) => return tools::tool(call, op, request),
         Request::IdleTimes { most, buffer } => pools::idle_times(call, most, buffer)?,
         Request::SetPoolParameters { .. } | Request::PoolChange { .. } => {
             return pools::change(call, &op, request).unwrap_or(Err(Errno::ENOSYS));

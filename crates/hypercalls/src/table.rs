@@ -2,7 +2,7 @@
 
 use crate::call::{Call, CallResult, Outcome};
 use crate::{
-    absent, assist, console_io, cpu_state, descriptors, domctl, grant_table, kexec, mca, memory_op,
+    absent, assist, console_io, cpu_state, descriptors, domctl, grant_table, hypfs, kexec, mca, memory_op,
     mmu_update, mmuext, multicall, physdev, platform_op, sysctl, trap_table, va_mapping, version,
 };
 use crate::{event_channel, sched_op, vcpu_op};
@@ -54,6 +54,7 @@ pub(crate) fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>,
         number::PLATFORM_OP => platform_op::platform_op,
         number::GRANT_TABLE_OP => grant_table::grant_table_op,
         number::KEXEC_OP => kexec::kexec_op,
+        number::HYPFS_OP => hypfs::hypfs_op,
         number::ARCH_0 => mca::mca,
         number::PHYSDEV_OP => physdev::physdev_op,
         number::PHYSDEV_OP_COMPAT => physdev::old_physdev_op,

@@ -1,9 +1,11 @@
 //! `xen_version`: which Xen this is, to the guest.
 
 use crate::call::{Call, CallResult, Outcome, fault};
+use domain::Release;
 use domains::Domain;
 use guest_memory::GuestMemory;
 use ids::Gva;
+use toolstack_compat::v4_20::version as v4_20;
 use vault::Apply;
 use xen_abi::Errno;
 use xen_abi::features::{
@@ -18,9 +20,14 @@ use xen_abi::version::{
     XENVER_PAGESIZE, XENVER_PLATFORM_PARAMETERS, XENVER_VERSION,
 };
 
-/// The version of Xen whose interface this is: major << 16 | minor, and the rest.
-const VERSION: i64 = 4 << 16 | 17;
-const EXTRAVERSION: &str = ".7";
+/// The version of Xen that is shown: major << 16 | minor, and the rest.
+pub(crate) const fn shown(release: Release) -> (i64, &'static str) {
+    match release {
+        Release::V4_17 => (4 << 16 | 17, ".7"),
+        Release::V4_20 => (4 << 16 | 20, ".4"),
+    }
+}
+
 /// The guests that can be built: 64-bit PV.
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
 /// First linear address of the hypervisor's range.
@@ -28,9 +35,9 @@ const VIRT_START: u64 = 0xffff_8000_0000_0000;
 /// Of what only Dom0 may read, others get this.
 const DENIED: &str = "<denied>";
 
-const COMPILER: &str = "rustc";
-const COMPILED_BY: &str = "Revenant";
-const CHANGESET: &str = concat!("Revenant ", env!("CARGO_PKG_VERSION"));
+pub(crate) const COMPILER: &str = "rustc";
+pub(crate) const COMPILED_BY: &str = "Revenant";
+pub(crate) const CHANGESET: &str = concat!("Revenant ", env!("CARGO_PKG_VERSION"));
 
 /// VMASST type whose enabling is answered by a feature bit.
 const PAE_EXTENDED_CR3: u64 = 1 << 3;
@@ -39,10 +46,12 @@ const PAE_EXTENDED_CR3: u64 = 1 << 3;
 pub(crate) fn xen_version<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
     let [command, at, ..] = call.args;
     let at = Gva(at);
+    let release = call.state.host.release;
+    let (version, extra) = shown(release);
     match command as u32 {
         // Linux makes this call just to be interrupted.
-        XENVER_VERSION => return Ok(Outcome::Value(VERSION)),
-        XENVER_EXTRAVERSION => text::<XEN_EXTRAVERSION_LEN, _, _>(call, at, EXTRAVERSION)?,
+        XENVER_VERSION => return Ok(Outcome::Value(version)),
+        XENVER_EXTRAVERSION => text::<XEN_EXTRAVERSION_LEN, _, _>(call, at, extra)?,
         XENVER_COMPILE_INFO => call.memory.write(at, &compile_info()).map_err(fault)?,
         XENVER_CAPABILITIES => text::<XEN_CAPABILITIES_INFO_LEN, _, _>(call, at, CAPABILITIES)?,
         XENVER_CHANGESET => text::<XEN_CHANGESET_INFO_LEN, _, _>(call, at, CHANGESET)?,
@@ -64,6 +73,9 @@ pub(crate) fn xen_version<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_
             call.privileged()?;
             return Err(Errno::ENODATA);
         }
+        long @ v4_20::EXTRAVERSION..=v4_20::COMMAND_LINE if release == Release::V4_20 => {
+            return long_text(call, at, long, extra);
+        }
         _ => return call.unsupported(XEN_VERSION, command, Errno::ENOSYS),
     }
     Ok(Outcome::Value(0))
@@ -76,6 +88,35 @@ fn text<const N: usize, M: GuestMemory + 'static, A: Apply>(
     text: &str,
 ) -> Result<(), Errno> {
     call.memory.copy_out(at, &padded::<N>(text)).map_err(fault)
+}
+
+/// A text of any length, without an end, behind a word that says how much room there is; its length. Without a place it
+/// is the length that is asked.
+fn long_text<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    at: Gva,
+    which: u32,
+    extra: &str,
+) -> CallResult {
+    let text = match which {
+        v4_20::EXTRAVERSION => extra,
+        v4_20::CAPABILITIES => CAPABILITIES,
+        v4_20::CHANGESET => CHANGESET,
+        _ if call.is_privileged() => call.state.facts.command_line(),
+        _ => DENIED,
+    };
+    let length = text.len() as u32;
+    if at != Gva(0) {
+        let room: u32 = call.memory.read(at).map_err(fault)?;
+        if room == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if room < length {
+            return Err(Errno::ENOBUFS);
+        }
+        call.memory.copy_out(Gva(at.0.wrapping_add(4)), text.as_bytes()).map_err(fault)?;
+    }
+    Ok(Outcome::Value(length.into()))
 }
 
 /// A text as a C string in a field of `N` bytes.

@@ -11,10 +11,11 @@ use crate::guest::{access, guarded, run, stubs, swift};
 use crate::sealed::{Sealed, sealed};
 use crate::{chart, devices, efi, epitaph, fpu_areas, heap, pci_config};
 use boot_info::{FreeRanges, Range};
+use command_line::XenVersion;
 use cpu_policy::cpuid::{Leaf, Vendor};
-use cpu_policy::xen_leaves::{VERSION_4_17, XenLeaves};
+use cpu_policy::xen_leaves::{VERSION_4_17, VERSION_4_20, XenLeaves};
 use cpu_policy::{Controls, SystemPolicies};
-use domain::{Host, Limits, State, Static};
+use domain::{Host, Limits, Release, State, Static};
 use frames::Frame;
 use ids::{CpuId, DomainSlot, Maddr, Mfn};
 use machine::paging::PageTables;
@@ -133,6 +134,10 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     state.host = Host {
         ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
+        release: match record.options.xen_version {
+            XenVersion::V4_17 => Release::V4_17,
+            XenVersion::V4_20 => Release::V4_20,
+        },
         log: Some(&console::Reader),
     };
     let schedule = Schedule::new(record.cpus, vcpus as u32, state.sched);
@@ -204,7 +209,10 @@ fn has_sysenter() -> bool {
 fn leaves(record: &Sealed, scale: TimeScale) -> XenLeaves {
     let khz = record.facts.timing.tsc_khz as u32;
     XenLeaves {
-        version: VERSION_4_17,
+        version: match record.options.xen_version {
+            XenVersion::V4_17 => VERSION_4_17,
+            XenVersion::V4_20 => VERSION_4_20,
+        },
         virtual_tsc: false,
         host_tsc_safe: record.facts.timing.tsc_invariant,
         rdtscp: true,

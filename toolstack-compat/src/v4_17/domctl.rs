@@ -4,19 +4,24 @@ use super::member::{member, put};
 use super::sysctl::bitmap;
 use super::{change, state};
 use crate::change::Changed;
-use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest};
+use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest, Trigger};
 use xen_abi::Errno;
 use xen_abi::domctl::{
     ArchDomainconfig, Domctl, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlSchedCredit2,
-    DomctlSchedulerOp, DomctlVcpuaffinity, XEN_DOMCTL_GET_CPU_POLICY, XEN_DOMCTL_GETDOMAININFO,
-    XEN_DOMCTL_GETNODEAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO,
+    DomctlSchedulerOp, DomctlSendtrigger, DomctlVcpuaffinity, XEN_DOMCTL_GET_CPU_POLICY,
+    XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_GETNODEAFFINITY, XEN_DOMCTL_GETVCPUAFFINITY, XEN_DOMCTL_GETVCPUINFO,
     XEN_DOMCTL_INTERFACE_VERSION, XEN_DOMCTL_SCHEDOP_GETINFO, XEN_DOMCTL_SCHEDOP_PUTINFO,
-    XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMCTL_SETNODEAFFINITY,
+    XEN_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_SENDTRIGGER, XEN_DOMCTL_SET_CPU_POLICY, XEN_DOMCTL_SETNODEAFFINITY,
     XEN_DOMCTL_SETVCPUAFFINITY, XEN_DOMINF_BLOCKED, XEN_DOMINF_DYING, XEN_DOMINF_PAUSED, XEN_DOMINF_RUNNING,
     XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT, XEN_VCPUAFFINITY_FORCE, XEN_VCPUAFFINITY_HARD,
     XEN_VCPUAFFINITY_SOFT, XEN_X86_EMU_PIT,
 };
 use zerocopy::{FromZeros, IntoBytes};
+
+/// `XEN_DOMCTL_SENDTRIGGER_*`.
+const NMI: u32 = 0;
+const POWER: u32 = 3;
+const SLEEP: u32 = 4;
 
 /// Decodes an argument.
 ///
@@ -57,6 +62,15 @@ pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
                 // The shares of vCPUs: credit2 has none.
                 _ => return Err(Errno::EINVAL),
             }
+        }
+        XEN_DOMCTL_SENDTRIGGER => {
+            let m: DomctlSendtrigger = member(&op.u)?;
+            let trigger = match m.trigger {
+                NMI => Trigger::Nmi,
+                POWER | SLEEP => Trigger::Button,
+                _ => Trigger::Unknown,
+            };
+            DomainRequest::Trigger { trigger, vcpu: m.vcpu }
         }
         XEN_DOMCTL_GET_CPU_POLICY => DomainRequest::Policy,
         XEN_DOMCTL_SET_CPU_POLICY => DomainRequest::SetPolicy,

@@ -7,3 +7,4 @@ pub mod platform;
 pub mod processor;
 pub mod state;
 pub mod sysctl;
+pub mod tools;

@@ -86,9 +86,10 @@ pub fn decode(op: &Sysctl) -> Result<MachineRequest, Errno> {
                 _ => return Err(Errno::EINVAL),
             }
         }
-        command => match super::processor::decode(op)? {
-            Some(request) => MachineRequest::Processor(request),
-            None => MachineRequest::Other { command },
+        command => match (super::processor::decode(op)?, super::tools::decode(op)?) {
+            (Some(request), _) => MachineRequest::Processor(request),
+            (_, Some(request)) => MachineRequest::Tool(request),
+            _ => MachineRequest::Other { command },
         },
     })
 }

@@ -100,6 +100,18 @@ pub struct DomctlVcpuaffinity {
 
 const_assert_eq!(size_of::<DomctlVcpuaffinity>(), 40);
 
+/// Member of `XEN_DOMCTL_sendtrigger`. C name: `xen_domctl_sendtrigger`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DomctlSendtrigger {
+    /// In: `XEN_DOMCTL_SENDTRIGGER_*`.
+    pub trigger: u32,
+    /// In: vCPU.
+    pub vcpu: u32,
+}
+
+const_assert_eq!(size_of::<DomctlSendtrigger>(), 8);
+
 /// Member of `XEN_DOMCTL_scheduler_op`. C name: `xen_domctl_scheduler_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

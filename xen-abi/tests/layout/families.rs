@@ -102,6 +102,8 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         domctl::XEN_DOMCTL_SHADOW_OPS;
         sysctl::XEN_SYSCTL_SCHEDOPS;
         sysctl::XEN_SYSCTL_PROCESSORS;
+        sysctl::XEN_SYSCTL_TOOLS;
+        hypfs::XEN_HYPFS_VALUES;
         domctl::XEN_DOMCTL_SCHEDOPS;
         domctl::XEN_X86_EMUS;
         domctl::XEN_SCHEDULERS;

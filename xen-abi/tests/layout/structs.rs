@@ -323,6 +323,13 @@ pub(crate) fn rows() -> Vec<StructRow> {
         sysctl::SysctlCpuFeatureset = "struct xen_sysctl_cpu_featureset" { index, nr_features, features };
         sysctl::SysctlCpuPolicy = "struct xen_sysctl_cpu_policy" { index, nr_leaves, nr_msrs, _rsvd, leaves, msrs };
         domctl::DomctlCpuPolicy = "struct xen_domctl_cpu_policy" { nr_leaves, nr_msrs, leaves, msrs, err_leaf, err_subleaf, err_msr };
+        domctl::DomctlSendtrigger = "struct xen_domctl_sendtrigger" { trigger, vcpu };
+        sysctl::SysctlGetPmstat = "struct xen_sysctl_get_pmstat" { kind = "type", cpuid, u };
+        sysctl::SysctlPmOp = "struct xen_sysctl_pm_op" { cmd, cpuid, u };
+        sysctl::SysctlCpuHotplug = "struct xen_sysctl_cpu_hotplug" { cpu, op };
+        sysctl::SysctlLivepatchOp = "struct xen_sysctl_livepatch_op" { cmd, pad, u };
+        sysctl::SysctlLivepatchList = "struct xen_sysctl_livepatch_list" { version, idx, nr, pad, name_total_size, metadata_total_size, status, name, len, metadata, metadata_len };
+        hypfs::HypfsDirentry = "struct xen_hypfs_direntry" { kind = "type", encoding, pad, content_len, max_write_len };
         sysctl::SysctlPcitopoinfo = "struct xen_sysctl_pcitopoinfo" { num_devs, devs, nodes };
     }
 }

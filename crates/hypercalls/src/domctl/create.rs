@@ -60,7 +60,7 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         state.grants.open(tx, slot, limits);
         // No map is one that fits.
         let _ = state.maps[usize::from(slot.0)].set(tx, &[]);
-        toolstack_compat::v4_17::domctl::encode_change(op, &Changed::Created(id_found.0));
+        toolstack_compat::domctl::encode_change(op, &Changed::Created(id_found.0));
         copy_back(tx, at, op)?;
         reply.publish(tx, 0);
         Ok(())

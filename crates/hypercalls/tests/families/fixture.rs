@@ -141,7 +141,12 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
     let mut state = State::carve(&mut arena, limits, locks, facts, io, [0; 16]).expect("room");
     state.efi = (facts.efi.version != 0).then_some(&crate::efi::SERVICES);
     state.policies.system = crate::processor::system();
-    state.host = Host { ram_frames: FRAMES, last_frame: FRAMES - 1, log: Some(&crate::control::LOG) };
+    state.host = Host {
+        ram_frames: FRAMES,
+        last_frame: FRAMES - 1,
+        release: domain::Release::V4_17,
+        log: Some(&crate::control::LOG),
+    };
     Box::leak(Box::new(state))
 }
 

@@ -14,4 +14,5 @@ mod platform;
 mod processor;
 mod saving;
 mod scheduling;
+mod tools;
 mod version;

@@ -1,0 +1,113 @@
+//! `hypfs_op`: the hypervisor's file system, by which tools read what it was built from, its pools and its parameters.
+//!
+//! Nothing is kept of it: every call makes the entries that it needs anew, from what they stand for.
+
+mod tree;
+
+use crate::call::{Call, CallResult, Outcome, fault};
+use guest_memory::GuestMemory;
+use ids::Gva;
+use tree::{Content, MOST_CONTENT, Node};
+use vault::Apply;
+use xen_abi::Errno;
+use xen_abi::hypercall::HYPFS_OP;
+use xen_abi::hypfs::{
+    HypfsDirentry, XEN_HYPFS_ENC_PLAIN, XEN_HYPFS_MAX_PATHLEN, XEN_HYPFS_OP_GET_VERSION, XEN_HYPFS_OP_READ,
+    XEN_HYPFS_OP_WRITE_CONTENTS, XEN_HYPFS_VERSION,
+};
+use zerocopy::IntoBytes;
+
+/// Bytes of a path, its end included.
+const MAX_PATH: usize = XEN_HYPFS_MAX_PATHLEN as usize;
+
+/// The hypercall: operation, path, its bytes, buffer, its bytes.
+pub(crate) fn hypfs_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallResult {
+    call.privileged()?;
+    let [command, at, path_bytes, buffer, bytes] = call.args;
+    if command as u32 == XEN_HYPFS_OP_GET_VERSION {
+        let all_zero = [at, path_bytes, buffer, bytes] == [0; 4];
+        return if all_zero { Ok(Outcome::Value(XEN_HYPFS_VERSION.into())) } else { Err(Errno::EINVAL) };
+    }
+    if path_bytes == 0 || path_bytes > MAX_PATH as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let mut path = [0; MAX_PATH];
+    let path = &mut path[..path_bytes as usize];
+    call.memory.copy_in(Gva(at), path).map_err(fault)?;
+    let Some((0, path)) = path.split_last().map(|(last, rest)| (*last, rest)) else {
+        return Err(Errno::EINVAL);
+    };
+    if path.first() != Some(&b'/') || path.contains(&0) {
+        return Err(Errno::EINVAL);
+    }
+    let node = Node::find(call.state, path).ok_or(Errno::ENOENT)?;
+    match command as u32 {
+        XEN_HYPFS_OP_READ => read(call, node, buffer, bytes),
+        XEN_HYPFS_OP_WRITE_CONTENTS => write(call, node, bytes),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// What an entry is, and, if there is room, what is in it.
+fn read<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    node: Node,
+    buffer: u64,
+    bytes: u64,
+) -> CallResult {
+    const HEAD: u64 = size_of::<HypfsDirentry>() as u64;
+    if bytes < HEAD {
+        return Err(Errno::EINVAL);
+    }
+    let mut content = Content::new();
+    node.fill(call.state, &mut content);
+    let head = head(node, content.len());
+    call.memory.write(Gva(buffer), &head).map_err(fault)?;
+    if bytes - HEAD < content.len() as u64 {
+        return Err(Errno::ENOBUFS);
+    }
+    call.memory.copy_out(Gva(buffer.wrapping_add(HEAD)), &content).map_err(fault)?;
+    Ok(Outcome::Value(0))
+}
+
+fn head(node: Node, length: usize) -> HypfsDirentry {
+    HypfsDirentry {
+        kind: node.kind(),
+        encoding: XEN_HYPFS_ENC_PLAIN as u8,
+        pad: 0,
+        content_len: length as u32,
+        max_write_len: 0,
+    }
+}
+
+/// Parameters are those of the boot.
+fn write<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    node: Node,
+    bytes: u64,
+) -> CallResult {
+    if node.is_parameter() && bytes != 0 {
+        return call.unsupported(HYPFS_OP, XEN_HYPFS_OP_WRITE_CONTENTS.into(), Errno::EACCES);
+    }
+    Err(Errno::EACCES)
+}
+
+/// Appends an element of a folder's list: head, place of the next element, name. Said as Xen says it: names have room for
+/// their end up to a multiple of four bytes.
+fn list_entry(to: &mut Content, child: Node, name: &str, length: usize, last: bool) {
+    const BEFORE_NAME: usize = size_of::<HypfsDirentry>() + 2;
+    let size = BEFORE_NAME + (name.len() + 1).next_multiple_of(4);
+    if to.remaining_capacity() < size {
+        return;
+    }
+    let end = to.len() + size;
+    // There is room.
+    let _ = to.try_extend_from_slice(head(child, length).as_bytes());
+    let _ = to.try_extend_from_slice(&if last { 0_u16 } else { size as u16 }.to_ne_bytes());
+    let _ = to.try_extend_from_slice(name.as_bytes());
+    while to.len() < end {
+        to.push(0);
+    }
+}
+
+const _: () = assert!(MOST_CONTENT <= 4096, "on the stack");
