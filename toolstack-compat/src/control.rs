@@ -2,7 +2,7 @@
 
 use crate::change::{Change, Changed};
 use crate::processor::ProcessorRequest;
-use crate::state::StateRequest;
+use crate::state::{StateRequest, Trigger};
 use crate::tools::ToolRequest;
 
 /// A bitmap in the caller's memory.
@@ -356,17 +356,6 @@ pub enum DomainRequest {
         /// Its number.
         command: u32,
     },
-}
-
-/// What happens to a domain from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
-    /// An NMI.
-    Nmi,
-    /// A button of its firmware's: for domains that have one.
-    Button,
-    /// Nothing that there is.
-    Unknown,
 }
 
 /// What it is told.

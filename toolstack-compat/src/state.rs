@@ -130,3 +130,14 @@ pub struct Register {
     /// The record says something that is not known.
     pub unknown: bool,
 }
+
+/// What happens to a domain from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// An NMI.
+    Nmi,
+    /// A button of its firmware's: for domains that have one.
+    Button,
+    /// Nothing that there is.
+    Unknown,
+}

@@ -4,7 +4,8 @@ use super::member::{member, put};
 use super::sysctl::bitmap;
 use super::{change, state};
 use crate::change::Changed;
-use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest, Trigger};
+use crate::control::{Bitmap, DomainAnswer, DomainInfo, DomainRequest};
+use crate::state::Trigger;
 use xen_abi::Errno;
 use xen_abi::domctl::{
     ArchDomainconfig, Domctl, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlNodeaffinity, DomctlSchedCredit2,

@@ -3,7 +3,7 @@
 use crate::call::{Call, CallResult};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, VcpuId};
-use toolstack_compat::control::Trigger;
+use toolstack_compat::state::Trigger;
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 
