@@ -42,15 +42,15 @@ impl BootFrames<'_> {
     /// Takes and maps the machine-to-physical table, of so many bytes, and the vault, of so many at least and at most: all
     /// entries invalid, all records zero. What the vault may not need is mapped in small pages, to be given back.
     ///
-    /// They lie in one piece, for tools map the table in whole large pages: what the last of them has beside the table
-    /// is the vault's, and so the hypervisor's for good. To guests not more than the table is shown.
+    /// The table has whole large pages, for tools map it in such pieces: what the last one has beside entries of RAM is
+    /// entries of nothing.
     pub(super) fn m2p_and_vault(
         &mut self,
         tables: PageTables,
         m2p: u64,
         (least, most): (u64, u64),
     ) -> (Range, Range) {
-        let m2p = m2p.next_multiple_of(ids::FRAME_SIZE);
+        let m2p = m2p.next_multiple_of(LARGE_PAGE);
         let both = self.take(m2p + most, LARGE_PAGE);
         let m2p = Range { start: both.start, end: both.start + m2p };
         let vault = Range { start: m2p.end, end: both.end };
