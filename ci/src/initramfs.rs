@@ -64,7 +64,8 @@ pub(crate) struct Guests {
 /// The kernel's initramfs with the toolstack's archive behind it, and what guests boot from.
 pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel, more: Guests) -> Result<PathBuf> {
     let plain = make(workspace, kernel)?;
-    let mut parts = vec![plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain, "guests")?];
+    let mut parts =
+        vec![plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain, "guests")?];
     let mut name = format!("{}-toolstack", kernel.release);
     if let Some(suite) = more.kernel {
         let other = Kernel::get(workspace, suite)?;
@@ -153,8 +154,13 @@ fn add_busybox(tree: &mut Tree, busybox: &Path) -> Result<()> {
 const BARE_32: [&str; 5] = ["-m32", "-nostdlib", "-ffreestanding", "-fno-pic", "-fno-stack-protector"];
 
 /// How a kernel for guests is built: one segment, beside the usual place of the hypercall page.
-const KERNEL: [&str; 5] =
-    ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments,-N", "-Wl,-Ttext=0xffffffff80001000"];
+const KERNEL: [&str; 5] = [
+    "-nostdlib",
+    "-static",
+    "-no-pie",
+    "-Wl,--build-id=none,--no-warn-rwx-segments,-N",
+    "-Wl,-Ttext=0xffffffff80001000",
+];
 
 /// The lab's own part: scripts as they are, C programs built statically, kernels in assembly.
 fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
