@@ -30,9 +30,9 @@ const LIBRARIES: [&str; 9] = [
 /// Where Python's own library is.
 const LIBRARY: &str = "usr/lib/python3.11";
 /// Extension modules of it that pygrub wants.
-const EXTENSIONS: [&str; 4] = ["_ctypes", "_curses", "_curses_panel", "_json"];
+const EXTENSIONS: [&str; 4] = ["_ctypes", "_curses", "_curses_panel", "resource"];
 /// Folders of it that pygrub wants.
-const FOLDERS: [&str; 7] = ["", "curses", "ctypes", "encodings", "logging", "collections", "importlib"];
+const FOLDERS: [&str; 8] = ["", "curses", "ctypes", "encodings", "logging", "collections", "importlib", "re"];
 /// pygrub's own modules, and how it reads file systems.
 const MODULES: &str = "usr/lib/xen-4.17/lib/python";
 const READERS: &str = "usr/lib/xen-4.17/lib/x86_64-linux-gnu/xenfsimage";
