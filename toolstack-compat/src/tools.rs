@@ -12,10 +12,8 @@ pub enum ToolRequest {
     },
     /// Statistics of a CPU's power states.
     Statistics {
-        /// Of which ones; none: neither.
+        /// Which ones; none: there are no such ones.
         of: Option<States>,
-        /// It is asked how many states there are.
-        count: bool,
         /// The CPU.
         cpu: u32,
     },
@@ -49,8 +47,19 @@ pub enum ToolRequest {
 pub enum States {
     /// Frequencies.
     Frequency,
-    /// Idle states.
-    Idle,
+    /// How many idle states there are.
+    CountIdle,
+    /// Idle states, the working one included.
+    Idle {
+        /// How many there is room for.
+        room: u32,
+        /// For how often the CPU entered each, 64 bits each.
+        entered: u64,
+        /// For how long it was there, ns, 64 bits each.
+        spent: u64,
+    },
+    /// Something else about idle states.
+    OtherIdle,
 }
 
 /// A setting of power management.

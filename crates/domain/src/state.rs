@@ -49,7 +49,8 @@ record! {
         pub booted: Durable<bool>,
         /// Microreboots survived.
         pub generation: Durable<u32>,
-        /// The deepest idle state and state within it that the toolstack allows, plus one; 0: any.
+        /// The deepest idle state and state within it that the toolstack allows, plus two; 1: any; 0: not
+        /// set yet.
         pub deepest: [Durable<u32>; 2],
         /// The toolstack wants threads of busy cores used first.
         pub pack_threads: Durable<bool>,

@@ -23,14 +23,13 @@ const MOST_KEYS: u32 = 64;
 type Printer<M, A> = fn(&mut Report<'_, '_, M, A>);
 
 /// The keys: which one, what its line says, what it prints, and whether `*` prints it too.
-fn table<M: GuestMemory + 'static, A: Apply>() -> [(u8, &'static str, Printer<M, A>, bool); 20] {
+fn table<M: GuestMemory + 'static, A: Apply>() -> [(u8, &'static str, Printer<M, A>, bool); 19] {
     [
-        (b'0', "dumping Dom0's registers", cpus::dom0_registers, false),
+        (b'0', "dump Dom0 registers", cpus::dom0_registers, false),
         (b'H', "dump heap info", machine::heap, true),
-        (b'I', "dumping HVM IRQ info", nothing, true),
+        (b'I', "dump HVM irq info", nothing, true),
         (b'M', "dump MSI state", machine::messages, true),
         (b'Q', "dump PCI devices", machine::devices, true),
-        (b'V', "dump IOMMU intremap tables", nothing, true),
         (b'a', "dump timer queues", cpus::timers, true),
         (b'c', "dump ACPI Cx structures", nothing, true),
         (b'd', "dump registers", cpus::registers, true),
@@ -87,7 +86,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(report: &mut Report<'_, '_, M, A>, ke
         b'h' => {
             report.line(format_args!("'h' pressed -> showing installed handlers"));
             for (key, what, ..) in &table {
-                report.line(format_args!(" key '{}' => {what}", char::from(*key)));
+                report.line(format_args!(" key '{}' (ascii '{key:x}') => {what}", char::from(*key)));
             }
         }
         b'*' => {
@@ -99,7 +98,15 @@ fn one<M: GuestMemory + 'static, A: Apply>(report: &mut Report<'_, '_, M, A>, ke
         }
         _ => {
             let Some((key, what, print, _)) = table.iter().find(|entry| entry.0 == key) else { return false };
-            report.line(format_args!("'{}' pressed -> {what}", char::from(*key)));
+            match *key {
+                b'q' => {
+                    let now = report.call.now();
+                    report.line(format_args!("'q' pressed -> dumping domain info (now = {now})"));
+                }
+                b'e' => report.line(format_args!("'e' pressed -> dumping event-channel info")),
+                b'r' => {}
+                _ => report.line(format_args!("'{}' pressed -> {what}", char::from(*key))),
+            }
             print(report);
         }
     }

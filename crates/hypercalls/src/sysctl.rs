@@ -148,7 +148,7 @@ fn machine<M, A>(call: &Call<'_, M, A>) -> Machine {
         cores_per_socket: shape.cores,
         cpus: facts.cpus().len() as u32,
         khz: facts.timing.tsc_khz as u32,
-        grants_v2: false,
+        grants_v2: call.state.grants.defaults.version >= 2,
         frames: host.ram_frames,
         free: free_frames(call),
         claimed: call.state.frames.heap().claimed_frames(),

@@ -4,12 +4,12 @@ use super::member::{member, put};
 use crate::tools::{Hotplug, Patches, PowerSetting, States, ToolRequest};
 use xen_abi::Errno;
 use xen_abi::sysctl::{
-    CPUFREQ_PARA, PM_PARA_CATEGORY_MASK, PMSTAT_CATEGORY_MASK, PMSTAT_CX, PMSTAT_GET_MAX_CX, PMSTAT_PX,
-    Sysctl, SysctlCpuHotplug, SysctlDebugKeys, SysctlGetPmstat, SysctlLivepatchList, SysctlLivepatchOp,
-    SysctlPmOp, XEN_SYSCTL_COVERAGE_OP, XEN_SYSCTL_CPU_HOTPLUG, XEN_SYSCTL_CPU_HOTPLUG_OFFLINE,
-    XEN_SYSCTL_CPU_HOTPLUG_ONLINE, XEN_SYSCTL_DEBUG_KEYS, XEN_SYSCTL_GET_PMSTAT, XEN_SYSCTL_LIVEPATCH_ACTION,
-    XEN_SYSCTL_LIVEPATCH_GET, XEN_SYSCTL_LIVEPATCH_LIST, XEN_SYSCTL_LIVEPATCH_OP,
-    XEN_SYSCTL_LIVEPATCH_UPLOAD, XEN_SYSCTL_PM_OP, XEN_SYSCTL_PM_OP_DISABLE_TURBO,
+    CPUFREQ_PARA, PM_PARA_CATEGORY_MASK, PMSTAT_CATEGORY_MASK, PMSTAT_CX, PMSTAT_GET_CXSTAT,
+    PMSTAT_GET_MAX_CX, PMSTAT_PX, Sysctl, SysctlCpuHotplug, SysctlDebugKeys, SysctlGetPmstat,
+    SysctlLivepatchList, SysctlLivepatchOp, SysctlPmOp, XEN_SYSCTL_COVERAGE_OP, XEN_SYSCTL_CPU_HOTPLUG,
+    XEN_SYSCTL_CPU_HOTPLUG_OFFLINE, XEN_SYSCTL_CPU_HOTPLUG_ONLINE, XEN_SYSCTL_DEBUG_KEYS,
+    XEN_SYSCTL_GET_PMSTAT, XEN_SYSCTL_LIVEPATCH_ACTION, XEN_SYSCTL_LIVEPATCH_GET, XEN_SYSCTL_LIVEPATCH_LIST,
+    XEN_SYSCTL_LIVEPATCH_OP, XEN_SYSCTL_LIVEPATCH_UPLOAD, XEN_SYSCTL_PM_OP, XEN_SYSCTL_PM_OP_DISABLE_TURBO,
     XEN_SYSCTL_PM_OP_ENABLE_TURBO, XEN_SYSCTL_PM_OP_GET_MAX_CSTATE, XEN_SYSCTL_PM_OP_SET_MAX_CSTATE,
     XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT, XEN_SYSCTL_PSR_ALLOC, XEN_SYSCTL_PSR_CMT_OP,
 };
@@ -30,12 +30,7 @@ pub fn decode(op: &Sysctl) -> Result<Option<ToolRequest>, Errno> {
         }
         XEN_SYSCTL_GET_PMSTAT => {
             let m: SysctlGetPmstat = member(&op.u)?;
-            let of = match m.kind & PMSTAT_CATEGORY_MASK {
-                PMSTAT_PX => Some(States::Frequency),
-                PMSTAT_CX => Some(States::Idle),
-                _ => None,
-            };
-            ToolRequest::Statistics { of, count: m.kind == PMSTAT_GET_MAX_CX, cpu: m.cpuid }
+            ToolRequest::Statistics { of: states(&m), cpu: m.cpuid }
         }
         XEN_SYSCTL_PM_OP => {
             let m: SysctlPmOp = member(&op.u)?;
@@ -56,6 +51,26 @@ pub fn decode(op: &Sysctl) -> Result<Option<ToolRequest>, Errno> {
         XEN_SYSCTL_COVERAGE_OP => ToolRequest::Coverage,
         _ => return Ok(None),
     }))
+}
+
+/// `pm_cx_stat` has: room and state (32 bits each), idle time, counts, times, and what processors count themselves.
+fn states(m: &SysctlGetPmstat) -> Option<States> {
+    match (m.kind, m.kind & PMSTAT_CATEGORY_MASK) {
+        (PMSTAT_GET_MAX_CX, _) => Some(States::CountIdle),
+        (PMSTAT_GET_CXSTAT, _) => {
+            let [first, _, entered, spent, ..] = m.u;
+            Some(States::Idle { room: first as u32, entered, spent })
+        }
+        (_, PMSTAT_CX) => Some(States::OtherIdle),
+        (_, PMSTAT_PX) => Some(States::Frequency),
+        _ => None,
+    }
+}
+
+/// Puts statistics of `count` idle states into the argument, the CPU now being in state `now` and idle for `idle` ns in
+/// all. The processor counts none.
+pub fn encode_idle(op: &mut Sysctl, count: u32, now: u32, idle: u64) {
+    (op.u[1], op.u[2], op.u[5]) = (u64::from(count) | u64::from(now) << 32, idle, 0);
 }
 
 fn setting(m: &SysctlPmOp) -> PowerSetting {

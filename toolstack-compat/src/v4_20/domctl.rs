@@ -7,7 +7,7 @@ use xen_abi::Errno;
 use xen_abi::domctl::{
     ArchDomainconfig, Domctl, DomctlCreatedomain, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_INTERFACE_VERSION,
 };
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `XEN_DOMCTL_INTERFACE_VERSION` of this release.
 pub const INTERFACE_VERSION: u32 = 0x17;
@@ -80,11 +80,7 @@ fn in_4_17(new: &Createdomain) -> DomctlCreatedomain {
         grant_opts: new.grant_opts,
         vmtrace_size: new.vmtrace_size,
         cpupool_id: new.cpupool_id,
-        arch: ArchDomainconfig {
-            emulation_flags: new.arch[0],
-            misc_flags: new.arch[1],
-            ..ArchDomainconfig::new_zeroed()
-        },
+        arch: ArchDomainconfig { emulation_flags: new.arch[0], misc_flags: new.arch[1] },
     }
 }
 
