@@ -163,7 +163,7 @@ fn under_load(
         options.append = format!("{} lab.set=GUESTS={}", options.append, options.guests);
         options.toolstack = true;
         options.machine.memory = options.machine.memory.max(MEMORY + (options.guests + 2) * GUEST_MEMORY);
-        options.timeout += BOOT;
+        options.timeout += 3 * BOOT;
         // After all failures, and the guest that is made then.
         options.inspection = Inspection::Walk;
     }
