@@ -164,7 +164,7 @@ fn under_load(
         options.toolstack = true;
         options.machine.memory =
             options.machine.memory.max(MEMORY + (options.busy_guests + 2) * GUEST_MEMORY);
-        options.timeout += BOOT;
+        options.timeout += 3 * BOOT;
         // After all failures, and the guest that is made then.
         options.inspection = Inspection::Walk;
     }
