@@ -15,6 +15,8 @@ constants! {
     PMSTAT_CX = 0x20, "PMSTAT_CX";
     /// How many idle states there are.
     PMSTAT_GET_MAX_CX = 0x21, "PMSTAT_get_max_cx";
+    /// How often and how long a CPU was in each.
+    PMSTAT_GET_CXSTAT = 0x22, "PMSTAT_get_cxstat";
     /// About frequencies: bits.
     PM_PARA_CATEGORY_MASK = 0xf0, "PM_PARA_CATEGORY_MASK";
     /// Their category.
