@@ -82,7 +82,10 @@ fn the_machine() {
     let (result, u) = sysctl(&world, 3, &[]);
     let info: SysctlPhysinfo = member(&u);
     assert_eq!((result, info.nr_cpus, info.max_cpu_id, info.nr_nodes), (0, 2, 1, 1));
-    assert_eq!((info.total_pages, info.max_mfn, info.capabilities), (FRAMES, FRAMES - 1, 1 << 1 | 1 << 8 | 1 << 9));
+    assert_eq!(
+        (info.total_pages, info.max_mfn, info.capabilities),
+        (FRAMES, FRAMES - 1, 1 << 1 | 1 << 8 | 1 << 9)
+    );
     assert_eq!(info.free_pages, world.state.frames.heap().free_frames());
     assert_eq!(
         (sysctl(&world, 4, &[]).1[0] as u32, sysctl(&world, 9, &[0, u64::from(u32::MAX)]).1[2]),
