@@ -9,6 +9,7 @@
 #                   stopped                           GUESTS=3 PIECE=50 RESUME=1
 #   make stubs      the same at every instruction of the entry and exit code
 #   make chaos      the QEMU tests, failing always    FILTER=text
+#   make table      answers of the stock tools beside Debian's Xen   ROWS=all PEER=1
 #   make bench      instructions of operations beside Debian's Xen   ONLY="revenant EPYC-Milan" PROFILE=getpid
 #   make fuzz       random hypercalls in Dom0         SEED=1 CALLS=100000 CPUS=2
 #   make simulate   crashes on a fake machine        SEED=1 SEEDS=10 CPUS=2 VCPUS=2 CRASH=every|random|meeting STEPS=20000
@@ -18,7 +19,7 @@ RUN = KERNEL="$(KERNEL)" CPUS="$(CPUS)" MEM="$(MEM)" DOM0_MEM="$(DOM0_MEM)" CPU=
       BARE="$(BARE)" UEFI="$(UEFI)" ICOUNT="$(ICOUNT)" TOOLSTACK="$(TOOLSTACK)" \
       XEN="$(XEN)" APPEND="$(APPEND)" FEATURES="$(FEATURES)"
 
-.PHONY: build setup artefacts run check test survive stubs chaos bench fuzz simulate laws clean
+.PHONY: build setup artefacts run check test survive stubs chaos table bench fuzz simulate laws clean
 
 build: setup
 	@ci/lab build FEATURES="$(FEATURES)"
@@ -50,6 +51,9 @@ stubs: setup
 
 chaos: setup
 	@ci/lab chaos FILTER="$(FILTER)"
+
+table: setup
+	@ci/lab table PEER="$(PEER)" FILTER="$(ROWS)"
 
 bench: setup
 	@ci/lab bench ONLY="$(ONLY)" PROFILE="$(PROFILE)"

@@ -30,6 +30,7 @@ mod stand;
 mod suite;
 mod survive;
 mod symbols;
+mod table;
 mod toolchain;
 mod toolstack;
 mod workspace;
@@ -56,6 +57,8 @@ const USAGE: &str = "usage: ci/lab VERB [options]
   stubs                 failures and NMIs at every instruction of the entry and exit code, under load
   chaos [FILTER]        the QEMU tests on an image that fails all the time
   test [FILTER]         all tests, or those whose name contains FILTER
+  table [all] [again]   what the stock tools answer, beside Debian's Xen (--peer: measures that): the usual rows or
+                        all; again: compares what the last run said
   check                 format, lints, host tests, house laws
   laws                  the house laws alone
   bench [WORD...]       instructions of operations on bare Linux, Debian's Xen and the image; words name columns
@@ -92,6 +95,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
         "chaos" => suite::chaos::run(&workspace, &toolchain, &options.words),
         "stubs" => survive::sweep(&workspace, &toolchain, &options, 1),
         "survive" => survive::run(&workspace, &toolchain, &options),
+        "table" => table::run(&workspace, &toolchain, &options),
         "check" => check(&workspace, &toolchain),
         "bench" => match &options.profile {
             Some(row) => bench::profile(&workspace, &toolchain, row, &options.words).map(|()| true),

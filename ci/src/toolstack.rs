@@ -13,7 +13,7 @@ use crate::packages::{Suite, unpacked};
 use crate::workspace::Workspace;
 
 /// Packages that are searched for shared libraries.
-const LIBRARIES: [&str; 25] = [
+const LIBRARIES: [&str; 26] = [
     "libc6",
     "libgcc-s1",
     "libxencall1",
@@ -36,6 +36,7 @@ const LIBRARIES: [&str; 25] = [
     "liblzo2-2",
     "libzstd1",
     "libtinfo6",
+    "libncurses6",
     "libefiboot1",
     "libefivar1",
     "libpopt0",
@@ -52,7 +53,7 @@ const LIBRARY_FOLDERS: [&str; 4] = [
 const XEN_BIN: &str = "usr/lib/xen-4.17/bin";
 
 /// The programs taken: package, folder, names. The hotplug scripts want bash and util-linux's flock.
-const PROGRAMS: [(&str, &str, &[&str]); 5] = [
+const PROGRAMS: [(&str, &str, &[&str]); 7] = [
     (
         "xen-utils-4.17",
         XEN_BIN,
@@ -69,6 +70,24 @@ const PROGRAMS: [(&str, &str, &[&str]); 5] = [
             "xen-cpuid",
             "xenctx",
             "lsevtchn",
+            "xentop",
+            "xen-diag",
+            "xen-livepatch",
+            "xen-lowmemd",
+            "xen-memshare",
+            "xen-mfndump",
+            "xen-ucode",
+            "xencov",
+            "xenlockprof",
+            "xenperf",
+            "xenstore-control",
+            "xentrace",
+            "flask-get-bool",
+            "flask-getenforce",
+            "flask-label-pci",
+            "flask-loadpolicy",
+            "flask-setenforce",
+            "readnotes",
         ],
     ),
     (
@@ -85,6 +104,8 @@ const PROGRAMS: [(&str, &str, &[&str]); 5] = [
             "xenstore-chmod",
         ],
     ),
+    ("xen-utils-common", "usr/sbin", &["gdbsx", "xenhypfs"]),
+    ("xen-utils-common", "usr/bin", &["xen-detect"]),
     ("bash", "bin", &["bash"]),
     ("efibootmgr", "bin", &["efibootmgr"]),
     ("util-linux", "usr/bin", &["flock"]),

@@ -99,6 +99,14 @@ pub(super) const TESTS: &[Test] = &[
         limit: 420,
         ..USUAL
     },
+    Test {
+        name: "xl and other stock tools answer as on Xen",
+        cpus: 2,
+        toolstack: true,
+        guest_tests: &["xl-table"],
+        limit: 400,
+        ..USUAL
+    },
     // Meltdown, branch history, gathers: on this model page tables are isolated by default.
     Test {
         name: "on an Intel machine guests do not see the hypervisor, nor may they speculate on it, on 2 CPUs",
