@@ -18,7 +18,7 @@ const SURVIVES: Test = Test {
 /// So it does with the watchdog and a short timeout.
 const WATCHED: Test = Test { expect: &["hang at ffff82d0"], xen: "watchdog watchdog_timeout=2", ..SURVIVES };
 
-pub(super) const TESTS: [Test; 14] = [
+pub(super) const TESTS: [Test; 15] = [
     Test {
         name: "Dom0 lives through panics under load on 1 CPU",
         guest_tests: &["survive-panics"],
@@ -58,6 +58,16 @@ pub(super) const TESTS: [Test; 14] = [
         append: "lab.set=PANICS=24",
         limit: 420,
         damage: true,
+        ..SURVIVES
+    },
+    Test {
+        name: "a PV guest is saved and restored while the hypervisor panics again and again, on 2 CPUs",
+        toolstack: true,
+        guest_tests: &["xl-save"],
+        append: "lab.set=PANICS=1",
+        xen: "dom0_mem=900M",
+        memory: 1536,
+        limit: 600,
         ..SURVIVES
     },
     Test {

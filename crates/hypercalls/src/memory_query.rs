@@ -38,7 +38,8 @@ pub(crate) fn of_domain<M: GuestMemory + 'static, A: Apply>(
                 Mfn(0) => 0,
                 page => call.memory.load64(Maddr(page.maddr().0 + MAX_PFN_OFFSET)),
             };
-            max_pfn.wrapping_sub(1) as i64
+            // One behind the last; 0 as long as the guest has not said it.
+            max_pfn.saturating_sub(1) as i64
         }
     })
 }

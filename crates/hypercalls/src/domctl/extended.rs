@@ -105,7 +105,7 @@ fn write_image<M: GuestMemory + 'static, A: Apply>(
 ///
 /// # Errors
 /// `ESRCH`: no such vCPU; `EINVAL`: the caller, or no state that its processor could have; `EOPNOTSUPP`: components that
-/// there are not; `EFAULT`; `ERESTART`.
+/// there are not, or packed ones; `EIO`: what is reserved is not 0; `EFAULT`; `ERESTART`.
 pub(super) fn set<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     domain: DomainSlot,
@@ -165,9 +165,13 @@ fn check<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::EINVAL);
     }
     let components = word(FIRST_WORDS + COMPONENTS_WORD)?;
-    for index in COMPONENTS_WORD + 1..HEADER_END_WORD {
+    // Whether it is packed; then what is reserved.
+    if word(FIRST_WORDS + COMPONENTS_WORD + 1)? != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    for index in COMPONENTS_WORD + 2..HEADER_END_WORD {
         if word(FIRST_WORDS + index)? != 0 {
-            return Err(Errno::EOPNOTSUPP);
+            return Err(Errno::EIO);
         }
     }
     if xcr0 & !ever != 0 || components & !ever != 0 {
