@@ -110,12 +110,12 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
             }
         }
         reply.publish(tx, 0);
-        // Its CPU looks for another one to run.
-        tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
         Ok(())
     });
     match waits {
-        Ok(()) => Ok(Outcome::Block),
+        // Its CPU looks for another one to run. It is not woken for that: where it polls for several ports, or none, to be
+        // woken ends the wait.
+        Ok(()) => Ok(Outcome::Yield),
         Err(Ready::Now) => Ok(Outcome::Value(0)),
         Err(Ready::Refused(errno)) => Err(errno),
     }
