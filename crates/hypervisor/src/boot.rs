@@ -22,8 +22,8 @@ use crate::guest::guarded;
 use crate::refusal::refuse;
 use crate::sealed::Sealed;
 use crate::{
-    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements,
-    screen, start,
+    bios, composition, console, cpu, describe, devices, efi, faults, heap, options, requirements, screen,
+    start,
 };
 
 mod memory;
