@@ -54,13 +54,15 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> 
     let shelves = LIBRARIES.iter().map(|name| package(name)).collect::<Result<Vec<_>>>()?;
     let (xen, misc) = (package("xen-utils-4.17")?, package("libxenmisc4.17")?);
     let (python, minimal) = (package("python3.11-minimal")?, package("libpython3.11-minimal")?);
-    let standard = package("libpython3.11-stdlib")?;
+    let (standard, terminals) = (package("libpython3.11-stdlib")?, package("ncurses-base")?);
     timed("making pygrub's archive", || {
         let mut tree = Tree::default();
         let mut programs = vec![python.join("usr/bin/python3.11")];
         add(&mut tree, &python, Path::new("usr/bin/python3.11"))?;
         tree.link("usr/bin/python3", "python3.11");
         add(&mut tree, &xen, Path::new("usr/lib/xen-4.17/bin/pygrub"))?;
+        // Its menu is drawn by curses.
+        add(&mut tree, &terminals, Path::new("lib/terminfo/l/linux"))?;
         for root in [&minimal, &standard] {
             programs.extend(add_python(&mut tree, root)?);
         }
