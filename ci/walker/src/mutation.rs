@@ -122,7 +122,7 @@ fn foreign(machine: &Machine<'_>, table: &Table, held: &Held, found: &mut Vec<Mu
         f.kind == WRITABLE && f.typed > 0 && matches!(f.owner, Owner::Domain(slot) if privileged(slot))
     };
     if let (Some((maddr, entry)), Some((mfn, _))) = (leaf, table.all().find(|(_, f)| plain(f))) {
-        let value = entry & !ADDRESS | mfn * FRAME;
+        let value = (entry & !ADDRESS) | (mfn * FRAME);
         found.push(Mutation { name: "a guest maps another domain's frame", maddr, value });
     }
 }
