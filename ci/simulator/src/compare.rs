@@ -5,6 +5,7 @@ use crate::machine::{Cpu, Machine};
 use crate::memory::Changed;
 use crate::steps::Cut;
 use crate::world::{Saved, World};
+use domains::VcpuState;
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Mode, Reg, vector};
 use std::fmt::Write as _;
@@ -123,6 +124,13 @@ impl World {
         let timers = self.system.state.timers();
         let waits = |slot: &VcpuSlot| timers.deadlines(*slot).is_ok_and(|at| at != [0; 3]);
         (0..self.size.vcpus).map(VcpuSlot).filter(waits).collect()
+    }
+
+    /// Whether a vCPU polls for no port that is written down (for several, or none): a start ends that, for events may have
+    /// come that it knows nothing of, and the guest looks for itself.
+    pub fn polls(&self) -> bool {
+        let all = (0..self.size.vcpus).map(|slot| self.system.state.domains.vcpu(VcpuSlot(slot)));
+        all.into_iter().any(|vcpu| vcpu.state() == VcpuState::Polling && vcpu.poll_port.get() == 0)
     }
 
     /// Whether one of them has another home than in the composition `other`: which CPU fires what is due, and so when
