@@ -47,7 +47,8 @@ static void contexts(void)
     check("context: CR4", 0x50660, c->ctrlreg[4]);
     check("context: DR7", 0x400, c->debugreg[7]);
     check("context: entries of the descriptor table", 16, c->gdt_ents);
-    check("context: ring and privilege", 0xe033, c->user_regs.cs);
+    // In its kernel, or in a program of its.
+    check("context: ring and privilege", c->flags & VGCF_in_kernel ? 0xe033 : 0x33, c->user_regs.cs);
     check("context: privilege for ports", 0x1000, c->user_regs.rflags & 0x3000);
     check("context: the trap table's first", 0, c->trap_ctxt[0].vector);
     check("context: the trap table's breakpoint", 3, c->trap_ctxt[3].vector);

@@ -65,7 +65,7 @@ pub(super) const TESTS: [Test; 15] = [
         toolstack: true,
         guest_tests: &["xl-save"],
         append: "lab.set=PANICS=1",
-        xen: "dom0_mem=900M",
+        xen: "dom0_mem=900M,max:900M",
         memory: 1536,
         limit: 600,
         ..SURVIVES

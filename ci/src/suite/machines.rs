@@ -64,7 +64,9 @@ pub(super) const TESTS: &[Test] = &[
     Test {
         name: "PV guests with 1 to 8 vCPUs, one of Debian 13, share 2 CPUs and a bridge; one boots from its disk",
         cpus: 2,
-        memory: 1536,
+        memory: 2048,
+        // Python and the disk are in its archive.
+        xen: "dom0_mem=900M,max:900M",
         toolstack: true,
         guests: Guests { kernel: Some(Suite::Trixie), disk: true },
         guest_tests: &["xl-pygrub", "xl-many"],
@@ -76,7 +78,7 @@ pub(super) const TESTS: &[Test] = &[
         cpus: 2,
         toolstack: true,
         guest_tests: &["xl-save"],
-        xen: "dom0_mem=900M",
+        xen: "dom0_mem=900M,max:900M",
         memory: 1536,
         limit: 400,
         ..USUAL

@@ -124,7 +124,8 @@ fn power<M: GuestMemory + 'static, A: Apply>(
         }),
         // No CPU's frequencies are known.
         PowerSetting::Turbo => Err(Errno::EACCES),
-        PowerSetting::Frequency | PowerSetting::Unknown => Err(Errno::EINVAL),
+        PowerSetting::Frequency => Err(Errno::EINVAL),
+        PowerSetting::Unknown => Err(Errno::ENOSYS),
     }
 }
 
