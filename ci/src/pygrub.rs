@@ -61,8 +61,8 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel, initramfs: &Path) -> 
         add(&mut tree, &python, Path::new("usr/bin/python3.11"))?;
         tree.link("usr/bin/python3", "python3.11");
         add(&mut tree, &xen, Path::new("usr/lib/xen-4.17/bin/pygrub"))?;
-        // Its menu is drawn by curses.
-        add(&mut tree, &terminals, Path::new("lib/terminfo/l/linux"))?;
+        // Its menu is drawn by curses, for the terminal that libxl names.
+        add(&mut tree, &terminals, Path::new("lib/terminfo/v/vt100"))?;
         for root in [&minimal, &standard] {
             programs.extend(add_python(&mut tree, root)?);
         }
