@@ -74,16 +74,6 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "a PV guest with a running download is saved, restored, dumped and looked into, on 2 CPUs",
-        cpus: 2,
-        toolstack: true,
-        guest_tests: &["xl-save"],
-        xen: "dom0_mem=900M,max:900M",
-        memory: 1536,
-        limit: 400,
-        ..USUAL
-    },
-    Test {
         name: "Dom0 hears what the BIOS says of disks and monitor, of processors, and of its own mistakes",
         guest_tests: &["platform-answers", "wrong-arguments", "bios", "large-extents", "cpu-policies"],
         xen: "dom0_mem=512M,max:560M",
