@@ -80,6 +80,8 @@ fn setting(m: &SysctlPmOp) -> PowerSetting {
         XEN_SYSCTL_PM_OP_GET_MAX_CSTATE => PowerSetting::Deepest,
         XEN_SYSCTL_PM_OP_SET_MAX_CSTATE => PowerSetting::SetDeepest((value != UNLIMITED).then_some(value)),
         XEN_SYSCTL_PM_OP_ENABLE_TURBO | XEN_SYSCTL_PM_OP_DISABLE_TURBO => PowerSetting::Turbo,
+        // As settings of frequencies: delays of migration are known and not kept.
+        0x24 | 0x25 => PowerSetting::Frequency,
         command if command & PM_PARA_CATEGORY_MASK == CPUFREQ_PARA => PowerSetting::Frequency,
         _ => PowerSetting::Unknown,
     }
