@@ -123,7 +123,8 @@ impl Conversation {
         acts
     }
 
-    /// The line of the first refused text, looking only at what is new (and a pattern's length before it).
+    /// The line of the first refused text, once it is whole, looking only at what is new (and a pattern's length before
+    /// it).
     fn refusal(&mut self) -> Option<String> {
         let longest = self.refused.iter().map(String::len).max()?;
         let mut start = self.searched.saturating_sub(longest);
@@ -137,8 +138,11 @@ impl Conversation {
             .filter_map(|text| Some(start + self.window[start..].find(text.as_str())?))
             .min()?;
         let from = self.window[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let line = self.window[from..].lines().next().unwrap_or_default();
-        Some(line.trim().to_string())
+        let Some(length) = self.window[from..].find('\n') else {
+            self.searched = at;
+            return None;
+        };
+        Some(self.window[from..][..length].trim().to_string())
     }
 
     fn trim(&mut self) {
@@ -217,7 +221,8 @@ mod tests {
     fn a_refused_text_ends_it_with_its_line() {
         let mut talk = Conversation::new(vec![see("ok")], vec!["Panic on CPU".into()]);
         assert_eq!(talk.feed(b"(XEN) first\n(XEN) Panic on C"), []);
-        assert_eq!(talk.feed(b"PU 0:\nok"), [Act::Refused("(XEN) Panic on CPU 0:".into())]);
+        assert_eq!(talk.feed(b"PU"), []);
+        assert_eq!(talk.feed(b" 0:\nok"), [Act::Refused("(XEN) Panic on CPU 0:".into())]);
     }
 
     #[test]

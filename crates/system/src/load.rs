@@ -2,6 +2,7 @@
 
 use crate::System;
 use crate::platform::{Base, Platform};
+use core::sync::atomic::{Ordering, fence};
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::{Context, FRESH, IN_CPU, Mode, SAVED, event_callback, sync};
 use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
@@ -9,17 +10,25 @@ use xen_abi::callback::CALLBACKTYPE_FAILSAFE;
 impl<P: Platform> System<P> {
     /// Makes this CPU hold `vcpu`'s registers. Whether they are in the CPU or in memory is durable, and changes
     /// only when they are completely there: a failure in between neither loses them nor mixes two vCPUs' up.
-    pub(crate) fn load(&'static self, cpu: CpuId, vcpu: VcpuSlot) {
+    /// False: the vCPU may not run any more, and they are in memory still.
+    pub(crate) fn load(&'static self, cpu: CpuId, vcpu: VcpuSlot) -> bool {
         let context = self.state.contexts.context(vcpu);
         if let Some(old) = self.schedule.loaded(cpu) {
             let old_context = self.state.contexts.context(old);
             if old_context.fpu_saved.get() == IN_CPU {
                 if old == vcpu {
-                    return;
+                    return true;
                 }
                 self.platform.save(old, old_context);
                 old_context.fpu_saved.set(SAVED);
             }
+        }
+        self.schedule.keep(cpu, vcpu);
+        // Who stops a domain says so before it looks who holds its vCPUs: one of the two sees the other. Who holds one
+        // that is stopped does not have its registers.
+        fence(Ordering::SeqCst);
+        if !self.can_run(vcpu) {
+            return false;
         }
         if context.fpu_saved.get() == FRESH {
             self.platform.forget(vcpu);
@@ -30,11 +39,11 @@ impl<P: Platform> System<P> {
         let all_good = self.platform.load_selectors(selectors) || self.force_selectors(context, selectors);
         // After the selectors, which change the bases.
         self.load_bases(context);
-        self.schedule.keep(cpu, vcpu);
         if !all_good {
             self.selectors_are_bad(vcpu, context, selectors);
         }
         context.fpu_saved.set(IN_CPU);
+        true
     }
 
     /// Recovery: loads the data selectors that a vCPU had whose context this CPU has loaded; the bases stay.

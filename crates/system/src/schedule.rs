@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use ids::{CpuId, VcpuSlot};
+use ids::{CpuId, DomId, Maddr, VcpuSlot};
 use sched::{CpuSet, Queues};
 use spin::Mutex;
 
@@ -56,7 +56,7 @@ struct Place {
     home: AtomicU32,
     /// It stands in a `woken` queue.
     woken: AtomicBool,
-    /// Where its clock was written; 0 nowhere.
+    /// Where its clock was written, and whose it is; 0 nowhere.
     clock: AtomicU64,
     /// What its runstate area was last made to show.
     shown: AtomicU64,
@@ -115,11 +115,6 @@ impl Schedule {
 
     /// The registers that `cpu` held are completely in memory, and in `cpu` no more.
     pub(crate) fn let_go(&self, cpu: CpuId) {
-        if let Some(vcpu) = self.loaded(cpu) {
-            // The slot may get another vCPU, in the same place.
-            self.place(vcpu).clock.store(0, Ordering::Relaxed);
-            self.place(vcpu).shown.store(NEVER, Ordering::Relaxed);
-        }
         self.cpu(cpu).loaded.store(NOBODY, Ordering::Release);
     }
 
@@ -214,12 +209,15 @@ impl Schedule {
         self.disturb(cpu, look::TIMER);
     }
 
-    /// Whether a vCPU's clock has to be written at `at`, for it was written elsewhere or not in this life.
-    pub(crate) fn new_clock(&self, vcpu: VcpuSlot, at: u64) -> bool {
+    /// Whether a vCPU's clock has to be written at `at`, for it was written elsewhere or not in this life, or the slot
+    /// was another domain's.
+    pub(crate) fn new_clock(&self, vcpu: VcpuSlot, domain: DomId, at: Maddr) -> bool {
         let clock = &self.place(vcpu).clock;
-        let new = clock.load(Ordering::Relaxed) != at;
+        // Addresses have 52 bits, and numbers of domains that have the slot one after another differ in the lower 12.
+        let wanted = at.0 ^ u64::from(domain.0) << 52;
+        let new = clock.load(Ordering::Relaxed) != wanted;
         if new {
-            clock.store(at, Ordering::Relaxed);
+            clock.store(wanted, Ordering::Relaxed);
         }
         new
     }

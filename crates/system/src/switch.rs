@@ -198,7 +198,7 @@ impl<P: Platform> System<P> {
     }
 
     /// Whether a vCPU wants a CPU and may have one.
-    fn can_run(&self, vcpu: VcpuSlot) -> bool {
+    pub(crate) fn can_run(&self, vcpu: VcpuSlot) -> bool {
         let record = self.state.domains.vcpu(vcpu);
         record.state() == VcpuState::Runnable
             && record.initialised.get()
@@ -265,10 +265,12 @@ impl<P: Platform> System<P> {
     /// Whether a `SCHEDOP_poll` has what it waits for: a polled port pending. Its time is `expire_timers`'s.
     fn poll_is_over(&self, vcpu: VcpuSlot) -> bool {
         let record = self.state.domains.vcpu(vcpu);
-        let port = record.poll_port.get();
-        let events = self.state.events(self.platform);
-        // More than one port: any event ends the wait, and the guest looks for itself.
-        port == 0 || events.is_pending(record.domain.get(), port) != Ok(false)
+        let (domain, port) = (record.domain.get(), record.poll_port.get());
+        if port == 0 {
+            // More than one port: any event ends the wait, and the guest looks for itself. What stops a domain is none.
+            return self.state.domains.domain(domain).may_run();
+        }
+        self.state.events(self.platform).is_pending(domain, port) != Ok(false)
     }
 
     /// Gives this CPU to a vCPU. False: it may not run any more.
@@ -279,14 +281,9 @@ impl<P: Platform> System<P> {
             self.show_runstate(cpu);
         }
         self.state.timers().set_home(vcpu, cpu);
-        self.load(cpu, vcpu);
-        if old != Some(vcpu) {
-            // Who stops a domain says so before it looks who holds its vCPUs: one of the two sees the other.
-            fence(Ordering::SeqCst);
-            if !self.can_run(vcpu) {
-                self.schedule.disturb(cpu, look::SCHEDULE);
-                return false;
-            }
+        if !self.load(cpu, vcpu) {
+            self.schedule.disturb(cpu, look::SCHEDULE);
+            return false;
         }
         self.refresh_time(vcpu);
         self.set_runstate(vcpu, State::Running, now);

@@ -23,7 +23,9 @@ impl<P: Platform> System<P> {
     pub(crate) fn refresh_time(&self, vcpu: VcpuSlot) {
         let Some(info) = self.state.events(self.platform).vcpu_info(vcpu) else { return };
         self.state.contexts.context(vcpu).info.set(info.0);
-        if self.schedule.new_clock(vcpu, info.0) {
+        let domains = &self.state.domains;
+        let domain = domains.domain(domains.vcpu(vcpu).domain.get()).id.get();
+        if self.schedule.new_clock(vcpu, domain, info) {
             let flags = if self.state.facts.timing.tsc_invariant { TSC_STABLE } else { 0 };
             publish_time(self.platform, Maddr(info.0 + TIME_INFO), &self.scale.info(flags));
         }

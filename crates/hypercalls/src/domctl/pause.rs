@@ -34,6 +34,27 @@ pub(super) fn another<M, A>(
     Ok((call.state.domains.domain(slot), call.state.domain_locks.of(slot)))
 }
 
+/// Sees that no CPU holds registers of a domain that runs, until it [goes on](go_on).
+///
+/// # Errors
+/// `ERESTART`: its vCPUs are about to leave their CPUs.
+fn halt<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    record: &'static Domain,
+    lock: &'static LockWord,
+) -> Result<(), Errno> {
+    let state = call.state;
+    if record.may_run() {
+        call.j.change(|tx| {
+            tx.lock(lock);
+            tx.set(&record.halting, true);
+            kick_all(state, tx, slot);
+        });
+    }
+    if is_off(call, slot) { Ok(()) } else { Err(Errno::ERESTART) }
+}
+
 /// Does `work` while no CPU holds registers of another domain's. The transaction that ends it lets the domain
 /// [go on](go_on); when it is refused, that is done here.
 ///
@@ -46,16 +67,7 @@ pub(super) fn stopped<M: GuestMemory + 'static, A: Apply>(
 ) -> CallResult {
     let state = call.state;
     let (record, lock) = another(call, slot)?;
-    if record.may_run() {
-        call.j.change(|tx| {
-            tx.lock(lock);
-            tx.set(&record.halting, true);
-            kick_all(state, tx, slot);
-        });
-    }
-    if !is_off(call, slot) {
-        return Err(Errno::ERESTART);
-    }
+    halt(call, slot, record, lock)?;
     let result = work(call);
     if result.is_err_and(|errno| errno != Errno::ERESTART) {
         call.j.change(|tx| go_on(state, tx, slot));
@@ -81,21 +93,12 @@ pub(super) fn pause<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     slot: DomainSlot,
 ) -> Result<(), Errno> {
-    let (state, reply) = (call.state, call.reply);
+    let reply = call.reply;
     let (record, lock) = another(call, slot)?;
     if record.pauses.get() >= MOST_PAUSES {
         return Err(Errno::EOVERFLOW);
     }
-    if record.may_run() {
-        call.j.change(|tx| {
-            tx.lock(lock);
-            tx.set(&record.halting, true);
-            kick_all(state, tx, slot);
-        });
-    }
-    if !is_off(call, slot) {
-        return Err(Errno::ERESTART);
-    }
+    halt(call, slot, record, lock)?;
     call.j.transaction(|tx| {
         tx.lock(lock);
         // Somebody else may have let it go on, or have paused it.
