@@ -176,15 +176,18 @@ impl Platform for Machine {
             self.tlb(|tlb| tlb.flush(what));
         }
     }
-    fn ask_flush(&self, _: u32) {
+    fn ask_flush(&self, _: u32, what: Flush) {
         step();
         if self.forgetful.get() {
             return;
         }
         let own = CURRENT.get();
         for (cpu, shootdown) in self.shootdown.borrow_mut().iter_mut().enumerate() {
-            shootdown.wanted |= cpu != own;
-            shootdown.asked |= cpu == own;
+            if cpu == own {
+                shootdown.asked = true;
+            } else {
+                shootdown.wanted = Some(shootdown.wanted.map_or(what, |_| Flush::All));
+            }
         }
     }
     fn await_flush(&self, cpus: u32) {
@@ -194,7 +197,7 @@ impl Platform for Machine {
             return;
         }
         for other in (0..cpus as usize).filter(|cpu| *cpu != own) {
-            while self.shootdown.borrow()[other].wanted {
+            while self.shootdown.borrow()[other].wanted.is_some() {
                 if !self.shootdown.borrow()[other].busy {
                     // In a guest or idle, where the kick comes at once.
                     self.serve_flush(other);

@@ -10,8 +10,8 @@ use system::Flush;
 /// A processor's part in flushes of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Shootdown {
-    /// It has to forget everything.
-    pub(crate) wanted: bool,
+    /// It has to forget this.
+    pub(crate) wanted: Option<Flush>,
     /// It is in the middle of an entry.
     pub(crate) busy: bool,
     /// It has asked others and not waited.
@@ -55,8 +55,8 @@ impl Machine {
     }
 
     pub(crate) fn serve_flush(&self, cpu: usize) {
-        if std::mem::take(&mut self.shootdown.borrow_mut()[cpu].wanted) {
-            self.tlbs.borrow_mut()[cpu].flush(Flush::All);
+        if let Some(what) = self.shootdown.borrow_mut()[cpu].wanted.take() {
+            self.tlbs.borrow_mut()[cpu].flush(what);
         }
     }
 

@@ -273,6 +273,9 @@ impl Frames {
         self.apply_put(once, mfn, |u| {
             let new = u.minus_typed();
             if u.is_plain() {
+                if new.typed() == 0 {
+                    self.count_unwritable();
+                }
                 new.with_kind(Kind::Writable)
             } else if new.typed() == 0 && u.kind() == Kind::Descriptors {
                 new.with_validated(false).with_kind(Kind::None)

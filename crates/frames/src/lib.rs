@@ -32,7 +32,7 @@ pub use frame::{Frame, Owner, Stage};
 pub use leave::Leaving;
 pub use list::PageList;
 pub use staged::{PIECE, Staged, Staging};
-pub use stale::Stale;
+pub use stale::{Gone, Stale};
 pub use usage::{Kind, Usage};
 
 use ids::Mfn;

@@ -18,9 +18,9 @@ pub(crate) fn allocating<M: GuestMemory + 'static, A: Apply, O, E>(
     let frames = call.state.frames;
     loop {
         if !frames.are_forgotten() {
-            let freed = frames.freed();
+            let gone = frames.gone();
             call.j.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 }));
-            frames.note_forgotten(freed);
+            frames.note_forgotten(gone);
         }
         let done = call.j.transaction(|tx| {
             let done = f(tx).map_err(Some)?;

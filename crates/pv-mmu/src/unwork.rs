@@ -73,9 +73,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
             if done {
                 return;
             }
-            let freed = self.frames.freed();
+            let gone = self.frames.gone();
             j.change(|tx| tx.publish(FLUSH_ALL));
-            self.frames.note_forgotten(freed);
+            self.frames.note_forgotten(gone);
         }
     }
 

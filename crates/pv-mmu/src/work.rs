@@ -32,6 +32,8 @@ enum Step {
 enum Begun {
     Taken,
     Work,
+    /// The same, and all processors have forgotten their translations.
+    Flushed,
     Refused,
 }
 
@@ -89,6 +91,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ) -> Result<(), MmuError> {
         let kind = Kind::table(level);
         loop {
+            let gone = self.frames.gone();
             let begun = j.transaction(|tx| -> Result<Begun, Refusal> {
                 self.lock_outer(tx, outer);
                 // What others have begun or completed here is committed before it is built upon.
@@ -108,20 +111,24 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
                     Got::InWork => {
                         // Who began it may still wait for the flush.
-                        if self.frames.frame(mfn).is_some_and(|f| f.usage().cursor() == 0) {
-                            tx.publish(FLUSH_ALL);
+                        if self.frames.frame(mfn).is_none_or(|f| f.usage().cursor() != 0) {
+                            return Ok(Begun::Work);
                         }
                     }
                     Got::MustValidate => {
                         let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
-                        if was != Kind::None && was != kind {
-                            // A processor may still write to the former page, or take it for another table.
-                            tx.publish(FLUSH_ALL);
+                        if was == Kind::None || was == kind {
+                            return Ok(Begun::Work);
                         }
                     }
                 }
-                Ok(Begun::Work)
+                if self.frames.are_unwritable() {
+                    return Ok(Begun::Work);
+                }
+                // A processor may still write to the former page, or take it for another table.
+                tx.publish(FLUSH_ALL);
+                Ok(Begun::Flushed)
             });
             match begun {
                 Ok(Begun::Taken) => return Ok(()),
@@ -130,7 +137,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.unwork(j, mfn, level, &mut |_| {})?;
                     return Err(e);
                 }
-                Ok(Begun::Work) => {
+                Ok(begun @ (Begun::Work | Begun::Flushed)) => {
+                    if matches!(begun, Begun::Flushed) {
+                        self.frames.note_forgotten(gone);
+                    }
                     if self.work_to_end(j, mfn, level, subject, outer, then)? {
                         return Ok(());
                     }

@@ -57,15 +57,7 @@ impl<P: Platform> Apply for Applier<P> {
             }
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
             kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
-            kind::FLUSH => {
-                platform.flush(match effect.a {
-                    u64::MAX => Flush::All,
-                    page => Flush::Page(Gva(page)),
-                });
-                if effect.x != 0 {
-                    platform.ask_flush(self.system.schedule.cpus());
-                }
-            }
+            kind::FLUSH => self.flush(effect),
             kind::UNMARK => platform.and_not32(Maddr(effect.a), effect.x),
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
@@ -111,6 +103,19 @@ impl<P: Platform> Apply for Applier<P> {
 }
 
 impl<P: Platform> Applier<P> {
+    fn flush(&self, effect: &Effect) {
+        let (system, cpus) = (self.system, self.system.schedule.cpus());
+        let what = if effect.a == u64::MAX { Flush::All } else { Flush::Page(Gva(effect.a)) };
+        let gone = system.state.frames.gone();
+        system.platform.flush(what);
+        if effect.x != 0 {
+            system.platform.ask_flush(cpus, what);
+        }
+        if cpus == 1 && what == Flush::All {
+            system.state.frames.note_forgotten(gone);
+        }
+    }
+
     fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {

@@ -60,8 +60,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn set_base(&self, which: Base, value: u64);
     /// Makes this CPU's TLB forget.
     fn flush(&self, what: Flush);
-    /// Asks the other of `cpus` CPUs to forget everything before they run a guest again.
-    fn ask_flush(&self, cpus: u32);
+    /// Asks the other of `cpus` CPUs to forget that before they run a guest again.
+    fn ask_flush(&self, cpus: u32, what: Flush);
     /// Waits until those asked have done so; no lock is held.
     fn await_flush(&self, cpus: u32);
     /// Sets a machine-to-physical entry.

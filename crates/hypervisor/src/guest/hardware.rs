@@ -155,8 +155,8 @@ impl Platform for Hardware {
             Flush::Page(page) => control::flush_page(page.0),
         }
     }
-    fn ask_flush(&self, cpus: u32) {
-        shootdown::ask(cpus);
+    fn ask_flush(&self, cpus: u32, what: Flush) {
+        shootdown::ask(cpus, what);
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {

@@ -9,28 +9,60 @@
 use crate::guest::hardware::this_cpu;
 use crate::guest::run;
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, Ordering};
-use ids::CpuId;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use ids::{CpuId, Gva};
 use machine::{control, percpu};
-use system::Platform;
+use system::{Flush, Platform};
 
 const CPUS: usize = percpu::MAX_CPUS as usize;
 
-/// Whether a CPU is to flush.
-static WANTED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
+/// What a CPU is to forget: [`NOTHING`], [`ALL`], or the [`PAGE`] in the other bits.
+static WANTED: [AtomicU64; CPUS] = [const { AtomicU64::new(NOTHING) }; CPUS];
+const NOTHING: u64 = 0;
+const ALL: u64 = 1;
+const PAGE: u64 = 2;
 /// Whether a CPU may use translations; the others are idle, stopped or not started.
 static ACTIVE: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 /// Whether a CPU has asked others and not waited for them yet.
 static ASKED: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 
+fn word_of(what: Flush) -> u64 {
+    match what {
+        Flush::All => ALL,
+        Flush::Page(Gva(page)) => page & !0xfff | PAGE,
+    }
+}
+
+fn want(cpu: u32, what: u64) {
+    let wanted = &WANTED[cpu as usize];
+    if wanted.compare_exchange(NOTHING, what, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        wanted.store(ALL, Ordering::SeqCst);
+    }
+}
+
+fn is_wanted(cpu: u32) -> bool {
+    WANTED[cpu as usize].load(Ordering::SeqCst) != NOTHING
+}
+
 /// Flushes if that is wanted of this CPU: with every interrupt, a kick among them.
 #[inline]
 pub(crate) fn serve(cpu: CpuId) {
-    let wanted = &WANTED[cpu.0 as usize];
-    if wanted.load(Ordering::SeqCst) {
-        control::flush_tlb();
-        // Behind the flush: who waits goes on now.
-        wanted.store(false, Ordering::SeqCst);
+    if is_wanted(cpu.0) {
+        forget(&WANTED[cpu.0 as usize]);
+    }
+}
+
+#[cold]
+fn forget(wanted: &AtomicU64) {
+    loop {
+        let what = wanted.load(Ordering::SeqCst);
+        match what {
+            NOTHING => return,
+            ALL => control::flush_tlb(),
+            page => control::flush_page(page & !0xfff),
+        }
+        // Behind the flush: who waits goes on now. Who asked meanwhile is served too.
+        let _ = wanted.compare_exchange(what, NOTHING, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -45,17 +77,17 @@ pub(crate) fn set_active(active: bool) {
 }
 
 /// Asks all other CPUs to flush; [`wait`] when no lock is held.
-pub(crate) fn ask(cpus: u32) {
+pub(crate) fn ask(cpus: u32, what: Flush) {
     let own = this_cpu().0;
     for cpu in (0..cpus).filter(|cpu| *cpu != own) {
-        WANTED[cpu as usize].store(true, Ordering::SeqCst);
+        want(cpu, word_of(what));
     }
     ASKED[own as usize].store(cpus > 1, Ordering::Relaxed);
 }
 
-/// As [`ask`], one CPU.
+/// As [`ask`], one CPU, everything.
 pub(crate) fn ask_one(cpu: CpuId) {
-    WANTED[cpu.0 as usize].store(true, Ordering::SeqCst);
+    want(cpu.0, ALL);
     ASKED[this_cpu().0 as usize].store(true, Ordering::Relaxed);
 }
 
@@ -71,8 +103,7 @@ pub(crate) fn wait(own: CpuId, cpus: u32) {
 
 #[cold]
 fn wait_for_others(own: CpuId, cpus: u32) {
-    let is_stale =
-        |cpu: u32| ACTIVE[cpu as usize].load(Ordering::SeqCst) && WANTED[cpu as usize].load(Ordering::SeqCst);
+    let is_stale = |cpu: u32| ACTIVE[cpu as usize].load(Ordering::SeqCst) && is_wanted(cpu);
     for cpu in (0..cpus).filter(|cpu| *cpu != own.0 && is_stale(*cpu)) {
         run::system().platform.kick(CpuId(cpu));
     }

@@ -157,7 +157,7 @@ impl Platform for Machine {
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }
-    fn ask_flush(&self, _: u32) {}
+    fn ask_flush(&self, _: u32, _: Flush) {}
     fn await_flush(&self, _: u32) {}
     fn selectors(&self) -> [u16; 4] {
         [0; 4]
