@@ -79,7 +79,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 
-    /// Makes a frame of `owner` that nobody uses one that may be written to, if it is or was a table.
+    /// Makes a frame of `owner` that nobody uses one that may be written to, if it is or was a table. One whose work was
+    /// cut, perhaps this very work, has the reference of who worked.
     ///
     /// # Errors
     /// [`MmuError::Preempted`].
@@ -87,7 +88,11 @@ impl<M: GuestMemory> Mmu<'_, M> {
         // First no valid table any more, then none that is known as one.
         for _ in 0..2 {
             match self.frames.frame(mfn).map(|frame| frame.usage()) {
-                Some(u) if u.owner() == owner && u.typed() == 0 && u.kind().level().is_some() => {
+                Some(u)
+                    if u.owner() == owner
+                        && (u.typed() == 0 || u.is_in_work())
+                        && u.kind().level().is_some() =>
+                {
                     self.reclaim(j, mfn)?;
                 }
                 _ => break,
