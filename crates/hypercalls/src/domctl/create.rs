@@ -40,8 +40,9 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         let found = state.domains.find_slot(tx, state.domain_locks, id, wanted.vcpus);
         let found = found.map_err(|why| no_slot(state, why))?;
         let (slot, id_found, first_vcpu) = found;
-        state.frames.set_max_pages(tx, slot, 0);
         let shared_info = state.frames.allocate_shared(tx, slot).map_err(|NoMemory| Errno::ENOMEM)?;
+        // Behind it: a list's lock comes after the heap's.
+        state.frames.set_max_pages(tx, slot, 0);
         clear_shared_info(memory, shared_info.maddr());
         let new = NewDomain { id, vcpus: wanted.vcpus, handle, shared_info };
         state.domains.create(tx, found, &new);
@@ -55,7 +56,6 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         state.events(memory).create_domain(tx, slot, &new).map_err(errno)?;
         state.policies.reset(tx, slot);
         state.notices[usize::from(slot.0)].reset(tx);
-        state.policies.reset(tx, slot);
         state.sched.create_domain(tx, slot, wanted.pool).map_err(|_| Errno::ESRCH)?;
         state.grants.open(tx, slot, limits);
         // No map is one that fits.

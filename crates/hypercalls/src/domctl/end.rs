@@ -60,10 +60,10 @@ fn begin<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, slot: Do
     let state = call.state;
     let record = state.domains.domain(slot);
     call.j.change(|tx| {
-        state.frames.set_max_pages(tx, slot, 0);
-        // No claim of 0 is refused.
-        let _ = state.frames.claim(tx, slot, 0);
         tx.lock(state.domain_locks.of(slot));
+        // No claim of 0 is refused. The limit comes behind it: a list's lock comes after the heap's.
+        let _ = state.frames.claim(tx, slot, 0);
+        state.frames.set_max_pages(tx, slot, 0);
         if !record.is_ending() {
             record.set_life(tx, Life::Dying);
             kick_all(state, tx, slot);
