@@ -4,7 +4,7 @@
 use crate::machine::{Cpu, Machine};
 use crate::memory::Changed;
 use crate::steps::Cut;
-use crate::world::{Saved, World};
+use crate::world::{DOMAINS, Saved, World};
 use domains::VcpuState;
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Mode, Reg, vector};
@@ -199,7 +199,8 @@ impl World {
             start + 1..start + 2
         });
         let heads = std::iter::once(self.range_of(std::slice::from_ref(frames.heap())));
-        let owned = (0..2).map(|slot| self.range_of(std::slice::from_ref(frames.list(DomainSlot(slot)))));
+        let owned =
+            (0..DOMAINS).map(|slot| self.range_of(std::slice::from_ref(frames.list(DomainSlot(slot)))));
         links.chain(heads).chain(owned).collect()
     }
 
@@ -272,8 +273,8 @@ impl World {
             shown.extend(self.shown_again());
             shown.extend(self.unused_frames());
         }
-        let shared = self.system.state.domains.domain(DomainSlot(0)).shared_info.get().maddr();
-        let wall = Maddr(shared.0 + WALL_VERSION);
+        let shared = self.system.state.domains.domains.iter().map(|domain| domain.shared_info.get().maddr());
+        let walls: Vec<u64> = shared.map(|shared| shared.0 + WALL_VERSION).collect();
         let mut count = 0;
         self.machine.memory.differences(&wanted.memory, |at, here, there| {
             // A clock may be written once more: its version is even then as before, or it is written anew before
@@ -283,7 +284,8 @@ impl World {
                 here >> 32 == there >> 32 && (!runs || here & 1 == 0 && there & 1 == 0)
             });
             // So may the wall clock.
-            let clock = clock || at == wall && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
+            let clock = clock
+                || walls.contains(&at.0) && here >> 32 == there >> 32 && here & 1 == 0 && there & 1 == 0;
             // Accessed and dirty bits are the processor's.
             let marks = (here ^ there) & !ACCESSED_DIRTY == 0 && self.is_table(at);
             let clock = clock || shown.iter().any(|range| range.contains(&at.0));

@@ -167,11 +167,12 @@ impl World {
     }
 
     /// Finishes what is left to be finished lazily: page tables in work that nobody waits for, or that
-    /// nobody uses any more. Done before two
-    /// states are compared a second time.
+    /// nobody uses any more; dead domains of which nobody holds a frame. Done before two states are compared a second
+    /// time.
     pub fn sweep(&self) {
         let state = self.system.state;
         become_cpu(0);
+        self.system.remove_dead();
         let in_work = |mfn: &Mfn| {
             let usage = state.frames.frame(*mfn).map(|frame| frame.usage());
             usage.is_some_and(|u| u.is_in_work() || u.is_validated() && u.typed() == 0)

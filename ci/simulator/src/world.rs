@@ -29,6 +29,10 @@ const FIRST_FREE: u64 = 8;
 pub(crate) const NEIGHBOUR: DomainSlot = DomainSlot(1);
 pub(crate) const NEIGHBOUR_ID: u16 = 7;
 const NEIGHBOUR_PAGES: u64 = 6;
+/// Domain slots: Dom0's, the neighbour's, and of those that come and go.
+pub(crate) const DOMAINS: u16 = 4;
+/// vCPU slots of those that come and go. None of them ever runs.
+pub(crate) const OTHER_VCPUS: u32 = 3;
 /// Pages of Dom0: the 4 MiB that are mapped, and some.
 const PAGES: u64 = 1024 + 120;
 const VAULT_BYTES: usize = 544 << 10;
@@ -46,6 +50,13 @@ pub struct Size {
     pub cpus: u32,
     /// vCPUs of Dom0.
     pub vcpus: u32,
+}
+
+impl Size {
+    /// All slots of vCPUs.
+    pub(crate) fn slots(self) -> u32 {
+        self.vcpus + OTHER_VCPUS
+    }
 }
 
 /// A simulated machine with a guest.
@@ -121,8 +132,8 @@ fn compose(
 ) -> (&'static System<Machine>, Regions) {
     let limits = Limits {
         frames: FRAMES,
-        domains: 2,
-        vcpus: size.vcpus as usize,
+        domains: DOMAINS.into(),
+        vcpus: size.slots() as usize,
         cpus: size.cpus as usize,
         port_chunks: 6,
     };
@@ -135,7 +146,7 @@ fn compose(
     state.pci = Some(&pci::Devices);
     state.policies.system = Box::leak(Box::new(SystemPolicies::new(cpuid, &Controls::default())));
     let scale = TimeScale::from_khz(1_000_000).expect("a rate");
-    let schedule = Schedule::new(size.cpus, size.vcpus, state.sched);
+    let schedule = Schedule::new(size.cpus, size.slots(), state.sched);
     let system = Box::leak(Box::new(System {
         platform: machine,
         state: Box::leak(Box::new(state)),
@@ -155,7 +166,7 @@ impl World {
         let facts = Box::leak(Box::new(facts(size.cpus)));
         let ground = Ground::leak(VAULT_BYTES);
         let machine: &Machine =
-            Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.vcpus as usize)));
+            Box::leak(Box::new(Machine::new(FRAMES, size.cpus as usize, size.slots() as usize)));
         let (system, regions) = compose(size, ground, machine, facts);
         system.state.table_locks.devices.start();
         let world = Self { size, ground, machine, system, facts, regions };

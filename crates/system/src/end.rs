@@ -17,7 +17,7 @@ impl<P: Platform> System<P> {
     /// Forgets dead domains of which nobody holds a frame any more, for an entry may have dropped the last, and gives up
     /// slots that no CPU can be at work with: the log is closed.
     #[cold]
-    pub(crate) fn remove_dead(&'static self) {
+    pub fn remove_dead(&'static self) {
         while let Some(slot) = hypercalls::find_dead(self.state) {
             self.beside(|tx| hypercalls::forget_dead(self.state, self.platform, tx, slot));
         }

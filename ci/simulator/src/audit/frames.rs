@@ -1,11 +1,9 @@
 //! The machine as the auditor of frames sees it: raw memory, and who holds frames besides page tables.
 
-use crate::world::{FORBIDDEN, NEIGHBOUR, World, hypervisor_slots};
+use crate::world::{DOMAINS, FORBIDDEN, World, hypervisor_slots};
 use ::audit::{Audited, Found, Held};
 use frames::Owner;
 use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
-
-const DOM0: DomainSlot = DomainSlot(0);
 
 /// A world under audit.
 pub(super) struct Whole<'w>(pub(super) &'w World);
@@ -13,15 +11,18 @@ pub(super) struct Whole<'w>(pub(super) &'w World);
 impl Whole<'_> {
     fn is_kernel_root(&self, mfn: Mfn) -> bool {
         let contexts = &self.0.system.state.contexts;
-        (0..self.0.size.vcpus).any(|vcpu| contexts.context(VcpuSlot(vcpu)).root_kernel.get() == mfn)
+        (0..self.0.size.slots()).any(|vcpu| contexts.context(VcpuSlot(vcpu)).root_kernel.get() == mfn)
     }
 
-    /// Whether it is Dom0's and the hypervisor's, and Dom0 cannot give it up.
+    /// Whether it is a domain's and the hypervisor's, and the domain cannot give it up.
     fn is_shared(&self, mfn: Mfn) -> bool {
         let state = self.0.system.state;
-        let of = |slot| state.grants.frames(slot).chain(state.grants.status(slot));
-        state.domains.domain(DOM0).shared_info.get() == mfn
-            || [DOM0, NEIGHBOUR].into_iter().flat_map(of).any(|shared| shared == mfn)
+        // Frame 0 is none.
+        mfn != Mfn(0)
+            && (0..DOMAINS).map(DomainSlot).any(|slot| {
+                let tables = state.grants.frames(slot).chain(state.grants.status(slot));
+                tables.chain([state.domains.domain(slot).shared_info.get()]).any(|shared| shared == mfn)
+            })
     }
 }
 
@@ -48,7 +49,7 @@ impl Audited for Whole<'_> {
                 hold(mfn, Held::Writable);
             }
         }
-        for vcpu in (0..self.0.size.vcpus).map(VcpuSlot) {
+        for vcpu in (0..self.0.size.slots()).map(VcpuSlot) {
             let context = state.contexts.context(vcpu);
             let roots = [&context.root_kernel, &context.root_user].map(|word| (word.get(), Held::Root));
             let tables = context.gdt.iter().chain(&context.ldt).map(|word| (word.get(), Held::Descriptors));

@@ -1,6 +1,6 @@
 //! Grants: each entry says that it is in use exactly if somebody maps it.
 
-use crate::world::World;
+use crate::world::{DOMAINS, World};
 use ids::{DomainSlot, Maddr, VcpuSlot};
 
 /// Flags for reading and for writing.
@@ -10,7 +10,7 @@ const WRITING: u64 = 16;
 impl World {
     pub(super) fn audit_grants(&self) -> Result<(), String> {
         let (grants, memory) = (&self.system.state.grants, &self.machine.memory);
-        for slot in [0, 1].map(DomainSlot) {
+        for slot in (0..DOMAINS).map(DomainSlot) {
             let is_v2 = grants.version(slot) == 2;
             let frames: Vec<_> = grants.frames(slot).collect();
             let status: Vec<_> = grants.status(slot).collect();

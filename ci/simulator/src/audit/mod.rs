@@ -5,7 +5,7 @@ mod frames;
 mod grants;
 mod schedule;
 
-use crate::world::World;
+use crate::world::{DOMAINS, World};
 use domains::Life;
 
 impl World {
@@ -25,6 +25,6 @@ impl World {
         sched::audit(&state.sched, is_live).map_err(|e| format!("shares and pools: {e:?}"))?;
         self.audit_schedule()?;
         self.audit_grants()?;
-        ::audit::check_frames(state.frames, 2, &mut frames::Whole(self))
+        ::audit::check_frames(state.frames, DOMAINS, &mut frames::Whole(self))
     }
 }

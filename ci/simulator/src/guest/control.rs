@@ -20,7 +20,7 @@ impl Guest {
         }
     }
 
-    fn domctl(&mut self, command: u64, domain: u64, member: &[u64]) -> HyperCall {
+    pub(super) fn domctl(&mut self, command: u64, domain: u64, member: &[u64]) -> HyperCall {
         let mut words = vec![command | VERSION, domain];
         words.extend(member);
         words.resize(18, 0);

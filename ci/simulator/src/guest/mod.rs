@@ -4,6 +4,7 @@ mod args;
 mod calls;
 mod control;
 mod devices;
+mod domains;
 mod events;
 mod grants;
 mod memory;
@@ -50,6 +51,8 @@ pub struct Guest {
     linked: Option<(u64, u64)>,
     /// It does little else but use grants, as each fourth seed's guest.
     grants: bool,
+    /// It makes and ends domains, as each fourth seed's guest.
+    domains: bool,
 }
 
 /// When a CPU's timer goes off, if it does: time that takes centuries does not pass.
@@ -70,7 +73,16 @@ impl Guest {
         let view = View::new(world);
         let args = Args::new(0, view.l1_at, &mut r);
         let started = vec![0; world.size.vcpus as usize];
-        Self { r, view, args, vcpu: VcpuSlot(0), started, linked: None, grants: seed % 4 == 3 }
+        Self {
+            r,
+            view,
+            args,
+            vcpu: VcpuSlot(0),
+            started,
+            linked: None,
+            grants: seed % 4 == 3,
+            domains: seed % 4 == 2,
+        }
     }
 
     /// The next entry on a CPU whose loaded vCPU runs.
@@ -210,6 +222,9 @@ impl Guest {
     fn any_call(&mut self, world: &World) -> HyperCall {
         if self.grants && self.r.chance(85) {
             return self.grant_table_op(world);
+        }
+        if self.domains && self.r.chance(60) {
+            return self.domain_call(world);
         }
         match self.r.below(100) {
             0..=13 => self.mmu_update(world),
