@@ -103,32 +103,26 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                     Err(e) => return Err(MmuError::from(e).into()),
                 };
-                match got {
+                let may_be_stale = match got {
                     Got::Taken => {
                         then(tx)?;
                         return Ok(Begun::Taken);
                     }
                     Got::InWork if self.refusal(mfn).is_some() => return Ok(Begun::Refused),
-                    Got::InWork => {
-                        // Who began it may still wait for the flush.
-                        if self.frames.frame(mfn).is_none_or(|f| f.usage().cursor() != 0) {
-                            return Ok(Begun::Work);
-                        }
-                    }
+                    // Who began it may still wait for the flush.
+                    Got::InWork => self.frames.frame(mfn).is_some_and(|f| f.usage().cursor() == 0),
                     Got::MustValidate => {
                         let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
-                        if was == Kind::None || was == kind {
-                            return Ok(Begun::Work);
-                        }
+                        was != Kind::None && was != kind
                     }
+                };
+                if may_be_stale && !self.frames.are_unwritable() {
+                    // A processor may still write to the former page, or take it for another table.
+                    tx.publish(FLUSH_ALL);
+                    return Ok(Begun::Flushed);
                 }
-                if self.frames.are_unwritable() {
-                    return Ok(Begun::Work);
-                }
-                // A processor may still write to the former page, or take it for another table.
-                tx.publish(FLUSH_ALL);
-                Ok(Begun::Flushed)
+                Ok(Begun::Work)
             });
             match begun {
                 Ok(Begun::Taken) => return Ok(()),
