@@ -27,8 +27,8 @@ mod unmap;
 pub use claim::{Claim, Want};
 pub use limits::Limits;
 pub use table::{INITIAL_FRAMES, MAX_FRAMES, Table, status_frames};
-pub use track::{Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
-pub use unmap::Mapping;
+pub use track::{Filling, Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
+pub use unmap::{Leaving, Mapping};
 
 use ids::DomainSlot;
 use vault::{Arena, LockWord, Tx};

@@ -1,12 +1,13 @@
 //! `grant_table_op`.
 //!
-//! Operations on lists carry out each element in a transaction of its own, which tells the element's status and counts
-//! it; the hypercall's result says nothing of them.
+//! Operations on lists carry out one element or a few in a transaction, which counts them and tells each its status; the
+//! hypercall's result says nothing of them.
 
 mod copy;
 mod elements;
 mod format;
 mod map;
+mod places;
 mod resource;
 mod size;
 mod unmap;

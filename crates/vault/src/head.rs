@@ -85,6 +85,11 @@ impl Head {
         Head((kept | 2 | if last { LAST } else { 0 }).wrapping_add(steps << PROGRESS))
     }
 
+    /// The head of an open transaction that has published this many effects.
+    pub(crate) const fn with_effects(self, effects: usize) -> Head {
+        Head(self.0 & !(FIELD << EFFECTS) | (effects as u64) << EFFECTS)
+    }
+
     /// The head after its outbox is empty.
     pub(crate) const fn finished(self) -> Head {
         if self.is_last() { Self::IDLE } else { Head(1 | self.0 & (FIELD << PROGRESS)) }

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Counter, Durable, Plain, Word};
 use crate::effect::{Effect, store};
 use crate::head::Head;
 use crate::lock::{Held, LockWord};
-use crate::log::{Log, OUTBOX_BYTES};
+use crate::log::{Log, Noted, OUTBOX_BYTES};
 use crate::step;
 
 /// An open transaction on one CPU's log.
@@ -16,6 +16,15 @@ pub struct Tx<'l> {
     in_entry: bool,
     last: bool,
     held: Held<'l>,
+}
+
+/// A place in a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    undo: usize,
+    effects: usize,
+    bytes: usize,
+    steps: u64,
 }
 
 impl core::fmt::Debug for Tx<'_> {
@@ -115,6 +124,23 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn publish_set<T: Plain>(&mut self, word: &'static Durable<T>, value: T) {
         self.publish(store(word, value));
+    }
+
+    /// Where the transaction stands, to come [back to](Self::back_to).
+    #[inline(always)]
+    pub fn mark(&self) -> Mark {
+        Mark { undo: self.head.undo(), effects: self.head.effects(), bytes: self.bytes, steps: self.steps }
+    }
+
+    /// Undoes what was written since `mark` and forgets what was published, as if that had not been; what is in guest
+    /// memory is undone by `undo`. Locks stay. For one element of several that is refused, and for what is held only
+    /// while the transaction works: given back so, it needs no effect. A reference that others drop meanwhile may be
+    /// the last one that is taken back.
+    #[inline(always)]
+    pub fn back_to(&mut self, mark: Mark, undo: impl FnMut(Noted)) {
+        let head = self.log.undo_to(self.head, mark.undo, undo);
+        self.head = head.with_effects(mark.effects);
+        (self.bytes, self.steps) = (mark.bytes, mark.steps);
     }
 
     /// Keeps `bytes` for an effect to refer to; returns their offset, or `None` if the area is full.
