@@ -1,7 +1,7 @@
 //! `GNTTABOP_copy`: bytes from frame to frame, each the caller's own or granted to it.
 //!
-//! References and flags are held from before the first byte until after the last, and then taken back by what would
-//! undo them. The bytes are written before the commit: a repetition copies them again, and to who may see them it makes
+//! References and flags are held from before the first byte until after the last, and taken back before the commit by
+//! what would undo them. The bytes are written before the commit: a repetition copies them again, and to who may see them it makes
 //! no difference when, unless the two ranges overlap, of which nothing is promised. One transaction carries out several
 //! elements, as long as none writes to a frame that one before it has read: a repetition would read something else.
 
@@ -14,11 +14,11 @@ use frames::Owner;
 use grants::Want;
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, FRAME_SIZE, Gva, Maddr, Mfn};
-use vault::{Apply, Tx};
+use vault::{Apply, Mark, Tx};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_GENERAL_ERROR, GNTST_PERMISSION_DENIED,
-    GnttabCopy, GnttabCopyPtr,
+    GnttabCopy,
 };
 use xen_abi::xen::DOMID_SELF;
 
@@ -27,6 +27,8 @@ const STATUS: u64 = offset_of!(GnttabCopy, status) as u64;
 const WHOLE: u32 = FRAME_SIZE as u32;
 /// Elements of one transaction: its locks are held while they are copied.
 const BATCH: u64 = 8;
+/// Frames that they hold at most.
+const HELD: usize = 2 * BATCH as usize;
 
 /// One side of a copy.
 #[derive(Clone, Copy)]
@@ -105,10 +107,24 @@ fn several<M: GuestMemory + 'static, A: Apply>(
         if let Ok([source, dest]) = &sides {
             lock(state, tx, source, dest);
         }
-        let mut copies = Copies { state, memory, mapper: domain, id, read: 0 };
+        let before = tx.mark();
+        let mut copies = Copies {
+            state,
+            memory,
+            mapper: domain,
+            id,
+            read: 0,
+            last: [None; 2],
+            held: [None; HELD],
+            count: 0,
+        };
         let (mut done, mut at) = (0, first.at);
         loop {
-            let status = match sides.map_err(Refused::Status).and_then(|sides| copies.one(tx, &request, sides)) {
+            let done_one = match &sides {
+                Ok(sides) => copies.one(tx, &request, sides),
+                Err(status) => Err(Refused::Status(*status)),
+            };
+            let status = match done_one {
                 Ok(()) => 0,
                 Err(Refused::Status(status)) => status,
                 Err(Refused::InTheWay(mfn)) if done == 0 => return Err(Stop::InTheWay(mfn)),
@@ -125,6 +141,7 @@ fn several<M: GuestMemory + 'static, A: Apply>(
                 _ => break,
             }
         }
+        copies.back_to(tx, before, 0);
         Ok(first.finish_several(tx, done))
     })
 }
@@ -146,6 +163,11 @@ struct Copies<'a, M> {
     id: DomId,
     /// Frames that were read: a bit for each, by the lowest bits of its number.
     read: u64,
+    /// What the element before used as source and as target, by frame or reference: it is still held.
+    last: [Option<(u64, Part)>; 2],
+    /// Frames that are held.
+    held: [Option<Mfn>; HELD],
+    count: usize,
 }
 
 /// The bit of a frame.
@@ -154,13 +176,22 @@ fn bit(mfn: Mfn) -> u64 {
 }
 
 impl<M: GuestMemory> Copies<'_, M> {
-    /// One copy; nothing is held when it is done.
-    fn one(&mut self, tx: &mut Tx<'static>, request: &GnttabCopy, sides: [Side; 2]) -> Result<(), Refused> {
-        let before = tx.mark();
-        let mut held = [None; 2];
-        let done = self.carry_out(tx, request, sides, &mut held);
-        give_up(self.state, self.memory, tx, before, &held);
+    /// One copy; what it took is held until the [end](Self::end), or not at all if it is refused.
+    #[inline(always)]
+    fn one(&mut self, tx: &mut Tx<'static>, request: &GnttabCopy, sides: &[Side; 2]) -> Result<(), Refused> {
+        let (before, count) = (tx.mark(), self.count);
+        let done = self.carry_out(tx, request, sides);
+        if done.is_err() {
+            self.back_to(tx, before, count);
+        }
         done
+    }
+
+    /// Lets go of what was taken since `before`, when `count` frames were held.
+    #[inline(never)]
+    fn back_to(&mut self, tx: &mut Tx<'static>, before: Mark, count: usize) {
+        give_up(self.state, self.memory, tx, before, self.held.get(count..self.count).unwrap_or_default());
+        (self.count, self.last) = (count, [None; 2]);
     }
 
     #[inline(always)]
@@ -168,12 +199,11 @@ impl<M: GuestMemory> Copies<'_, M> {
         &mut self,
         tx: &mut Tx<'static>,
         request: &GnttabCopy,
-        [source, dest]: [Side; 2],
-        [held_source, held_dest]: &mut [Option<Mfn>; 2],
+        [source, dest]: &[Side; 2],
     ) -> Result<(), Refused> {
         let [from, to, len] = [request.source.offset, request.dest.offset, request.len].map(u32::from);
-        let source = self.hold(tx, source, &request.source, held_source)?;
-        let dest = self.hold(tx, dest, &request.dest, held_dest)?;
+        let source = self.hold(tx, source, request.source.u, 0)?;
+        let dest = self.hold(tx, dest, request.dest.u, 1)?;
         if from + len > WHOLE || to + len > WHOLE {
             return Err(Refused::Status(GNTST_BAD_COPY_ARG));
         }
@@ -189,23 +219,26 @@ impl<M: GuestMemory> Copies<'_, M> {
         Ok(())
     }
 
-    /// Takes a frame into use for the time of the copy.
+    /// Takes a frame into use, if it is not the one that is.
     #[inline(always)]
-    fn hold(
-        &self,
-        tx: &mut Tx<'static>,
-        side: Side,
-        named: &GnttabCopyPtr,
-        held: &mut Option<Mfn>,
-    ) -> Result<Part, Refusal> {
-        let part = if side.is_grant { self.claim(tx, side, named.u as u32)? } else { Part::of(Mfn(named.u)) };
+    fn hold(&mut self, tx: &mut Tx<'static>, side: &Side, what: u64, which: usize) -> Result<Part, Refusal> {
+        if let Some((last, part)) = self.last[which]
+            && last == what
+        {
+            return Ok(part);
+        }
+        let part = if side.is_grant { self.claim(tx, side, what as u32)? } else { Part::of(Mfn(what)) };
         self.state.mmu(self.memory).hold(tx, part.frame, Owner::domain(side.slot), side.write)?;
-        *held = Some(part.frame);
+        if let Some(held) = self.held.get_mut(self.count) {
+            *held = Some(part.frame);
+            self.count += 1;
+        }
+        self.last[which] = Some((what, part));
         Ok(part)
     }
 
     #[inline(always)]
-    fn claim(&self, tx: &mut Tx<'static>, side: Side, gref: u32) -> Result<Part, i16> {
+    fn claim(&self, tx: &mut Tx<'static>, side: &Side, gref: u32) -> Result<Part, i16> {
         let want = Want {
             granter: side.slot,
             gref,
@@ -220,6 +253,7 @@ impl<M: GuestMemory> Copies<'_, M> {
 }
 
 /// The part of a frame that may be used.
+#[derive(Clone, Copy)]
 struct Part {
     frame: Mfn,
     start: u32,

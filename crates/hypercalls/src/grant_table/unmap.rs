@@ -18,7 +18,8 @@ use pv_mmu::{Blocked, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
-    GNTST_BAD_DEV_ADDR, GNTST_BAD_HANDLE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
+    GNTST_BAD_DEV_ADDR, GNTST_BAD_HANDLE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace,
+    GnttabUnmapGrantRef,
 };
 
 /// Elements between two flushes, as in Xen.
@@ -222,7 +223,12 @@ impl<M: GuestMemory> Unmaps<'_, M> {
 
     /// Takes the page-table entry away; a refusal has written nothing.
     #[inline(always)]
-    fn leave(&mut self, tx: &mut Tx<'static>, mapping: &Mapping, request: &Request) -> Result<(), Option<i16>> {
+    fn leave(
+        &mut self,
+        tx: &mut Tx<'static>,
+        mapping: &Mapping,
+        request: &Request,
+    ) -> Result<(), Option<i16>> {
         const REFUSED: Option<i16> = Some(GNTST_GENERAL_ERROR);
         let by_entry = mapping.usage.has(Use::BY_ENTRY);
         let at = if by_entry { Some(Maddr(request.host)) } else { self.entry(request.host) };
