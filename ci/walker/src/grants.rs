@@ -11,6 +11,8 @@ const READING: u64 = 8;
 const WRITING: u64 = 16;
 /// What stands above a track's reference and granter: its use is for reading only.
 const READ_ONLY: u64 = 4;
+/// It holds two references.
+const BOTH: u64 = 1 << 14;
 
 /// A mapping of a grant.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub(crate) struct Mapping {
     pub(crate) mapper: u64,
     pub(crate) mfn: u64,
     pub(crate) writable: bool,
+    /// References to the frame that it holds.
+    pub(crate) references: u64,
 }
 
 /// A domain's table.
@@ -72,6 +76,7 @@ pub(crate) fn mappings(machine: &Machine<'_>) -> Result<Vec<Mapping>, String> {
         mapper: frame >> 48,
         mfn: frame & 0xffff_ffff_ffff,
         writable: grant >> 48 & READ_ONLY == 0,
+        references: if grant >> 48 & BOTH == 0 { 1 } else { 2 },
     };
     Ok(taken.filter(|(grant, _)| *grant != 0).map(read).collect())
 }

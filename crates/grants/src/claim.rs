@@ -5,7 +5,7 @@ use crate::track::Pins;
 use crate::{READERS_AT_MOST, Region};
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Mfn};
-use vault::{Effect, Tx};
+use vault::Tx;
 use xen_abi::grant_table::{GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GTF_READING, GTF_WRITING};
 
 /// What is wanted of which grant.
@@ -43,7 +43,7 @@ impl Region {
     ///
     /// # Errors
     /// The status (`GNTST_*`) that says why not.
-    #[inline]
+    #[inline(always)]
     pub fn claim<M: GuestMemory>(&self, tx: &mut Tx<'static>, memory: &M, want: &Want) -> Result<Claim, i16> {
         const WHOLE: u32 = ids::FRAME_SIZE as u32;
         let table = self.table(want.granter);
@@ -89,11 +89,11 @@ impl Region {
     }
 }
 
-/// The effect that clears the flags of a use that has ended, beside the mappings that there are.
-pub(crate) fn unbacked(place: Place, pins: Option<Pins>, write: bool) -> Option<Effect> {
+/// The flags of a use that has ended, beside the mappings that there are.
+#[inline(always)]
+pub(crate) fn unbacked(pins: Option<Pins>, write: bool) -> u16 {
     let reading = if pins.is_some() { 0 } else { GTF_READING };
-    let writing = if write && pins.is_none_or(|pins| pins.writers == 0) { GTF_WRITING } else { 0 };
-    (reading | writing != 0).then(|| place.unmark(reading | writing))
+    reading | if write && pins.is_none_or(|pins| pins.writers == 0) { GTF_WRITING } else { 0 }
 }
 
 impl Pins {

@@ -3,7 +3,7 @@
 use crate::{Claim, Region, Table, Want};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Maddr, Mfn};
-use vault::{Effect, Tx, kind};
+use vault::Tx;
 use xen_abi::grant_table::{
     GNTST_GENERAL_ERROR, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK,
     GTF_WRITING,
@@ -19,6 +19,14 @@ pub(crate) struct Place {
     /// Where in that word they are.
     shift: u32,
     pub(crate) is_v2: bool,
+}
+
+/// How an attempt to mark an entry came out.
+enum Attempt {
+    Done,
+    Refused,
+    /// The granter changed it meanwhile.
+    Changed,
 }
 
 /// Attempts at an entry that its granter keeps changing, as many as Xen makes.
@@ -73,19 +81,28 @@ impl Table {
     }
 }
 
-/// Whether an entry whose first word is `header` allows what is wanted.
-#[inline(always)]
-fn check(header: u32, want: &Want, pinned: bool) -> Result<(), i16> {
-    let (flags, domain) = (header as u16, (header >> 16) as u16);
-    let kind = GTF_TYPE_MASK | if want.to_map { GTF_SUB_PAGE } else { 0 };
-    // Who has it in use already may have it once more, whatever the granter has made of the entry.
-    if !pinned && (flags & kind != GTF_PERMIT_ACCESS || domain != want.mapper_id.0) {
-        return Err(GNTST_GENERAL_ERROR);
+/// What the first word of an entry must be to allow what is wanted.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The bits that count.
+    mask: u32,
+    value: u32,
+}
+
+impl Wanted {
+    #[inline(always)]
+    fn of(want: &Want, pinned: bool) -> Self {
+        // Who has it in use already may have it once more, whatever the granter has made of the entry.
+        let kind = GTF_TYPE_MASK | if want.to_map { GTF_SUB_PAGE } else { 0 };
+        let mask = if pinned { 0 } else { u32::from(kind) | 0xffff_0000 };
+        let rights = if want.write { u32::from(GTF_READONLY) } else { 0 };
+        Self { mask: mask | rights, value: u32::from(GTF_PERMIT_ACCESS) | u32::from(want.mapper_id.0) << 16 }
     }
-    if want.write && flags & GTF_READONLY != 0 {
-        return Err(GNTST_GENERAL_ERROR);
+
+    #[inline(always)]
+    fn is(self, header: u32) -> bool {
+        (header ^ self.value) & self.mask == 0
     }
-    Ok(())
 }
 
 impl Place {
@@ -107,22 +124,49 @@ impl Place {
         want: &Want,
         pinned: bool,
     ) -> Result<(), i16> {
-        let bits = self.bits(Self::flags(want.write));
-        for _ in 0..ATTEMPTS {
-            let header = memory.load32(self.header);
-            check(header, want, pinned)?;
-            let old = if self.is_v2 { memory.load32(self.status) } else { header };
-            if old & bits != bits {
-                // What is set already stays when this is undone: another holds it.
-                tx.note_marks(self.status.0, bits & !old);
-                if memory.exchange32(self.status, old, old | bits).is_err() {
-                    continue;
-                }
+        let (wanted, bits) = (Wanted::of(want, pinned), self.bits(Self::flags(want.write)));
+        match self.attempt(tx, memory, wanted, bits) {
+            Attempt::Done => Ok(()),
+            Attempt::Refused => Err(GNTST_GENERAL_ERROR),
+            Attempt::Changed => self.mark_again(tx, memory, wanted, bits),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark_again<M: GuestMemory>(
+        self,
+        tx: &mut Tx<'static>,
+        memory: &M,
+        wanted: Wanted,
+        bits: u32,
+    ) -> Result<(), i16> {
+        for _ in 1..ATTEMPTS {
+            match self.attempt(tx, memory, wanted, bits) {
+                Attempt::Done => return Ok(()),
+                Attempt::Refused => break,
+                Attempt::Changed => {}
             }
-            // In format 2 the two words change apart: the granter looks at the status after it changed the entry.
-            return if self.is_v2 { check(memory.load32(self.header), want, pinned) } else { Ok(()) };
         }
         Err(GNTST_GENERAL_ERROR)
+    }
+
+    #[inline(always)]
+    fn attempt<M: GuestMemory>(self, tx: &mut Tx<'static>, memory: &M, wanted: Wanted, bits: u32) -> Attempt {
+        let header = memory.load32(self.header);
+        if !wanted.is(header) {
+            return Attempt::Refused;
+        }
+        let old = if self.is_v2 { memory.load32(self.status) } else { header };
+        if old & bits != bits {
+            // What is set already stays when this is undone: another holds it.
+            tx.note_marks(self.status.0, bits & !old);
+            if memory.exchange32(self.status, old, old | bits).is_err() {
+                return Attempt::Changed;
+            }
+        }
+        // In format 2 the two words change apart: the granter looks at the status after it changed the entry.
+        if self.is_v2 && !wanted.is(memory.load32(self.header)) { Attempt::Refused } else { Attempt::Done }
     }
 
     /// The flags that say that it is in use.
@@ -130,9 +174,9 @@ impl Place {
         (memory.load32(self.status) >> self.shift) as u16 & (GTF_READING | GTF_WRITING)
     }
 
-    /// The effect that clears `flags`.
-    pub(crate) fn unmark(self, flags: u16) -> Effect {
-        Effect { kind: kind::UNMARK, x: self.bits(flags), a: self.status.0, b: 0 }
+    /// The word with the flags, and those of them that are `flags`.
+    pub(crate) fn marks(self, flags: u16) -> (Maddr, u32) {
+        (self.status, self.bits(flags))
     }
 
     /// The frame of an entry of format 1; read after it was marked, for from then on the granter may not change it.

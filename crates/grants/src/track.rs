@@ -67,6 +67,8 @@ impl Use {
     pub const READ_ONLY: u16 = 4;
     /// The page-table entry was named by its machine address.
     pub const BY_ENTRY: u16 = 8;
+    /// It holds two references: the one of its page-table entry, which is gone, too.
+    pub const BOTH: u16 = 1 << 14;
     /// The track is not free.
     pub(crate) const TAKEN: u16 = 1 << 15;
 
@@ -78,6 +80,11 @@ impl Use {
     /// Whether it is for writing too.
     pub const fn writes(self) -> bool {
         !self.has(Self::READ_ONLY)
+    }
+
+    /// References to the frame that it holds.
+    pub const fn references(self) -> usize {
+        if self.has(Self::BOTH) { 2 } else { 1 }
     }
 
     /// Whether anybody can use the mapping.
@@ -111,6 +118,7 @@ impl Track {
         Use((self.grant.get() >> SLOT) as u16)
     }
 
+    #[inline(always)]
     pub(crate) fn set_usage(&self, tx: &mut Tx<'static>, usage: Use) {
         tx.set(&self.grant, self.grant.get() & FRAME | u64::from(usage.0) << SLOT);
     }
@@ -257,8 +265,11 @@ impl Region {
         let held = &self.table(filling.mapper).tracks;
         tx.set(held, held.get() + filling.filled);
         tx.set(&self.pool.used, self.pool.used.get() + filling.filled);
-        tx.set(&self.pool.fresh, filling.fresh);
-        tx.set(&self.pool.free, filling.free);
+        for (word, value) in [(&self.pool.fresh, filling.fresh), (&self.pool.free, filling.free)] {
+            if word.get() != value {
+                tx.set(word, value);
+            }
+        }
     }
 
     /// Begins to give tracks of `mapper`'s back: locks the pool.

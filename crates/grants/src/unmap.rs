@@ -4,8 +4,8 @@ use crate::claim::unbacked;
 use crate::track::Emptying;
 use crate::{Region, Track, Use};
 use frames::Frames;
-use ids::{DomainSlot, Mfn, VcpuSlot};
-use vault::Tx;
+use ids::{DomainSlot, Maddr, Mfn, VcpuSlot};
+use vault::{Effect, Tx};
 use xen_abi::grant_table::GNTST_BAD_HANDLE;
 
 /// Mappings that one transaction gives up at most.
@@ -59,11 +59,19 @@ impl Region {
     }
 
     /// Notes that `gone` of a mapping's uses have ended with this transaction. If none is left, the vCPU has to
-    /// [complete](Self::complete) it when all processors have flushed.
+    /// [complete](Self::complete) it when all processors have flushed. With a page-table entry comes the reference that
+    /// it held: it is dropped, or the mapping's to the end.
     #[inline(always)]
     pub fn leave(&self, tx: &mut Tx<'static>, leaving: &mut Leaving, mapping: &Mapping, gone: u16) {
         let Some(track) = self.track(mapping.number) else { return };
-        let left = Use(mapping.usage.0 & !gone);
+        let mut left = Use(mapping.usage.0 & !gone);
+        if left.is_alive() {
+            if gone & Use::HOST != 0 {
+                tx.publish(put(mapping));
+            }
+        } else if gone & Use::HOST != 0 {
+            left.0 |= Use::BOTH;
+        }
         track.set_usage(tx, left);
         if !left.is_alive() {
             tx.set(&track.waiting, leaving.first);
@@ -119,15 +127,17 @@ impl Region {
     ) {
         let (granter, gref, usage) = (track.granter(), track.gref(), track.usage());
         self.give_back(tx, emptying, number, track);
-        let (writes, mfn) = (usage.writes(), track.mfn());
         // Nothing of a granter's table is left when the domain has ended.
-        if let Some(place) = self.place(granter, gref)
-            && let Some(unmark) = unbacked(place, self.pins(granter, gref), writes)
-        {
-            tx.publish(unmark);
-        }
-        tx.publish(if writes { Frames::put_typed(mfn) } else { Frames::put_ref(mfn) });
+        let place = self.place(granter, gref);
+        let flags = unbacked(self.pins(granter, gref), usage.writes());
+        let (at, bits) = place.map_or((Maddr(0), 0), |place| place.marks(flags));
+        tx.publish(Frames::put_granted(track.mfn(), usage.writes(), usage.has(Use::BOTH), at, bits));
     }
+}
+
+/// The effect that drops a reference to the frame, as the mapping holds one.
+fn put(mapping: &Mapping) -> Effect {
+    if mapping.usage.writes() { Frames::put_typed(mapping.frame) } else { Frames::put_ref(mapping.frame) }
 }
 
 /// Mappings that a transaction removes for one vCPU; its list follows when it is done ([`Region::left`]).

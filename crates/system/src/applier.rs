@@ -66,7 +66,6 @@ impl<P: Platform> Apply for Applier<P> {
                     platform.ask_flush(self.system.schedule.cpus());
                 }
             }
-            kind::UNMARK => platform.and_not32(Maddr(effect.a), effect.x),
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
@@ -80,6 +79,14 @@ impl<P: Platform> Apply for Applier<P> {
     #[inline(always)]
     fn put_ref(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
         self.system.state.frames.apply_put_ref(once, Mfn(mfn));
+    }
+
+    #[inline(always)]
+    fn put_granted(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        if effect.x != 0 {
+            self.system.platform.and_not32(Maddr(effect.a), effect.x);
+        }
+        self.system.state.frames.apply_put_granted(once, effect.b);
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {

@@ -224,12 +224,14 @@ impl Log {
     /// Applies the effects that are not known to be applied; no consequences are outstanding.
     #[inline(never)]
     fn drain_from<'l>(&'l self, apply: &mut impl Apply, mut head: Head, held: &mut Held<'l>) {
-        let first = head.applied();
-        for (index, slot) in (first..).zip(&self.effects[first..head.effects()]) {
+        let published = head.effects();
+        let mut left = &self.effects[head.applied()..published];
+        while let Some((slot, behind)) = left.split_first() {
             if !Self::apply_plainly(apply, slot) {
-                head = self.apply_fully(apply, head, index, slot, held);
+                head = self.apply_fully(apply, head, published.wrapping_sub(left.len()), slot, held);
                 head = self.drain_chained(apply, head, held);
             }
+            left = behind;
         }
         self.close(apply, head);
     }
@@ -287,6 +289,7 @@ impl Log {
         match (slot[0].load(Ordering::Relaxed) >> 32) as u32 {
             kind::PUT_TYPED => apply.put_typed(slot[1].load(Ordering::Relaxed), &mut once),
             kind::PUT_REF => apply.put_ref(slot[1].load(Ordering::Relaxed), &mut once),
+            kind::PUT_GRANTED => apply.put_granted(&read_effect(slot), &mut once),
             _ => apply.apply(&read_effect(slot), &mut once),
         }
         once.head

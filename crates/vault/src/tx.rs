@@ -54,7 +54,7 @@ impl<'l> Tx<'l> {
     pub fn set<T: Plain>(&mut self, word: &Durable<T>, value: T) {
         let address = core::ptr::from_ref(word) as u64;
         self.log.write_undo_value(self.head.undo(), address, <T::Cell as Cell>::WIDTH, word.cell.load());
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
         step::point();
         word.cell.store(value.into_bits());
@@ -66,7 +66,7 @@ impl<'l> Tx<'l> {
     pub fn add(&mut self, counter: &Counter, delta: u64) {
         let address = core::ptr::from_ref(counter) as u64;
         self.log.write_undo_delta(self.head.undo(), address, delta);
-        let after = Head(self.head.0 + Head::ONE_UNDO);
+        let after = self.head.one_undo_more();
         loop {
             let old = counter.get();
             if step::exchange(&counter.cell, old, old.wrapping_add(delta), &self.log.head, after.0) {
@@ -82,7 +82,7 @@ impl<'l> Tx<'l> {
     pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
         let address = core::ptr::from_ref(word) as u64;
         self.log.write_undo_delta(self.head.undo(), address, new.wrapping_sub(old));
-        let after = Head(self.head.0 + Head::ONE_UNDO);
+        let after = self.head.one_undo_more();
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {
             self.head = after;
@@ -97,7 +97,7 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn note_entry(&mut self, maddr: u64, old: u64) {
         self.log.write_undo_entry(self.head.undo(), maddr, old);
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
     }
 
@@ -107,7 +107,7 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn note_marks(&mut self, maddr: u64, bits: u32) {
         self.log.write_undo_marks(self.head.undo(), maddr, bits);
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
     }
 
@@ -116,7 +116,7 @@ impl<'l> Tx<'l> {
     pub fn publish(&mut self, effect: Effect) {
         self.log.write_effect(self.head.effects(), &effect);
         // Published by the commit; until then only this transaction counts it.
-        self.head.0 += Head::ONE_EFFECT;
+        self.head = self.head.one_effect_more();
     }
 
     /// Publishes the store of a durable word that others may read without its lock: they never see a

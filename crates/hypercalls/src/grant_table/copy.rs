@@ -227,6 +227,11 @@ impl<M: GuestMemory> Copies<'_, M> {
         {
             return Ok(part);
         }
+        self.take(tx, side, what, which)
+    }
+
+    #[inline(never)]
+    fn take(&mut self, tx: &mut Tx<'static>, side: &Side, what: u64, which: usize) -> Result<Part, Refusal> {
         let part = if side.is_grant { self.claim(tx, side, what as u32)? } else { Part::of(Mfn(what)) };
         self.state.mmu(self.memory).hold(tx, part.frame, Owner::domain(side.slot), side.write)?;
         if let Some(held) = self.held.get_mut(self.count) {

@@ -36,7 +36,8 @@ impl Audited for Whole<'_> {
         }
         self.shared().for_each(|mfn| hold(mfn, Held::Writable));
         for mapped in self.0.state.grants.mappings() {
-            hold(mapped.frame, if mapped.usage.writes() { Held::Writable } else { Held::General });
+            let how = if mapped.usage.writes() { Held::Writable } else { Held::General };
+            (0..mapped.usage.references()).for_each(|_| hold(mapped.frame, how));
         }
     }
 
