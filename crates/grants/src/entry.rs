@@ -30,7 +30,7 @@ enum Attempt {
 }
 
 /// Attempts at an entry that its granter keeps changing, as many as Xen makes.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 
 /// Entries of a frame in either format, as a power of two, and bytes of one.
 const V1: (u32, u32) = (9, 8);

@@ -22,6 +22,7 @@ mod limits;
 mod release;
 mod table;
 mod track;
+mod transfer;
 mod unmap;
 
 pub use claim::{Claim, Want};

@@ -10,6 +10,7 @@ mod map;
 mod places;
 mod resource;
 mod size;
+mod transfer;
 mod unmap;
 
 use crate::call::{Call, CallResult};
@@ -53,15 +54,11 @@ pub(crate) fn grant_table_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         GNTTABOP_GET_VERSION => format::get_version(call, at),
         GNTTABOP_SWAP_GRANT_REF => format::swap(call, at, count),
         GNTTABOP_CACHE_FLUSH => format::cache_flush(call, at, count),
-        GNTTABOP_TRANSFER if is_in_hypervisor(at, count * TRANSFER_BYTES) => Err(Errno::EFAULT),
-        // As Xen with `gnttab=no-transfer`: no guest of today gives frames away.
-        GNTTABOP_TRANSFER => call.unsupported(GRANT_TABLE_OP, op, Errno::EOPNOTSUPP),
+        GNTTABOP_TRANSFER if is_in_hypervisor(at, count * transfer::BYTES) => Err(Errno::EFAULT),
+        GNTTABOP_TRANSFER => transfer::transfer(call, at, count),
         _ => call.unsupported(GRANT_TABLE_OP, op, Errno::ENOSYS),
     }
 }
-
-/// Bytes of a `gnttab_transfer`.
-const TRANSFER_BYTES: u64 = 24;
 
 /// Whether a list lies in the hypervisor's part of the address space.
 fn is_in_hypervisor(at: u64, bytes: u64) -> bool {

@@ -123,6 +123,9 @@ impl<P: Platform> Applier<P> {
         match effect.kind {
             kind::SCHEDULE => self.system.wake_all(effect.x),
             kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
+            kind::HAND_OVER => {
+                self.system.state.frames.apply_hand_over(once, Mfn(effect.a), DomainSlot(effect.x as u16));
+            }
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
             kind::CONSOLE => {

@@ -25,6 +25,7 @@
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
 //! | PUT_GRANTED | bits | machine address | mfn, what | same bits, nobody else sets them meanwhile; references exactly once |
+//! | HAND_OVER | domain slot | mfn | | exactly once |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -58,6 +59,8 @@ pub const IRQ_ROUTE: u32 = 12;
 pub const CONTEXT: u32 = 13;
 /// Bytes kept in the outbox go to the console ring; a crash may print them twice.
 pub const CONSOLE: u32 = 14;
+/// A frame that its owner has given away is the taker's.
+pub const HAND_OVER: u32 = 25;
 /// The machine is switched off, reset or put to sleep.
 pub const POWER: u32 = 15;
 /// The wall clock of every domain's shared_info is written from the durable one.
