@@ -81,6 +81,8 @@ pub struct Region {
     locks: &'static Locks,
     /// What a domain may have if nothing else is said of it. Immutable: from the command line.
     pub defaults: Limits,
+    /// Whether domains may give frames to each other. Immutable: from the command line.
+    pub transfers: bool,
 }
 
 impl core::fmt::Debug for Region {
@@ -106,6 +108,7 @@ impl Region {
             waiting: arena.carve(vcpus)?,
             locks,
             defaults: Limits::DEFAULT,
+            transfers: true,
         })
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn grant_table_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         GNTTABOP_SWAP_GRANT_REF => format::swap(call, at, count),
         GNTTABOP_CACHE_FLUSH => format::cache_flush(call, at, count),
         GNTTABOP_TRANSFER if is_in_hypervisor(at, count * transfer::BYTES) => Err(Errno::EFAULT),
+        GNTTABOP_TRANSFER if !call.state.grants.transfers => Err(Errno::EOPNOTSUPP),
         GNTTABOP_TRANSFER => transfer::transfer(call, at, count),
         _ => call.unsupported(GRANT_TABLE_OP, op, Errno::ENOSYS),
     }
