@@ -138,6 +138,7 @@ static void transfers(void)
     table = table_page(given.gref_ids[0]);
     give_and_take(table + given.gref_ids[0] % 512, given.gref_ids[0]);
     munmap((void *)table, PAGE);
+    table_calls(given.gref_ids[0]);
     back = (struct ioctl_gntalloc_dealloc_gref) { .index = given.index, .count = 1 };
     ioctl(giver, IOCTL_GNTALLOC_DEALLOC_GREF, &back);
     close(giver);

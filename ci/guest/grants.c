@@ -248,6 +248,7 @@ static void refusals(void)
     check("nothing", 0, hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_copy, (uint64_t)page, 0, 0, 0));
 }
 
+#include "grants-tables.h"
 #include "grants-transfer.h"
 
 int main(int count, char **words)
