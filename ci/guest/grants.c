@@ -1,5 +1,5 @@
 /* Dom0 grants pages to itself, maps them, copies through them and gives them up, over and over in several processes;
- * and asks for what must be refused. "grants ROUNDS PROCESSES" */
+ * gives frames to itself; and asks for what must be refused. "grants ROUNDS PROCESSES" */
 #include "hypercall.h"
 #include <sys/wait.h>
 #include <xen/grant_table.h>
@@ -248,6 +248,9 @@ static void refusals(void)
     check("nothing", 0, hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_copy, (uint64_t)page, 0, 0, 0));
 }
 
+#include "grants-tables.h"
+#include "grants-transfer.h"
+
 int main(int count, char **words)
 {
     unsigned times = count > 1 ? (unsigned)atoi(words[1]) : 10, processes = count > 2 ? (unsigned)atoi(words[2]) : 2;
@@ -255,6 +258,7 @@ int main(int count, char **words)
 
     open_privcmd();
     refusals();
+    transfers();
     for (unsigned process = 0; process < processes; process++) {
         if (fork() == 0) {
             rounds(times, process * 100000UL);

@@ -97,8 +97,9 @@ fn count_records(table: &Table, held: &Held, counts: &mut [Counts], report: &mut
     held.roots.iter().for_each(|(mfn, _)| add(*mfn, "root table", &|c| c.table[4] += 1));
     held.descriptors.iter().for_each(|mfn| add(*mfn, "descriptor table", &|c| c.descriptors += 1));
     held.granted.iter().for_each(|mapping| {
+        let more = mapping.references;
         let step: &dyn Fn(&mut Counts) =
-            if mapping.writable { &|c| c.writable += 1 } else { &|c| c.refs += 1 };
+            if mapping.writable { &|c| c.writable += more } else { &|c| c.refs += more };
         add(mapping.mfn, "granted frame", step);
     });
     held.pages.iter().for_each(|mfn| {

@@ -115,15 +115,17 @@ fn count(slot: &mut u32, value: &[u8]) -> Result<(), Expected> {
     Ok(())
 }
 
-/// Transfers and transitive grants are not offered, whether asked for or not.
+/// Transitive grants are not offered, whether asked for or not.
 fn gnttab(tables: &mut GrantTables, value: &[u8]) -> Result<(), Expected> {
     for item in list(value) {
         match item {
             b"max-ver:1" | b"max_ver:1" => tables.max_version = 1,
             b"max-ver:2" | b"max_ver:2" => tables.max_version = 2,
             _ if named_boolean(b"transitive", item).is_some() => {}
-            _ if named_boolean(b"transfer", item).is_some() => {}
-            _ => return Err("a list of max-ver:<1|2>, transitive=, transfer=<boolean>"),
+            _ => match named_boolean(b"transfer", item) {
+                Some(offered) => tables.transfers = offered,
+                None => return Err("a list of max-ver:<1|2>, transitive=, transfer=<boolean>"),
+            },
         }
     }
     Ok(())

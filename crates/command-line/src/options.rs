@@ -114,6 +114,8 @@ pub struct GrantTables {
     pub max_maptrack_frames: u32,
     /// The highest format of entries: `max-ver:1` or `max-ver:2`.
     pub max_version: u32,
+    /// Whether domains may give frames to each other: `transfer=`.
+    pub transfers: bool,
 }
 
 /// `dom0=`.
@@ -308,7 +310,12 @@ impl Default for Options {
             edid: EdidQuery::IfAble,
             efi: Efi { runtime_services: true, uncached: false },
             ept: Ept::default(),
-            grant_tables: GrantTables { max_frames: 64, max_maptrack_frames: 1024, max_version: 2 },
+            grant_tables: GrantTables {
+                max_frames: 64,
+                max_maptrack_frames: 1024,
+                max_version: 2,
+                transfers: true,
+            },
             guest_loglvl: LogLevels { always: LogLevel::None, rate_limited: warning },
             iommu: RawValue::EMPTY,
             loglvl: LogLevels { always: warning, rate_limited: warning },

@@ -253,11 +253,13 @@ fn xen_reads_the_first_letter_of_nmi() {
 
 #[test]
 fn grant_tables() {
-    let options =
-        sound("gnttab_max_frames=16 gnttab_max_maptrack_frames=0x200 gnttab=max-ver:1,transitive=0");
+    let options = sound(
+        "gnttab_max_frames=16 gnttab_max_maptrack_frames=0x200 gnttab=max-ver:1,transitive=0,no-transfer",
+    );
     let tables = options.grant_tables;
     assert_eq!((tables.max_frames, tables.max_maptrack_frames, tables.max_version), (16, 512, 1));
-    assert_eq!(sound("gnttab=no-transfer").grant_tables, sound("").grant_tables);
+    assert!(!tables.transfers);
+    assert_eq!(sound("gnttab=transfer").grant_tables, sound("").grant_tables);
     refused("gnttab=max-ver:3");
     refused("gnttab_max_frames=many");
 }

@@ -1,7 +1,7 @@
 //! Taking and dropping references.
 
 use crate::usage::{Kind, Usage};
-use crate::{Frame, Frames, LOOSE, Owner, Stage};
+use crate::{BOTH, Frame, Frames, LOOSE, Owner, Stage, TYPED};
 use ids::Mfn;
 use vault::{Effect, Once, Tx, kind};
 
@@ -270,23 +270,40 @@ impl Frames {
     /// was unvalidated keeps its kind, for processors may still walk to it.
     #[inline(never)]
     pub fn apply_put_typed(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
-        self.apply_put(once, mfn, |u| {
-            let new = u.minus_typed();
-            if u.is_plain() {
-                if new.typed() == 0 {
-                    self.count_unwritable();
-                }
-                new.with_kind(Kind::Writable)
-            } else if new.typed() == 0 && u.kind() == Kind::Descriptors {
-                new.with_validated(false).with_kind(Kind::None)
-            } else {
-                if new.was_table() {
-                    // Before the word says so: who sees that sees this.
-                    self.count_freed();
-                }
-                new
+        self.apply_put(once, mfn, |u| self.without_typed(u, u.minus_typed()));
+    }
+
+    /// Applies the references that an effect [`put_granted`](Self::put_granted) drops.
+    #[inline(never)]
+    pub fn apply_put_granted(&self, once: &mut Once<'_, '_>, what: u64) {
+        let (mfn, both) = (Mfn(what & !(TYPED | BOTH)), what & BOTH != 0);
+        if what & TYPED == 0 {
+            self.apply_put(once, mfn, |u| if both { u.minus_ref().minus_ref() } else { u.minus_ref() });
+        } else {
+            self.apply_put(once, mfn, |u| {
+                let one = u.minus_typed();
+                self.without_typed(u, if both { one.minus_typed() } else { one })
+            });
+        }
+    }
+
+    /// What a usage becomes whose typed references are fewer in `new`.
+    #[inline(always)]
+    fn without_typed(&self, old: Usage, new: Usage) -> Usage {
+        if old.is_plain() {
+            if new.typed() == 0 {
+                self.count_unwritable();
             }
-        });
+            new.with_kind(Kind::Writable)
+        } else if new.typed() == 0 && old.kind() == Kind::Descriptors {
+            new.with_validated(false).with_kind(Kind::None)
+        } else {
+            if new.was_table() {
+                // Before the word says so: who sees that sees this.
+                self.count_freed();
+            }
+            new
+        }
     }
 
     /// A frame that was a table is nothing any more, if no processor knows it as one: then it may be written to.

@@ -18,6 +18,8 @@ impl Owner {
     pub const HYPERVISOR: Owner = Owner(2);
     /// Of no frame: who maps frames of this owner means those of the hypervisor's that Dom0 may read.
     pub const SHOWN: Owner = Owner(3);
+    /// A domain gives it to another, in a transaction that is under way or committed.
+    pub(crate) const UNDER_WAY: Owner = Owner(4);
     const FIRST_DOMAIN: u16 = 16;
 
     /// The owner that stands for a domain.

@@ -19,6 +19,7 @@ mod buddy;
 mod claim;
 mod count;
 mod frame;
+mod hand_over;
 mod leave;
 mod list;
 mod staged;
@@ -29,13 +30,14 @@ pub use buddy::{Heap, LOOSE, MAX_ASSIGN_ORDER, MAX_ORDER, NoMemory};
 pub use claim::NoClaim;
 pub use count::{FrameError, Got};
 pub use frame::{Frame, Owner, Stage};
+pub use hand_over::NotHanded;
 pub use leave::Leaving;
 pub use list::PageList;
 pub use staged::{PIECE, Staged, Staging};
 pub use stale::{Gone, Stale};
 pub use usage::{Kind, Usage};
 
-use ids::Mfn;
+use ids::{Maddr, Mfn};
 use vault::{Arena, Effect, LockWord, kind};
 
 /// The frame table with its heap and the locks that cover them.
@@ -81,6 +83,10 @@ impl core::fmt::Debug for Frames {
     }
 }
 
+/// What an effect `PUT_GRANTED` drops, beside the frame's number.
+pub(crate) const TYPED: u64 = 1 << 62;
+pub(crate) const BOTH: u64 = 1 << 63;
+
 impl Frames {
     /// Carves the table for frames `0..count`, page lists for `domains` slots and the heap. `None` when the arena is too small.
     pub fn carve(arena: &mut Arena, count: usize, domains: usize, locks: &'static Locks) -> Option<Self> {
@@ -117,6 +123,13 @@ impl Frames {
     /// The effect that drops the hypervisor's reference to a frame that it [shares](Self::allocate_shared).
     pub fn put_shared(mfn: Mfn) -> Effect {
         Self::put_typed(mfn)
+    }
+
+    /// The effect that ends a use of a frame which guest memory tells of: clears `bits` of the 32-bit word at `marks`,
+    /// then drops references, typed or general, one or two, exactly once.
+    pub fn put_granted(mfn: Mfn, typed: bool, both: bool, marks: Maddr, bits: u32) -> Effect {
+        let what = if typed { TYPED } else { 0 } | if both { BOTH } else { 0 };
+        Effect { kind: kind::PUT_GRANTED, x: bits, a: marks.0, b: mfn.0 | what }
     }
 
     /// The effect that drops a typed reference.

@@ -261,6 +261,10 @@ impl Usage {
         if self.count() == TYPED_MAX || self.count() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
     }
 
+    pub(crate) const fn with_owner(self, owner: Owner) -> Self {
+        Self(self.0 & !(u64::MAX << OWNER) | (owner.0 as u64) << OWNER)
+    }
+
     pub(crate) const fn without_allocation(self) -> Self {
         Self(self.0 & !ALLOCATED)
     }

@@ -1,11 +1,11 @@
 //! Taking an entry into use: to map it, or for the time of a copy.
 
-use crate::entry::{Part, Place};
+use crate::entry::Place;
 use crate::track::Pins;
 use crate::{READERS_AT_MOST, Region};
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Mfn};
-use vault::{Effect, Tx};
+use vault::Tx;
 use xen_abi::grant_table::{GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GTF_READING, GTF_WRITING};
 
 /// What is wanted of which grant.
@@ -34,49 +34,66 @@ pub struct Claim {
     pub start: u32,
     /// Bytes that are granted.
     pub len: u32,
-    /// Ends the claim of a copy.
-    pub release: Option<Effect>,
 }
 
 impl Region {
     /// Claims a grant, with the granter's lock held. The flags that say so in the granter's memory are cleared again if
-    /// this transaction is undone; if it commits, by [`Claim::release`], or at the end of the mapping.
+    /// this transaction is undone, or what it wrote since before the claim ([`Tx::back_to`], which ends a copy's); a
+    /// mapping's at its end.
     ///
     /// # Errors
     /// The status (`GNTST_*`) that says why not.
+    #[inline(always)]
     pub fn claim<M: GuestMemory>(&self, tx: &mut Tx<'static>, memory: &M, want: &Want) -> Result<Claim, i16> {
-        if self.table(want.granter).closed.get() {
+        const WHOLE: u32 = ids::FRAME_SIZE as u32;
+        let table = self.table(want.granter);
+        if table.closed.get() {
             return Err(GNTST_GENERAL_ERROR);
         }
-        if want.gref >= self.entries(want.granter) {
-            return Err(GNTST_BAD_GNTREF);
-        }
-        let place = self.place(want.granter, want.gref).ok_or(GNTST_GENERAL_ERROR)?;
-        let pins = self.pins(want.granter, want.gref);
-        if pins.any() && !pins.allow(want) {
-            return Err(GNTST_GENERAL_ERROR);
-        }
-        if !pins.any() || want.write && pins.writers == 0 {
-            place.mark(tx, memory, want, pins.any())?;
-        }
-        let part = if pins.any() && (want.to_map || !place.is_v2) {
-            Part { frame: pins.frame, start: 0, len: ids::FRAME_SIZE as u32 }
-        } else {
-            place.part(memory, want.to_map)
+        let place = match table.place(want.gref) {
+            Some(place) => place,
+            None if want.gref >= self.entries(want.granter) => return Err(GNTST_BAD_GNTREF),
+            None => return Err(GNTST_GENERAL_ERROR),
         };
-        if pins.any() && part.frame != pins.frame {
+        if let Some(pins) = self.pins(want.granter, want.gref) {
+            return self.claim_again(tx, memory, want, place, &pins);
+        }
+        place.mark(tx, memory, want, false)?;
+        if place.is_v2 {
+            return Ok(place.part(memory, want.to_map));
+        }
+        Ok(Claim { frame: place.frame(memory), start: 0, len: WHOLE })
+    }
+
+    /// The same of a grant that is mapped.
+    #[inline(never)]
+    fn claim_again<M: GuestMemory>(
+        &self,
+        tx: &mut Tx<'static>,
+        memory: &M,
+        want: &Want,
+        place: Place,
+        pins: &Pins,
+    ) -> Result<Claim, i16> {
+        if !pins.allow(want) {
             return Err(GNTST_GENERAL_ERROR);
         }
-        let release = (!want.to_map).then(|| unbacked(place, &pins, want.write)).flatten();
-        Ok(Claim { frame: part.frame, start: part.start, len: part.len, release })
+        if want.write && pins.writers == 0 {
+            place.mark(tx, memory, want, true)?;
+        }
+        if want.to_map || !place.is_v2 {
+            return Ok(Claim { frame: pins.frame, start: 0, len: ids::FRAME_SIZE as u32 });
+        }
+        let part = place.part(memory, false);
+        if part.frame == pins.frame { Ok(part) } else { Err(GNTST_GENERAL_ERROR) }
     }
 }
 
-/// The effect that clears the flags which a use alone had set, beside the mappings that there are.
-pub(crate) fn unbacked(place: Place, pins: &Pins, write: bool) -> Option<Effect> {
-    let reading = if pins.any() { 0 } else { GTF_READING };
-    let writing = if write && pins.writers == 0 { GTF_WRITING } else { 0 };
-    (reading | writing != 0).then(|| place.unmark(reading | writing))
+/// The flags of a use that has ended, beside the mappings that there are.
+#[inline(always)]
+pub(crate) fn unbacked(pins: Option<Pins>, write: bool) -> u16 {
+    let reading = if pins.is_some() { 0 } else { GTF_READING };
+    reading | if write && pins.is_none_or(|pins| pins.writers == 0) { GTF_WRITING } else { 0 }
 }
 
 impl Pins {

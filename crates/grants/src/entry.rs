@@ -1,9 +1,9 @@
 //! An entry in its granter's memory: where it is, what it says, and the flags that say it is in use.
 
-use crate::{Region, Want};
+use crate::{Claim, Region, Table, Want};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Maddr, Mfn};
-use vault::{Effect, Tx, kind};
+use vault::Tx;
 use xen_abi::grant_table::{
     GNTST_GENERAL_ERROR, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK,
     GTF_WRITING,
@@ -21,58 +21,88 @@ pub(crate) struct Place {
     pub(crate) is_v2: bool,
 }
 
-/// Attempts at an entry that its granter keeps changing, as many as Xen makes.
-const ATTEMPTS: u32 = 5;
-
-/// The part of a frame that an entry grants.
-#[derive(Clone, Copy)]
-pub(crate) struct Part {
-    pub(crate) frame: Mfn,
-    pub(crate) start: u32,
-    pub(crate) len: u32,
+/// How an attempt to mark an entry came out.
+enum Attempt {
+    Done,
+    Refused,
+    /// The granter changed it meanwhile.
+    Changed,
 }
+
+/// Attempts at an entry that its granter keeps changing, as many as Xen makes.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+/// Entries of a frame in either format, as a power of two, and bytes of one.
+const V1: (u32, u32) = (9, 8);
+const V2: (u32, u32) = (8, 16);
 
 impl Region {
     /// Entries that the table is said to have.
     pub(crate) fn entries(&self, slot: DomainSlot) -> u32 {
-        self.count(slot) * if self.table(slot).is_v2.get() { 256 } else { 512 }
+        self.count(slot) << if self.table(slot).is_v2.get() { V2.0 } else { V1.0 }
     }
 
     /// Where an entry is; `None` if its frame is not there.
     pub(crate) fn place(&self, slot: DomainSlot, gref: u32) -> Option<Place> {
-        let table = self.table(slot);
-        let is_v2 = table.is_v2.get();
-        let (per_frame, bytes) = if is_v2 { (256, 16) } else { (512, 8) };
-        let frame = gref / per_frame;
-        if frame >= table.count.get() {
-            return None;
-        }
-        let base = table.frames.get(frame as usize)?.get();
-        let header = Maddr(base.maddr().0 + u64::from(gref % per_frame * bytes));
-        if !is_v2 {
-            return Some(Place { header, status: header, shift: 0, is_v2 });
-        }
-        let page = (gref / 2048) as usize;
-        if page >= table.status_count.get() as usize {
-            return None;
-        }
-        let at = table.status.get(page)?.get().maddr().0 + u64::from(gref % 2048 * 2);
-        Some(Place { header, status: Maddr(at & !3), shift: (at & 2) as u32 * 8, is_v2 })
+        self.table(slot).place(gref)
     }
 }
 
-/// Whether an entry whose first word is `header` allows what is wanted.
-fn check(header: u32, want: &Want, pinned: bool) -> Result<(), i16> {
-    let (flags, domain) = (header as u16, (header >> 16) as u16);
-    let kind = GTF_TYPE_MASK | if want.to_map { GTF_SUB_PAGE } else { 0 };
-    // Who has it in use already may have it once more, whatever the granter has made of the entry.
-    if !pinned && (flags & kind != GTF_PERMIT_ACCESS || domain != want.mapper_id.0) {
-        return Err(GNTST_GENERAL_ERROR);
+impl Table {
+    /// Where an entry is; `None` if its frame is not there.
+    #[inline(always)]
+    pub(crate) fn place(&self, gref: u32) -> Option<Place> {
+        if self.is_v2.get() {
+            return self.place_v2(gref);
+        }
+        let header = self.header(gref, V1)?;
+        Some(Place { header, status: header, shift: 0, is_v2: false })
     }
-    if want.write && flags & GTF_READONLY != 0 {
-        return Err(GNTST_GENERAL_ERROR);
+
+    #[inline(always)]
+    fn header(&self, gref: u32, (per_frame, bytes): (u32, u32)) -> Option<Maddr> {
+        let frame = gref >> per_frame;
+        if frame >= self.count.get() {
+            return None;
+        }
+        let base = self.frames.get(frame as usize)?.get();
+        Some(Maddr(base.maddr().0 + u64::from((gref & ((1 << per_frame) - 1)) * bytes)))
     }
-    Ok(())
+
+    #[inline(never)]
+    fn place_v2(&self, gref: u32) -> Option<Place> {
+        let header = self.header(gref, V2)?;
+        let page = (gref / 2048) as usize;
+        if page >= self.status_count.get() as usize {
+            return None;
+        }
+        let at = self.status.get(page)?.get().maddr().0 + u64::from(gref % 2048 * 2);
+        Some(Place { header, status: Maddr(at & !3), shift: (at & 2) as u32 * 8, is_v2: true })
+    }
+}
+
+/// What the first word of an entry must be to allow what is wanted.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The bits that count.
+    mask: u32,
+    value: u32,
+}
+
+impl Wanted {
+    #[inline(always)]
+    fn of(want: &Want, pinned: bool) -> Self {
+        // Who has it in use already may have it once more, whatever the granter has made of the entry.
+        let kind = GTF_TYPE_MASK | if want.to_map { GTF_SUB_PAGE } else { 0 };
+        let mask = if pinned { 0 } else { u32::from(kind) | 0xffff_0000 };
+        let rights = if want.write { u32::from(GTF_READONLY) } else { 0 };
+        Self { mask: mask | rights, value: u32::from(GTF_PERMIT_ACCESS) | u32::from(want.mapper_id.0) << 16 }
+    }
+
+    #[inline(always)]
+    fn is(self, header: u32) -> bool {
+        (header ^ self.value) & self.mask == 0
+    }
 }
 
 impl Place {
@@ -86,6 +116,7 @@ impl Place {
     }
 
     /// Takes the entry into use, if it allows that: sets its flags, undone if this transaction is.
+    #[inline(always)]
     pub(crate) fn mark<M: GuestMemory>(
         self,
         tx: &mut Tx<'static>,
@@ -93,22 +124,49 @@ impl Place {
         want: &Want,
         pinned: bool,
     ) -> Result<(), i16> {
-        let bits = self.bits(Self::flags(want.write));
-        for _ in 0..ATTEMPTS {
-            let header = memory.load32(self.header);
-            check(header, want, pinned)?;
-            let old = if self.is_v2 { memory.load32(self.status) } else { header };
-            if old & bits != bits {
-                // What is set already stays when this is undone: another holds it.
-                tx.note_marks(self.status.0, bits & !old);
-                if memory.exchange32(self.status, old, old | bits).is_err() {
-                    continue;
-                }
+        let (wanted, bits) = (Wanted::of(want, pinned), self.bits(Self::flags(want.write)));
+        match self.attempt(tx, memory, wanted, bits) {
+            Attempt::Done => Ok(()),
+            Attempt::Refused => Err(GNTST_GENERAL_ERROR),
+            Attempt::Changed => self.mark_again(tx, memory, wanted, bits),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark_again<M: GuestMemory>(
+        self,
+        tx: &mut Tx<'static>,
+        memory: &M,
+        wanted: Wanted,
+        bits: u32,
+    ) -> Result<(), i16> {
+        for _ in 1..ATTEMPTS {
+            match self.attempt(tx, memory, wanted, bits) {
+                Attempt::Done => return Ok(()),
+                Attempt::Refused => break,
+                Attempt::Changed => {}
             }
-            // In format 2 the two words change apart: the granter looks at the status after it changed the entry.
-            return if self.is_v2 { check(memory.load32(self.header), want, pinned) } else { Ok(()) };
         }
         Err(GNTST_GENERAL_ERROR)
+    }
+
+    #[inline(always)]
+    fn attempt<M: GuestMemory>(self, tx: &mut Tx<'static>, memory: &M, wanted: Wanted, bits: u32) -> Attempt {
+        let header = memory.load32(self.header);
+        if !wanted.is(header) {
+            return Attempt::Refused;
+        }
+        let old = if self.is_v2 { memory.load32(self.status) } else { header };
+        if old & bits != bits {
+            // What is set already stays when this is undone: another holds it.
+            tx.note_marks(self.status.0, bits & !old);
+            if memory.exchange32(self.status, old, old | bits).is_err() {
+                return Attempt::Changed;
+            }
+        }
+        // In format 2 the two words change apart: the granter looks at the status after it changed the entry.
+        if self.is_v2 && !wanted.is(memory.load32(self.header)) { Attempt::Refused } else { Attempt::Done }
     }
 
     /// The flags that say that it is in use.
@@ -116,23 +174,24 @@ impl Place {
         (memory.load32(self.status) >> self.shift) as u16 & (GTF_READING | GTF_WRITING)
     }
 
-    /// The effect that clears `flags`.
-    pub(crate) fn unmark(self, flags: u16) -> Effect {
-        Effect { kind: kind::UNMARK, x: self.bits(flags), a: self.status.0, b: 0 }
+    /// The word with the flags, and those of them that are `flags`.
+    pub(crate) fn marks(self, flags: u16) -> (Maddr, u32) {
+        (self.status, self.bits(flags))
     }
 
-    /// What the entry grants; read after it was marked, for from then on the granter may not change it.
-    pub(crate) fn part<M: GuestMemory>(self, memory: &M, to_map: bool) -> Part {
-        const WHOLE: u32 = ids::FRAME_SIZE as u32;
-        if !self.is_v2 {
-            let frame = memory.load32(Maddr(self.header.0 + 4));
-            return Part { frame: Mfn(frame.into()), start: 0, len: WHOLE };
-        }
+    /// The frame of an entry of format 1; read after it was marked, for from then on the granter may not change it.
+    #[inline(always)]
+    pub(crate) fn frame<M: GuestMemory>(self, memory: &M) -> Mfn {
+        Mfn(memory.load32(Maddr(self.header.0 + 4)).into())
+    }
+
+    /// What an entry of format 2 grants, likewise.
+    pub(crate) fn part<M: GuestMemory>(self, memory: &M, to_map: bool) -> Claim {
         let frame = Mfn(memory.load64(Maddr(self.header.0 + 8)));
         let [head, part] = [0, 4].map(|offset| memory.load32(Maddr(self.header.0 + offset)));
         if to_map || head as u16 & GTF_SUB_PAGE == 0 {
-            return Part { frame, start: 0, len: WHOLE };
+            return Claim { frame, start: 0, len: ids::FRAME_SIZE as u32 };
         }
-        Part { frame, start: part & 0xffff, len: part >> 16 }
+        Claim { frame, start: part & 0xffff, len: part >> 16 }
     }
 }

@@ -22,13 +22,14 @@ mod limits;
 mod release;
 mod table;
 mod track;
+mod transfer;
 mod unmap;
 
 pub use claim::{Claim, Want};
 pub use limits::Limits;
 pub use table::{INITIAL_FRAMES, MAX_FRAMES, Table, status_frames};
-pub use track::{Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
-pub use unmap::Mapping;
+pub use track::{Filling, Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
+pub use unmap::{Leaving, Mapping};
 
 use ids::DomainSlot;
 use vault::{Arena, LockWord, Tx};
@@ -80,6 +81,8 @@ pub struct Region {
     locks: &'static Locks,
     /// What a domain may have if nothing else is said of it. Immutable: from the command line.
     pub defaults: Limits,
+    /// Whether domains may give frames to each other. Immutable: from the command line.
+    pub transfers: bool,
 }
 
 impl core::fmt::Debug for Region {
@@ -105,6 +108,7 @@ impl Region {
             waiting: arena.carve(vcpus)?,
             locks,
             defaults: Limits::DEFAULT,
+            transfers: true,
         })
     }
 

@@ -27,10 +27,10 @@ impl Region {
     /// be taken apart before or after. `false`: nothing is left.
     pub fn release_mappings(&self, tx: &mut Tx<'static>, slot: DomainSlot) -> bool {
         let table = self.table(slot);
-        self.lock_pool(tx);
+        let mut emptying = self.empty(tx, slot);
         let (mut at, mut ended, mut granter) = (table.cursor.get(), 0, None);
         let last = self.pool.fresh.get().min(at.saturating_add(LOOKED_AT));
-        while at < last && ended < ENDED && table.tracks.get() > 0 {
+        while at < last && ended < ENDED && table.tracks.get() > ended {
             let Some(track) = self.track(at + 1) else { break };
             if track.grant.get() != 0 && track.mapper() == slot {
                 // One granter's lock at a time.
@@ -39,11 +39,12 @@ impl Region {
                 }
                 granter = Some(track.granter());
                 self.lock(tx, track.granter());
-                self.end(tx, at + 1, track);
+                self.end(tx, &mut emptying, at + 1, track);
                 ended += 1;
             }
             at += 1;
         }
+        self.emptied(tx, &emptying);
         tx.set(&table.cursor, at);
         table.tracks.get() > 0 && at < self.pool.fresh.get()
     }

@@ -67,6 +67,8 @@ impl Use {
     pub const READ_ONLY: u16 = 4;
     /// The page-table entry was named by its machine address.
     pub const BY_ENTRY: u16 = 8;
+    /// It holds two references: the one of its page-table entry, which is gone, too.
+    pub const BOTH: u16 = 1 << 14;
     /// The track is not free.
     pub(crate) const TAKEN: u16 = 1 << 15;
 
@@ -78,6 +80,11 @@ impl Use {
     /// Whether it is for writing too.
     pub const fn writes(self) -> bool {
         !self.has(Self::READ_ONLY)
+    }
+
+    /// References to the frame that it holds.
+    pub const fn references(self) -> usize {
+        if self.has(Self::BOTH) { 2 } else { 1 }
     }
 
     /// Whether anybody can use the mapping.
@@ -93,12 +100,6 @@ pub(crate) struct Pins {
     pub(crate) writers: u32,
     pub(crate) frame: Mfn,
     pub(crate) mapper: DomainSlot,
-}
-
-impl Pins {
-    pub(crate) const fn any(&self) -> bool {
-        self.readers + self.writers > 0
-    }
 }
 
 const SLOT: u32 = 48;
@@ -117,6 +118,7 @@ impl Track {
         Use((self.grant.get() >> SLOT) as u16)
     }
 
+    #[inline(always)]
     pub(crate) fn set_usage(&self, tx: &mut Tx<'static>, usage: Use) {
         tx.set(&self.grant, self.grant.get() & FRAME | u64::from(usage.0) << SLOT);
     }
@@ -135,6 +137,26 @@ fn list(gref: u32) -> usize {
     gref as usize % HEADS
 }
 
+/// Tracks that a transaction fills for one domain; the pool's words follow when it is done
+/// ([`Region::filled`]).
+#[derive(Debug)]
+pub struct Filling {
+    mapper: DomainSlot,
+    privileged: bool,
+    free: u32,
+    fresh: u32,
+    /// How many it may be.
+    left: u32,
+    filled: u32,
+}
+
+/// Tracks of one domain that a transaction gives back; the pool's words follow when it is done.
+pub(crate) struct Emptying {
+    mapper: DomainSlot,
+    free: u32,
+    emptied: u32,
+}
+
 impl Region {
     /// A track by its number, from 1.
     pub(crate) fn track(&self, number: u32) -> Option<&'static Track> {
@@ -149,43 +171,51 @@ impl Region {
         tx.lock(&self.locks.pool);
     }
 
-    /// How a grant is in use by mappings; the granter's lock must be held.
-    pub(crate) fn pins(&self, granter: DomainSlot, gref: u32) -> Pins {
-        let mut pins = Pins { readers: 0, writers: 0, frame: Mfn(0), mapper: granter };
-        let mut number = self.table(granter).heads[list(gref)].get();
+    /// How a grant is in use by mappings, if it is; the granter's lock must be held.
+    #[inline(always)]
+    pub(crate) fn pins(&self, granter: DomainSlot, gref: u32) -> Option<Pins> {
+        let first = self.table(granter).heads[list(gref)].get();
+        if first == 0 { None } else { self.count_pins(first, gref) }
+    }
+
+    #[inline(never)]
+    fn count_pins(&self, first: u32, gref: u32) -> Option<Pins> {
+        let mut found: Option<Pins> = None;
+        let mut number = first;
         while let Some(track) = self.track(number) {
             number = track.next.get();
             if track.gref() == gref {
+                let (frame, mapper) = (track.mfn(), track.mapper());
+                let pins = found.get_or_insert(Pins { readers: 0, writers: 0, frame, mapper });
                 let count = if track.usage().writes() { &mut pins.writers } else { &mut pins.readers };
                 *count += 1;
-                (pins.frame, pins.mapper) = (track.mfn(), track.mapper());
             }
         }
-        pins
+        found
     }
 
-    /// Finds room for one more mapping, then locks the granter's table. Half of the pool is Dom0's alone
+    /// Begins to fill tracks for `mapper`: locks the pool.
+    pub fn fill(&self, tx: &mut Tx<'static>, mapper: DomainSlot, privileged: bool) -> Filling {
+        self.lock_pool(tx);
+        let limit = u64::from(self.limits(mapper).maptrack_frames) * u64::from(Limits::TRACKS_A_FRAME);
+        let (pool, held) = (self.tracks.len() as u32, self.table(mapper).tracks.get());
+        let most = if privileged { pool } else { pool / 2 };
+        let used = self.pool.used.get();
+        let own = limit.saturating_sub(held.into()).min(u64::from(u32::MAX)) as u32;
+        let left = own.min(most.saturating_sub(used));
+        let (free, fresh) = (self.pool.free.get(), self.pool.fresh.get());
+        Filling { mapper, privileged, free, fresh, left, filled: 0 }
+    }
+
+    /// Whether there is room for one more mapping; the granter's table is locked. Half of the pool is Dom0's alone
     /// (`privileged`), who serves all others.
     ///
     /// # Errors
     /// `GNTST_no_space`.
-    pub fn reserve(&self, tx: &mut Tx<'static>, want: &Want, privileged: bool) -> Result<u32, i16> {
-        self.lock_pool(tx);
-        let limit = u64::from(self.limits(want.mapper).maptrack_frames) * u64::from(Limits::TRACKS_A_FRAME);
-        let pool = self.tracks.len() as u32;
-        let most = if privileged { pool } else { pool / 2 };
-        if u64::from(self.table(want.mapper).tracks.get()) >= limit || self.pool.used.get() >= most {
-            return Err(GNTST_NO_SPACE);
-        }
-        let number = match self.pool.free.get() {
-            0 => self.pool.fresh.get() + 1,
-            free => free,
-        };
-        self.lock(tx, want.granter);
-        if !privileged && self.length(want) >= LONGEST {
-            return Err(GNTST_NO_SPACE);
-        }
-        Ok(number)
+    #[inline(always)]
+    pub fn room(&self, filling: &Filling, want: &Want) -> Result<(), i16> {
+        let full = filling.filled >= filling.left;
+        if full || !filling.privileged && self.length(want) >= LONGEST { Err(GNTST_NO_SPACE) } else { Ok(()) }
     }
 
     /// Tracks on the list that a grant's would come to.
@@ -197,20 +227,28 @@ impl Region {
         length
     }
 
-    /// Enters a mapping of a claimed grant in the track that [`reserve`](Self::reserve) found; it holds a reference to
-    /// the frame (typed as writable, if it is not read-only), which the caller has taken in this transaction. Returns
-    /// its handle.
-    pub fn enter(&self, tx: &mut Tx<'static>, number: u32, want: &Want, frame: Mfn, usage: Use) -> u32 {
+    /// Enters a mapping of a claimed grant, for which there is [room](Self::room), in the next track; it holds a
+    /// reference to the frame (typed as writable, if it is not read-only), which the caller has taken in this
+    /// transaction. Returns its handle.
+    #[inline(always)]
+    pub fn enter(
+        &self,
+        tx: &mut Tx<'static>,
+        filling: &mut Filling,
+        want: &Want,
+        frame: Mfn,
+        usage: Use,
+    ) -> u32 {
+        let is_fresh = filling.free == 0;
+        let number = if is_fresh { filling.fresh + 1 } else { filling.free };
         let Some(track) = self.track(number) else { return u32::MAX };
-        let (pool, head) = (self.pool, &self.table(want.granter).heads[list(want.gref)]);
-        if pool.free.get() == number {
-            tx.set(&pool.free, track.next.get());
+        if is_fresh {
+            filling.fresh = number;
         } else {
-            tx.set(&pool.fresh, number);
+            filling.free = track.next.get();
         }
-        tx.set(&pool.used, pool.used.get() + 1);
-        let held = &self.table(want.mapper).tracks;
-        tx.set(held, held.get() + 1);
+        filling.filled += 1;
+        let head = &self.table(want.granter).heads[list(want.gref)];
         let usage = u64::from(usage.0 | Use::TAKEN);
         tx.set(&track.grant, u64::from(want.gref) | u64::from(want.granter.0) << 32 | usage << SLOT);
         tx.set(&track.frame, frame.0 & FRAME | u64::from(want.mapper.0) << SLOT);
@@ -219,8 +257,36 @@ impl Region {
         number - 1
     }
 
-    /// Takes a track off its granter's list and gives it back to the pool; both locks are held.
-    pub(crate) fn give_back(&self, tx: &mut Tx<'static>, number: u32, track: &'static Track) {
+    /// Counts the tracks that were filled.
+    pub fn filled(&self, tx: &mut Tx<'static>, filling: &Filling) {
+        if filling.filled == 0 {
+            return;
+        }
+        let held = &self.table(filling.mapper).tracks;
+        tx.set(held, held.get() + filling.filled);
+        tx.set(&self.pool.used, self.pool.used.get() + filling.filled);
+        for (word, value) in [(&self.pool.fresh, filling.fresh), (&self.pool.free, filling.free)] {
+            if word.get() != value {
+                tx.set(word, value);
+            }
+        }
+    }
+
+    /// Begins to give tracks of `mapper`'s back: locks the pool.
+    pub(crate) fn empty(&self, tx: &mut Tx<'static>, mapper: DomainSlot) -> Emptying {
+        self.lock_pool(tx);
+        Emptying { mapper, free: self.pool.free.get(), emptied: 0 }
+    }
+
+    /// Takes a track off its granter's list, whose lock is held, and gives it back to the pool.
+    #[inline(always)]
+    pub(crate) fn give_back(
+        &self,
+        tx: &mut Tx<'static>,
+        emptying: &mut Emptying,
+        number: u32,
+        track: &'static Track,
+    ) {
         let mut link = &self.table(track.granter()).heads[list(track.gref())];
         while link.get() != number {
             let Some(before) = self.track(link.get()) else { break };
@@ -229,12 +295,21 @@ impl Region {
         if link.get() == number {
             tx.set(link, track.next.get());
         }
-        let held = &self.table(track.mapper()).tracks;
-        tx.set(held, held.get().saturating_sub(1));
         tx.set(&track.grant, 0);
-        tx.set(&track.next, self.pool.free.get());
-        tx.set(&self.pool.free, number);
-        tx.set(&self.pool.used, self.pool.used.get().saturating_sub(1));
+        tx.set(&track.next, emptying.free);
+        emptying.free = number;
+        emptying.emptied += 1;
+    }
+
+    /// Counts the tracks that were given back.
+    pub(crate) fn emptied(&self, tx: &mut Tx<'static>, emptying: &Emptying) {
+        if emptying.emptied == 0 {
+            return;
+        }
+        let held = &self.table(emptying.mapper).tracks;
+        tx.set(held, held.get().saturating_sub(emptying.emptied));
+        tx.set(&self.pool.free, emptying.free);
+        tx.set(&self.pool.used, self.pool.used.get().saturating_sub(emptying.emptied));
     }
 
     /// Every mapping there is, for audits.

@@ -1,14 +1,16 @@
 //! `grant_table_op`.
 //!
-//! Operations on lists carry out each element in a transaction of its own, which tells the element's status and counts
-//! it; the hypercall's result says nothing of them.
+//! Operations on lists carry out one element or a few in a transaction, which counts them and tells each its status; the
+//! hypercall's result says nothing of them.
 
 mod copy;
 mod elements;
 mod format;
 mod map;
+mod places;
 mod resource;
 mod size;
+mod transfer;
 mod unmap;
 
 use crate::call::{Call, CallResult};
@@ -52,15 +54,12 @@ pub(crate) fn grant_table_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call
         GNTTABOP_GET_VERSION => format::get_version(call, at),
         GNTTABOP_SWAP_GRANT_REF => format::swap(call, at, count),
         GNTTABOP_CACHE_FLUSH => format::cache_flush(call, at, count),
-        GNTTABOP_TRANSFER if is_in_hypervisor(at, count * TRANSFER_BYTES) => Err(Errno::EFAULT),
-        // As Xen with `gnttab=no-transfer`: no guest of today gives frames away.
-        GNTTABOP_TRANSFER => call.unsupported(GRANT_TABLE_OP, op, Errno::EOPNOTSUPP),
+        GNTTABOP_TRANSFER if is_in_hypervisor(at, count * transfer::BYTES) => Err(Errno::EFAULT),
+        GNTTABOP_TRANSFER if !call.state.grants.transfers => Err(Errno::EOPNOTSUPP),
+        GNTTABOP_TRANSFER => transfer::transfer(call, at, count),
         _ => call.unsupported(GRANT_TABLE_OP, op, Errno::ENOSYS),
     }
 }
-
-/// Bytes of a `gnttab_transfer`.
-const TRANSFER_BYTES: u64 = 24;
 
 /// Whether a list lies in the hypervisor's part of the address space.
 fn is_in_hypervisor(at: u64, bytes: u64) -> bool {

@@ -129,6 +129,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
         maptrack_frames: asked.max_maptrack_frames,
         version: asked.max_version,
     };
+    state.grants.transfers = asked.transfers;
     state.pci = Some(&pci_config::Devices);
     state.policies.system = Box::leak(Box::new(policies(&record.mitigations)));
     state.host = Host {

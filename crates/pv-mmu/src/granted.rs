@@ -36,7 +36,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     ///
     /// # Errors
     /// [`Blocked`].
-    #[inline]
+    #[inline(always)]
     pub fn hold(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner, write: bool) -> Result<(), Blocked> {
         let taken = if write {
             self.frames.get_typed(tx, mfn, owner, Kind::Writable)
@@ -68,11 +68,15 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let old = self.locked_entry(tx, at, subject)?;
         let new = adjusted_l1(new);
         self.get_leaf(tx, new, subject, at.mfn())?;
-        self.replace(tx, at, old, new);
+        publish(tx, at, new);
+        if let Some(effect) = self.put_leaf(old) {
+            tx.publish(effect);
+        }
         Ok(())
     }
 
-    /// Clears the L1 entry at `at`, which must map `mfn`, writable or not as `write` says.
+    /// Clears the L1 entry at `at`, which must map `mfn`, writable or not as `write` says. The reference that it held is
+    /// the caller's now.
     ///
     /// # Errors
     /// [`Blocked::Refused`].
@@ -84,8 +88,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         write: bool,
         subject: Subject,
     ) -> Result<(), Blocked> {
-        let old = self.granted_entry(tx, at, mfn, write, subject)?;
-        self.replace(tx, at, old, Pte(0));
+        self.check_granted(tx, at, mfn, write, subject)?;
+        publish(tx, at, Pte(0));
         Ok(())
     }
 
@@ -110,9 +114,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
         self.locked_entry(tx, first, subject)?;
         self.locked_entry(tx, second, subject)?;
         let moved = self.locked_entry(tx, from, subject)?;
-        let old = self.granted_entry(tx, at, mfn, write, subject)?;
+        self.check_granted(tx, at, mfn, write, subject)?;
         publish(tx, from, Pte(0));
-        self.replace(tx, at, old, moved);
+        publish(tx, at, moved);
         Ok(())
     }
 
@@ -128,27 +132,22 @@ impl<M: GuestMemory> Mmu<'_, M> {
         Ok(Pte(self.memory.load64(at)))
     }
 
-    fn granted_entry(
+    #[inline(always)]
+    fn check_granted(
         &self,
         tx: &mut Tx<'static>,
         at: Maddr,
         mfn: Mfn,
         write: bool,
         subject: Subject,
-    ) -> Result<Pte, Blocked> {
+    ) -> Result<(), Blocked> {
         let old = self.locked_entry(tx, at, subject)?;
         let maps = old.is_present() && old.mfn() == mfn && old.is_writable() == write;
-        maps.then_some(old).ok_or(Blocked::Refused)
-    }
-
-    fn replace(&self, tx: &mut Tx<'static>, at: Maddr, old: Pte, new: Pte) {
-        publish(tx, at, new);
-        if let Some(effect) = self.put_leaf(old) {
-            tx.publish(effect);
-        }
+        if maps { Ok(()) } else { Err(Blocked::Refused) }
     }
 }
 
+#[inline(always)]
 fn publish(tx: &mut Tx<'static>, at: Maddr, new: Pte) {
     tx.publish(Effect { kind: kind::PTE, x: 0, a: at.0, b: new.0 });
 }

@@ -58,7 +58,6 @@ impl<P: Platform> Apply for Applier<P> {
             kind::KICK => self.system.wake(VcpuSlot(effect.x)),
             kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
             kind::FLUSH => self.flush(effect),
-            kind::UNMARK => platform.and_not32(Maddr(effect.a), effect.x),
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
@@ -72,6 +71,14 @@ impl<P: Platform> Apply for Applier<P> {
     #[inline(always)]
     fn put_ref(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
         self.system.state.frames.apply_put_ref(once, Mfn(mfn));
+    }
+
+    #[inline(always)]
+    fn put_granted(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        if effect.x != 0 {
+            self.system.platform.and_not32(Maddr(effect.a), effect.x);
+        }
+        self.system.state.frames.apply_put_granted(once, effect.b);
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {
@@ -121,6 +128,9 @@ impl<P: Platform> Applier<P> {
         match effect.kind {
             kind::SCHEDULE => self.system.wake_all(effect.x),
             kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
+            kind::HAND_OVER => {
+                self.system.state.frames.apply_hand_over(once, Mfn(effect.a), DomainSlot(effect.x as u16));
+            }
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
             kind::CONSOLE => {

@@ -52,12 +52,18 @@ pub trait Apply {
         self.apply(&Effect { kind: crate::kind::PUT_REF, x: 0, a: mfn, b: 0 }, once);
     }
 
+    /// As [`apply`](Self::apply), of flags to be cleared and references to be dropped.
+    #[inline(always)]
+    fn put_granted(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+        self.apply(effect, once);
+    }
+
     /// Puts back a live page-table entry that held `old`, but for the accessed and dirty bits it has by now.
     fn restore_entry(&mut self, maddr: u64, old: u64) {
         unreachable!("no transaction here exchanges the page-table entry {old:#x} at {maddr:#x}");
     }
 
-    /// Clears bits of the 32-bit word of guest memory at `maddr`, which a transaction that is undone had set.
+    /// Clears bits of the 32-bit word of guest memory at `maddr`: of a transaction that is undone and had set them.
     fn clear_marks(&mut self, maddr: u64, bits: u32) {
         unreachable!("no transaction here marks {bits:#x} at {maddr:#x}");
     }

@@ -38,7 +38,7 @@ impl Head {
     /// An entry has begun, nothing is written and no element committed.
     pub const BEGUN: Head = Head(1);
     pub(crate) const ONE_UNDO: u64 = 1 << UNDO;
-    pub(crate) const ONE_EFFECT: u64 = 1 << EFFECTS;
+    const ONE_EFFECT: u64 = 1 << EFFECTS;
 
     /// The phase.
     pub const fn phase(self) -> Phase {
@@ -83,6 +83,23 @@ impl Head {
     pub(crate) const fn commit(self, steps: u64, last: bool) -> Head {
         let kept = self.0 & (FIELD << EFFECTS) | self.0 & (FIELD << PROGRESS);
         Head((kept | 2 | if last { LAST } else { 0 }).wrapping_add(steps << PROGRESS))
+    }
+
+    /// With one undo entry more, for which there was room in the log: so the count stays in its field.
+    #[inline(always)]
+    pub(crate) const fn one_undo_more(self) -> Head {
+        Head(self.0.wrapping_add(Self::ONE_UNDO))
+    }
+
+    /// With one effect more, for which there was room likewise.
+    #[inline(always)]
+    pub(crate) const fn one_effect_more(self) -> Head {
+        Head(self.0.wrapping_add(Self::ONE_EFFECT))
+    }
+
+    /// The head of an open transaction that has published this many effects.
+    pub(crate) const fn with_effects(self, effects: usize) -> Head {
+        Head(self.0 & !(FIELD << EFFECTS) | (effects as u64) << EFFECTS)
     }
 
     /// The head after its outbox is empty.

@@ -24,7 +24,8 @@
 //! | SCHEDULE | domain slot, or all ones | | | at least once |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
-//! | UNMARK | bits | machine address | | same bits, nobody else sets them meanwhile |
+//! | PUT_GRANTED | bits | machine address | mfn, what | same bits, nobody else sets them meanwhile; references exactly once |
+//! | HAND_OVER | domain slot | mfn | | exactly once |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -58,6 +59,8 @@ pub const IRQ_ROUTE: u32 = 12;
 pub const CONTEXT: u32 = 13;
 /// Bytes kept in the outbox go to the console ring; a crash may print them twice.
 pub const CONSOLE: u32 = 14;
+/// A frame that its owner has given away is the taker's.
+pub const HAND_OVER: u32 = 25;
 /// The machine is switched off, reset or put to sleep.
 pub const POWER: u32 = 15;
 /// The wall clock of every domain's shared_info is written from the durable one.
@@ -66,8 +69,9 @@ pub const WALL_CLOCK: u32 = 16;
 pub const SEGMENT_BASE: u32 = 17;
 /// A page table in work is valid, or one that is gets pinned.
 pub const VALID: u32 = 21;
-/// Bits of a 32-bit word of guest memory are cleared, those that say that a grant is in use.
-pub const UNMARK: u32 = 20;
+/// Bits of a 32-bit word of guest memory are cleared, those that say that a grant is in use, and references to the
+/// frame dropped.
+pub const PUT_GRANTED: u32 = 20;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;
 /// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.

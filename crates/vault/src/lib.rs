@@ -42,8 +42,8 @@ pub use effect::{Apply, Effect, Once};
 pub use head::{Head, Phase};
 pub use journal::{Journal, Preempted};
 pub use lock::{Hold, LockWord};
-pub use log::{Log, MAX_EFFECTS, MAX_UNDO, OUTBOX_BYTES};
-pub use tx::Tx;
+pub use log::{Log, MAX_EFFECTS, MAX_UNDO, Noted, OUTBOX_BYTES};
+pub use tx::{Mark, Tx};
 
 #[doc(hidden)]
 pub use zerocopy;

@@ -39,6 +39,25 @@ const ENTRY: u64 = 16;
 /// The address is a machine address: bits of a 32-bit word of guest memory.
 const MARKS: u64 = 17;
 
+/// What an undo entry says of guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// The live page-table entry at `maddr` (with the three bits of [`Tx::note_entry`]) held `old`.
+    Entry {
+        /// Its machine address.
+        maddr: u64,
+        /// What it held.
+        old: u64,
+    },
+    /// Bits of the 32-bit word at `maddr` were set.
+    Marks {
+        /// Its machine address.
+        maddr: u64,
+        /// The bits, to be cleared.
+        bits: u32,
+    },
+}
+
 impl core::fmt::Debug for Log {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Log({:?})", self.head())
@@ -127,11 +146,21 @@ impl Log {
 
     /// Undoes every write of the open transaction, newest first. Safe to crash in and run again.
     pub fn roll_back(&self, apply: &mut impl Apply) {
-        let mut head = self.head();
+        let head = self.head();
         if head.phase() != Phase::Undo {
             return;
         }
-        while head.undo() > 0 {
+        let head = self.undo_to(head, 0, |noted| match noted {
+            Noted::Entry { maddr, old } => apply.restore_entry(maddr, old),
+            Noted::Marks { maddr, bits } => apply.clear_marks(maddr, bits),
+        });
+        self.set_head(head.emptied());
+    }
+
+    /// Undoes the open transaction's writes, newest first, until `left` are in force; what is in guest memory by `undo`.
+    #[inline(always)]
+    pub(crate) fn undo_to(&self, mut head: Head, left: usize, mut undo: impl FnMut(Noted)) -> Head {
+        while head.undo() > left {
             let [tagged, value] = &self.undo[head.undo() - 1];
             let (tagged, value) = (tagged.load(Ordering::Relaxed), value.load(Ordering::Relaxed));
             let address = sign_extend(tagged);
@@ -140,12 +169,12 @@ impl Log {
                 DELTA => take_back(address, value, self, next),
                 ENTRY => {
                     step::point();
-                    apply.restore_entry(address, value);
+                    undo(Noted::Entry { maddr: address, old: value });
                     self.set_head(next);
                 }
                 MARKS => {
                     step::point();
-                    apply.clear_marks(address, value as u32);
+                    undo(Noted::Marks { maddr: address, bits: value as u32 });
                     self.set_head(next);
                 }
                 width => {
@@ -155,7 +184,7 @@ impl Log {
             }
             head = next;
         }
-        self.set_head(head.emptied());
+        head
     }
 
     /// The address in an undo entry that says how much a shared word was changed: of the open transaction, or one that is
@@ -195,12 +224,14 @@ impl Log {
     /// Applies the effects that are not known to be applied; no consequences are outstanding.
     #[inline(never)]
     fn drain_from<'l>(&'l self, apply: &mut impl Apply, mut head: Head, held: &mut Held<'l>) {
-        let first = head.applied();
-        for (index, slot) in (first..).zip(&self.effects[first..head.effects()]) {
+        let published = head.effects();
+        let mut left = &self.effects[head.applied()..published];
+        while let Some((slot, behind)) = left.split_first() {
             if !Self::apply_plainly(apply, slot) {
-                head = self.apply_fully(apply, head, index, slot, held);
+                head = self.apply_fully(apply, head, published.wrapping_sub(left.len()), slot, held);
                 head = self.drain_chained(apply, head, held);
             }
+            left = behind;
         }
         self.close(apply, head);
     }
@@ -258,6 +289,7 @@ impl Log {
         match (slot[0].load(Ordering::Relaxed) >> 32) as u32 {
             kind::PUT_TYPED => apply.put_typed(slot[1].load(Ordering::Relaxed), &mut once),
             kind::PUT_REF => apply.put_ref(slot[1].load(Ordering::Relaxed), &mut once),
+            kind::PUT_GRANTED => apply.put_granted(&read_effect(slot), &mut once),
             _ => apply.apply(&read_effect(slot), &mut once),
         }
         once.head

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Counter, Durable, Plain, Word};
 use crate::effect::{Effect, store};
 use crate::head::Head;
 use crate::lock::{Held, LockWord};
-use crate::log::{Log, OUTBOX_BYTES};
+use crate::log::{Log, Noted, OUTBOX_BYTES};
 use crate::step;
 
 /// An open transaction on one CPU's log.
@@ -16,6 +16,15 @@ pub struct Tx<'l> {
     in_entry: bool,
     last: bool,
     held: Held<'l>,
+}
+
+/// A place in a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    undo: usize,
+    effects: usize,
+    bytes: usize,
+    steps: u64,
 }
 
 impl core::fmt::Debug for Tx<'_> {
@@ -45,7 +54,7 @@ impl<'l> Tx<'l> {
     pub fn set<T: Plain>(&mut self, word: &Durable<T>, value: T) {
         let address = core::ptr::from_ref(word) as u64;
         self.log.write_undo_value(self.head.undo(), address, <T::Cell as Cell>::WIDTH, word.cell.load());
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
         step::point();
         word.cell.store(value.into_bits());
@@ -57,7 +66,7 @@ impl<'l> Tx<'l> {
     pub fn add(&mut self, counter: &Counter, delta: u64) {
         let address = core::ptr::from_ref(counter) as u64;
         self.log.write_undo_delta(self.head.undo(), address, delta);
-        let after = Head(self.head.0 + Head::ONE_UNDO);
+        let after = self.head.one_undo_more();
         loop {
             let old = counter.get();
             if step::exchange(&counter.cell, old, old.wrapping_add(delta), &self.log.head, after.0) {
@@ -73,7 +82,7 @@ impl<'l> Tx<'l> {
     pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
         let address = core::ptr::from_ref(word) as u64;
         self.log.write_undo_delta(self.head.undo(), address, new.wrapping_sub(old));
-        let after = Head(self.head.0 + Head::ONE_UNDO);
+        let after = self.head.one_undo_more();
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {
             self.head = after;
@@ -88,7 +97,7 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn note_entry(&mut self, maddr: u64, old: u64) {
         self.log.write_undo_entry(self.head.undo(), maddr, old);
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
     }
 
@@ -98,7 +107,7 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn note_marks(&mut self, maddr: u64, bits: u32) {
         self.log.write_undo_marks(self.head.undo(), maddr, bits);
-        self.head.0 += Head::ONE_UNDO;
+        self.head = self.head.one_undo_more();
         self.log.set_head(self.head);
     }
 
@@ -107,7 +116,7 @@ impl<'l> Tx<'l> {
     pub fn publish(&mut self, effect: Effect) {
         self.log.write_effect(self.head.effects(), &effect);
         // Published by the commit; until then only this transaction counts it.
-        self.head.0 += Head::ONE_EFFECT;
+        self.head = self.head.one_effect_more();
     }
 
     /// Publishes the store of a durable word that others may read without its lock: they never see a
@@ -115,6 +124,23 @@ impl<'l> Tx<'l> {
     #[inline(always)]
     pub fn publish_set<T: Plain>(&mut self, word: &'static Durable<T>, value: T) {
         self.publish(store(word, value));
+    }
+
+    /// Where the transaction stands, to come [back to](Self::back_to).
+    #[inline(always)]
+    pub fn mark(&self) -> Mark {
+        Mark { undo: self.head.undo(), effects: self.head.effects(), bytes: self.bytes, steps: self.steps }
+    }
+
+    /// Undoes what was written since `mark` and forgets what was published, as if that had not been; what is in guest
+    /// memory is undone by `undo`. Locks stay. For one element of several that is refused, and for what is held only
+    /// while the transaction works: given back so, it needs no effect. A reference that others drop meanwhile may be
+    /// the last one that is taken back.
+    #[inline(always)]
+    pub fn back_to(&mut self, mark: Mark, undo: impl FnMut(Noted)) {
+        let head = self.log.undo_to(self.head, mark.undo, undo);
+        self.head = head.with_effects(mark.effects);
+        (self.bytes, self.steps) = (mark.bytes, mark.steps);
     }
 
     /// Keeps `bytes` for an effect to refer to; returns their offset, or `None` if the area is full.

@@ -53,6 +53,14 @@ fn change(log: &'static Log, s: &'static Sample, lock: &'static LockWord, fail: 
     log.transaction(&mut Effects(s), |tx| {
         tx.lock(lock);
         tx.set(&s.small, 9);
+        // As if it had not been.
+        let mark = tx.mark();
+        tx.set(&s.small, 200);
+        tx.add(&s.count, 1000);
+        assert!(tx.exchange(&s.state, s.state.get(), 0x7777));
+        tx.publish(Effect { kind: DROP, x: 0, a: 50, b: 0 });
+        tx.advance(7);
+        tx.back_to(mark, |noted| panic!("{noted:?}"));
         tx.set(&s.big, u64::MAX);
         tx.add(&s.count, 5);
         assert!(tx.exchange(&s.state, s.state.get(), 0x1_0001));

@@ -58,7 +58,8 @@ impl Audited for Whole<'_> {
             });
         }
         for mapped in state.grants.mappings() {
-            hold(mapped.frame, if mapped.usage.writes() { Held::Writable } else { Held::General });
+            let how = if mapped.usage.writes() { Held::Writable } else { Held::General };
+            (0..mapped.usage.references()).for_each(|_| hold(mapped.frame, how));
         }
         let mut both = |mfn: Mfn| {
             hold(mfn, Held::General);

@@ -29,8 +29,12 @@ impl World {
                 } else {
                     frames[gref as usize / 512].maddr().0 + gref % 512 * 8
                 };
-                let found = memory.get(Maddr(at & !7)) >> (at % 8 * 8) & (READING | WRITING);
-                let wanted = wanted.get(&gref).copied().unwrap_or(0);
+                let flags = memory.get(Maddr(at & !7)) >> (at % 8 * 8);
+                let (found, wanted) = (flags & (READING | WRITING), wanted.get(&gref).copied().unwrap_or(0));
+                // One that accepts a frame says with the same bits how far that is.
+                if !is_v2 && wanted == 0 && flags & 3 == 2 {
+                    continue;
+                }
                 if found != wanted {
                     return Err(format!("grant {gref} of {slot:?} is marked {found:#x}, not {wanted:#x}"));
                 }

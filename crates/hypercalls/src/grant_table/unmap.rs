@@ -1,23 +1,25 @@
 //! `GNTTABOP_unmap_grant_ref` and `GNTTABOP_unmap_and_replace`.
 //!
-//! Entries leave the page tables, each in a transaction of its own; then all processors flush; then the mappings are
+//! Entries leave the page tables, as many in a transaction as go together; then all processors flush; then the mappings are
 //! given up: frames and flags of their granters. What waits for the flush stands in durable lists, so that a repetition
 //! need not read the guest's list again.
 
-use super::elements::{Element, Next, next};
-use super::map::entry_at;
+use super::elements::{Element, Next, next, tell_now};
+use super::places::Tables;
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::va_mapping::{DOMAIN, EVERYTHING};
 use core::mem::offset_of;
+use domain::State;
 use frames::Owner;
-use grants::{Mapping, Use};
+use grants::{Leaving, Mapping, Use};
 use guest_memory::GuestMemory;
-use ids::{Gva, Maddr};
+use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_mmu::{Blocked, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
-    GNTST_BAD_DEV_ADDR, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
+    GNTST_BAD_DEV_ADDR, GNTST_BAD_HANDLE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace,
+    GnttabUnmapGrantRef,
 };
 
 /// Elements between two flushes, as in Xen.
@@ -82,120 +84,175 @@ fn run<M: GuestMemory + 'static, A: Apply>(
     replaces: bool,
 ) -> CallResult {
     loop {
-        let element = match next(call, at, count, Request::bytes(replaces))? {
+        let first = match next(call, at, count, Request::bytes(replaces))? {
             Next::End(outcome) => return Ok(outcome),
             Next::One(element) => element,
         };
-        let request = Request::read(call.memory, Gva(element.at), replaces)?;
-        let ends = element.is_last || (element.index + 1).is_multiple_of(BATCH);
-        let replied = one(call, &element, &request, ends);
-        if !replied && call.j.apply.take_fault() {
+        let run = several(call, &first, replaces)?;
+        if !run.replied && call.j.apply.take_fault() {
             return Err(Errno::EFAULT);
         }
-        if ends && call.state.grants.is_waiting(call.vcpu) {
-            complete(call, element.is_last.then_some(&element));
+        if run.flushed {
+            complete(call, run.ended.then_some(&first));
         }
-        if element.is_last {
+        if run.ended {
             return Ok(Outcome::Replied);
         }
     }
 }
 
-/// Gives up what waited for the flush, and replies with the `last` element.
-fn complete<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, last: Option<&Element>) {
-    let (grants, vcpu) = (&call.state.grants, call.vcpu);
+/// Gives up what waited for the flush, and replies if the list `ended`.
+fn complete<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, ended: Option<&Element>) {
+    let (grants, domain, vcpu) = (&call.state.grants, call.domain, call.vcpu);
     while grants.is_waiting(vcpu) {
         call.j.change(|tx| {
-            grants.complete(tx, vcpu);
-            if let Some(element) = last.filter(|_| !grants.is_waiting(vcpu)) {
-                element.finish(tx);
+            grants.complete(tx, domain, vcpu);
+            if let Some(element) = ended.filter(|_| !grants.is_waiting(vcpu)) {
+                element.reply(tx);
             }
         });
     }
 }
 
-/// Takes a mapping out of the page tables and tells the status. If a batch `ends` with it and something waits for a
-/// flush, all processors flush; a list that ends with it is replied to behind that. Says whether it is replied to.
-fn one<M: GuestMemory + 'static, A: Apply>(
+/// What a transaction has come to.
+struct Run {
+    /// The list has ended.
+    ended: bool,
+    /// That is replied to.
+    replied: bool,
+    /// All processors have flushed, and something waited for it.
+    flushed: bool,
+}
+
+/// Takes mappings out of the page tables and tells the status: at least the first, and those behind it that go with it,
+/// of the same granter and in the same page table. If 32 elements end with it, or the list, and something waits for a
+/// flush, all processors flush; a list that ends with it is replied to behind that.
+fn several<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
-    element: &Element,
-    request: &Request,
-    ends: bool,
-) -> bool {
-    let (state, vcpu) = (call.state, call.vcpu);
-    let finish = |tx: &mut Tx<'static>, status: i16| {
-        element.tell(tx, request.status, status);
-        let waits = state.grants.is_waiting(vcpu);
-        if ends && waits {
-            tx.publish(FLUSH);
+    first: &Element,
+    replaces: bool,
+) -> Result<Run, Errno> {
+    let (state, memory, domain, vcpu) = (call.state, call.memory, call.domain, call.vcpu);
+    let bytes = Request::bytes(replaces) as u64;
+    let mut request = Request::read(memory, Gva(first.at), replaces)?;
+    let granter = state.grants.granter(request.handle);
+    let room = first.room(if replaces { 1 } else { BATCH - first.index % BATCH });
+    let tables = Tables::new(call.context.root_kernel.get());
+    let mut unmaps = Unmaps { state, memory, domain, granter, tables, table: None };
+    Ok(call.j.change(|tx| {
+        if let Some(granter) = granter {
+            state.grants.lock(tx, granter);
         }
-        if !(element.is_last && waits) {
-            element.finish(tx);
-        } else {
-            tx.advance(1);
+        let mut leaving = state.grants.leaving(vcpu);
+        let (mut done, mut at) = (0, first.at);
+        loop {
+            let status = match unmaps.one(tx, &mut leaving, &request) {
+                Ok(()) => GNTST_OKAY,
+                Err(Some(status)) => status,
+                Err(None) => break,
+            };
+            let told = tell_now(memory, tx, at.wrapping_add(request.status as u64), &status.to_le_bytes());
+            done += 1;
+            if !told || done == room {
+                break;
+            }
+            at = at.wrapping_add(bytes);
+            match Request::read(memory, Gva(at), replaces) {
+                Ok(next) if state.grants.granter(next.handle) == granter => request = next,
+                _ => break,
+            }
         }
-        element.is_last && !waits
-    };
-    let places = Places::of(call, request);
-    let memory = call.memory;
-    let domain = call.domain;
-    let done = call.j.transaction(|tx| -> Result<bool, i16> {
-        let mapping = state.grants.mapping(tx, domain, request.handle)?;
+        state.grants.left(tx, &leaving);
+        finish(tx, first, done, leaving.waits())
+    }))
+}
+
+fn finish(tx: &mut Tx<'static>, first: &Element, done: u64, waits: bool) -> Run {
+    let ended = first.ends_behind(done);
+    let flushed = waits && (ended || (first.index + done).is_multiple_of(BATCH));
+    if flushed {
+        tx.publish(FLUSH);
+    }
+    if ended && waits {
+        tx.advance(done);
+    } else {
+        first.finish_several(tx, done);
+    }
+    Run { ended, replied: ended && !waits, flushed }
+}
+
+/// The mappings of one transaction.
+struct Unmaps<'a, M> {
+    state: &'static State,
+    memory: &'a M,
+    domain: DomainSlot,
+    /// Whose grants, if the first handle is one.
+    granter: Option<DomainSlot>,
+    tables: Tables,
+    /// The page table that is written to.
+    table: Option<Mfn>,
+}
+
+impl<M: GuestMemory> Unmaps<'_, M> {
+    /// Unmaps one, or says why not: its status, or nothing if it goes into another transaction.
+    #[inline(always)]
+    fn one(
+        &mut self,
+        tx: &mut Tx<'static>,
+        leaving: &mut Leaving,
+        request: &Request,
+    ) -> Result<(), Option<i16>> {
+        let grants = &self.state.grants;
+        let granter = self.granter.ok_or(Some(GNTST_BAD_HANDLE))?;
+        let mapping = grants.mapping(granter, self.domain, request.handle).map_err(Some)?;
         let usage = mapping.usage;
-        if request.device != 0 && usage.has(Use::DEVICE) && request.device != mapping.frame.maddr().0 {
-            return Err(GNTST_BAD_DEV_ADDR);
+        let is_device = request.device != 0 && usage.has(Use::DEVICE);
+        if is_device && request.device != mapping.frame.maddr().0 {
+            return Err(Some(GNTST_BAD_DEV_ADDR));
         }
-        let mut gone = 0;
+        let mut gone = if is_device { Use::DEVICE } else { 0 };
         if request.host != 0 && usage.has(Use::HOST) {
-            let subject =
-                Subject { tables: Owner::domain(domain), leaves: Owner::domain(mapping.granter), io: false };
-            places
-                .leave(&state.mmu(memory), tx, &mapping, request, subject)
-                .map_err(|_| GNTST_GENERAL_ERROR)?;
+            self.leave(tx, &mapping, request)?;
             gone |= Use::HOST;
         }
-        if request.device != 0 && usage.has(Use::DEVICE) {
-            gone |= Use::DEVICE;
-        }
         if gone != 0 {
-            state.grants.leave(tx, &mapping, gone, vcpu);
+            grants.leave(tx, leaving, &mapping, gone);
         }
-        Ok(finish(tx, GNTST_OKAY))
-    });
-    done.unwrap_or_else(|status| call.j.change(|tx| finish(tx, status)))
-}
-
-/// The page-table entries that a request may mean, looked up before the transaction.
-struct Places {
-    by_address: Option<Maddr>,
-    replacement: Option<Maddr>,
-}
-
-impl Places {
-    fn of<M: GuestMemory + 'static, A: Apply>(call: &Call<'_, M, A>, request: &Request) -> Self {
-        let find = |address: u64| if address == 0 { None } else { entry_at(call, address, false) };
-        Self { by_address: find(request.host), replacement: find(request.replacement) }
+        Ok(())
     }
 
-    fn leave<M: GuestMemory>(
-        &self,
-        mmu: &pv_mmu::Mmu<'_, M>,
+    /// Takes the page-table entry away; a refusal has written nothing.
+    #[inline(always)]
+    fn leave(
+        &mut self,
         tx: &mut Tx<'static>,
         mapping: &Mapping,
         request: &Request,
-        subject: Subject,
-    ) -> Result<(), Blocked> {
+    ) -> Result<(), Option<i16>> {
+        const REFUSED: Option<i16> = Some(GNTST_GENERAL_ERROR);
         let by_entry = mapping.usage.has(Use::BY_ENTRY);
-        let at = if by_entry { Some(Maddr(request.host)) } else { self.by_address };
-        let at = at.ok_or(Blocked::Refused)?;
+        let at = if by_entry { Some(Maddr(request.host)) } else { self.entry(request.host) };
+        let at = at.ok_or(REFUSED)?;
+        if *self.table.get_or_insert(at.mfn()) != at.mfn() {
+            return Err(None);
+        }
+        let subject =
+            Subject { tables: Owner::domain(self.domain), leaves: Owner::domain(mapping.granter), io: false };
         let (frame, write) = (mapping.frame, mapping.usage.writes());
-        match request.replacement {
+        let mmu = self.state.mmu(self.memory);
+        let left = match request.replacement {
             0 => mmu.leave(tx, at, frame, write, subject),
             _ if by_entry => Err(Blocked::Refused),
-            _ => {
-                let from = self.replacement.ok_or(Blocked::Refused)?;
+            address => {
+                let from = self.entry(address).ok_or(REFUSED)?;
                 mmu.leave_to(tx, [at, from], frame, write, subject)
             }
-        }
+        };
+        left.map_err(|_| REFUSED)
+    }
+
+    #[inline(always)]
+    fn entry(&mut self, address: u64) -> Option<Maddr> {
+        self.tables.entry(self.memory, Gva(address))
     }
 }

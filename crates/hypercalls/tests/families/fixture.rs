@@ -112,7 +112,14 @@ impl Apply for Effects {
             kind::PTE => {
                 pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
             }
-            kind::UNMARK => self.memory.and_not32(Maddr(effect.a), effect.x),
+            kind::HAND_OVER => {
+                self.state.frames.apply_hand_over(once, Mfn(effect.a), DomainSlot(effect.x as u16));
+            }
+            kind::PUT_GRANTED => {
+                self.memory.and_not32(Maddr(effect.a), effect.x);
+                self.state.frames.apply_put_granted(once, effect.b);
+            }
+            kind::GUEST_STORE if effect.x == 4 => self.memory.store32(Maddr(effect.a), effect.b as u32),
             kind::GUEST_STORE => self.memory.store64(Maddr(effect.a), effect.b),
             // They are looked at.
             kind::KICK | kind::SCHEDULE => seen.looks += 1,

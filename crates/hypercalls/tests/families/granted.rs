@@ -6,6 +6,7 @@ mod crash;
 mod end;
 mod format;
 mod map;
+mod transfer;
 
 use crate::fixture::{ARGUMENT, DOM0, LIST, OTHER, OTHER_ID, World};
 use crate::grants::{OP, setup, setup_status};

@@ -107,6 +107,66 @@ fn copying() {
 }
 
 #[test]
+fn copies_that_follow_each_other() {
+    let prepare = |world: &mut World| {
+        granted(world);
+        for index in 0..3 {
+            world.memory.store64(Maddr(page(world, DOM0, index) << 12), 0x10 + index as u64);
+        }
+        // Round in a circle: each writes to what the one before has read.
+        let [one, two, three] = [0, 1, 2].map(|index| page(world, DOM0, index));
+        for (index, (from, to)) in [(one, two), (three, one), (two, three)].into_iter().enumerate() {
+            put_copy(world, index as u64, (SELF, from, 0), (SELF, to, 0), 8, 0);
+        }
+    };
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        world.audit_all();
+        let found = [0, 1, 2].map(|index| world.memory.load64(Maddr(page(world, DOM0, index) << 12)));
+        assert_eq!(found, [0x12, 0x10, 0x10]);
+        assert_eq!([0, 1, 2].map(|n| get_copy(world, n)), [0, 0, 0]);
+    };
+    everywhere(OP, &[5, LIST, 3], prepare, check);
+}
+
+/// Grants of two domains in turn, and one that is refused among them.
+fn mixed(world: &mut World) {
+    granted(world);
+    grant(world, DOM0, 6, DOM0, 1, page(world, DOM0, 1));
+    let maps = [(OTHER, 0, 1), (OTHER, 1, 2), (DOM0, 6, 3), (OTHER, 9, 4), (OTHER, 2, 5), (OTHER, 0, 6)];
+    put_maps(world, &maps.map(|(from, gref, at)| Map { from, gref, flags: HOST, at: at << 12 }));
+}
+
+#[test]
+fn mapping_grants_of_two() {
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        world.audit_all();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|n| get_map(world, n).status), [0, 0, 0, -1, 0, 0]);
+        assert_eq!(world.state.grants.mappings().count(), 5);
+        assert_eq!(flags(world, DOM0, 6), 25);
+    };
+    everywhere(OP, &[0, LIST, 6], mixed, check);
+}
+
+#[test]
+fn unmapping_grants_of_two() {
+    let prepare = |world: &mut World| {
+        mixed(world);
+        assert_eq!(world.call(OP, &[0, LIST, 6]), 0);
+        let mapped = [0, 1, 2, 4, 5].map(|n| get_map(world, n));
+        put_unmaps(world, &mapped.map(|map| (map.host_addr, map.handle)));
+    };
+    let check = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        world.audit_all();
+        assert_eq!([0, 1, 2, 3, 4].map(|n| get_unmap(world, n)), [0; 5]);
+        assert_eq!(world.state.grants.mappings().count(), 0);
+    };
+    everywhere(OP, &[1, LIST, 5], prepare, check);
+}
+
+#[test]
 fn changing_the_format() {
     let prepare = |world: &mut World| {
         granted(world);
