@@ -114,7 +114,7 @@ fn kept(workspace: &Workspace, below: Below, model: &Model) -> PathBuf {
 fn column(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Model) -> Result<()> {
     let title = format!("bench {}, {}", model.name, name_of(below));
     let start = Instant::now();
-    progress(&format!("{title} (a minute) ..."));
+    progress(&format!("{title} (three minutes) ..."));
     let figures = measure(workspace, toolchain, below, model)?;
     progress(&format!("{title} done ({})", seconds(start.elapsed())));
     let file = kept(workspace, below, model);
