@@ -6,9 +6,10 @@
  * nanoseconds), so the figures repeat. Each row runs in short batches, shorter than the kernel's tick, and the
  * cheapest batch counts: the one without a tick, an RCU callback or a first use in it. */
 #include "bench.h"
+#include "bench-disk.h"
+#include "bench-events.h"
 #include "bench-grants.h"
 #include <linux/membarrier.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -18,7 +19,6 @@
 #include <ucontext.h>
 
 #include <xen/version.h>
-#include <xen/sys/evtchn.h>
 
 /* No hypervisor has this hypercall; Linux passes numbers up to 63 on. */
 #define NO_SUCH_HYPERCALL 63
@@ -325,7 +325,6 @@ static void shootdown_tear_down(void)
 
 /* --- Hypercalls and events --- */
 
-static int events = -1;
 static uint32_t near_port;
 
 static void hypercalls(int operations, privcmd_hypercall_t call, long want)
@@ -356,52 +355,19 @@ static void no_hypercall_batch(int operations)
             die("ioctl");
 }
 
-static void notify(uint32_t port)
-{
-    struct ioctl_evtchn_notify notice = { .port = port };
-
-    if (ioctl(events, IOCTL_EVTCHN_NOTIFY, &notice))
-        die("notify");
-}
-
-static void receive(void)
-{
-    uint32_t port;
-
-    if (read(events, &port, sizeof(port)) != sizeof(port))
-        die("event");
-    if (write(events, &port, sizeof(port)) != sizeof(port))
-        die("unmask");
-}
-
-/* Who binds to a channel finds an event in it, in case one was lost: it is taken out. */
-static void drain(void)
-{
-    struct pollfd ready = { .fd = events, .events = POLLIN };
-
-    while (poll(&ready, 1, 10) > 0)
-        receive();
-}
-
 /* A channel whose two ends are ours. */
 static int events_set_up(void)
 {
     struct ioctl_evtchn_bind_unbound_port unbound = { .remote_domain = 0 };
-    struct ioctl_evtchn_bind_interdomain bound = { .remote_domain = 0 };
     int port;
 
-    events = open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC);
-    if (events < 0)
+    if (open_events())
         return 1;
     port = ioctl(events, IOCTL_EVTCHN_BIND_UNBOUND_PORT, &unbound);
     if (port < 0)
         die("unbound port");
     near_port = port;
-    bound.remote_port = near_port;
-    port = ioctl(events, IOCTL_EVTCHN_BIND_INTERDOMAIN, &bound);
-    if (port < 0)
-        die("interdomain");
-    drain();
+    bind_to(0, near_port);
     return 0;
 }
 
@@ -439,11 +405,9 @@ static int event_pair_set_up(void)
         /* A file of its own, so that each process reads its own events. */
         if (read(there[0], &theirs, sizeof(theirs)) != sizeof(theirs))
             _exit(1);
-        events = open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC);
-        struct ioctl_evtchn_bind_interdomain bound = { .remote_domain = 0, .remote_port = theirs };
-        uint32_t ours = ioctl(events, IOCTL_EVTCHN_BIND_INTERDOMAIN, &bound);
+        open_events();
+        uint32_t ours = bind_to(0, theirs);
 
-        drain();
         if (write(back[1], &ours, sizeof(ours)) != sizeof(ours))
             _exit(1);
         for (;;) {
@@ -484,38 +448,9 @@ static void sleep_batch(int operations)
         nanosleep(&pause, NULL);
 }
 
-#define DISK_CHUNK (1UL << 20)
-#define DISK_PAGES (DISK_CHUNK / PAGE)
-/* Odd, and not small: pages side by side are touched long after each other. */
-#define DISK_STRIDE 101
-static int disk = -1;
-
-/* The kernel makes one piece of pages that lie side by side in memory, and its work is by the piece. How many do, free
- * memory decides, not what is below the kernel: the order in which these are touched sees that hardly any do. */
-static int disk_set_up(void)
+static int vda_set_up(void)
 {
-    disk = open("/dev/vda", O_RDONLY | O_DIRECT);
-    if (disk < 0)
-        return 1;
-    area = map(DISK_PAGES);
-    madvise(area, DISK_CHUNK, MADV_NOHUGEPAGE);
-    for (size_t i = 0; i < DISK_PAGES; i++)
-        area[i * DISK_STRIDE % DISK_PAGES * PAGE] = 1;
-    return 0;
-}
-
-static void disk_tear_down(void)
-{
-    munmap(area, DISK_CHUNK);
-    close(disk);
-}
-
-/* One operation is one MiB. */
-static void disk_batch(int operations)
-{
-    while (operations--)
-        if (pread(disk, area, DISK_CHUNK, 0) != (ssize_t)DISK_CHUNK)
-            die("/dev/vda");
+    return disk_set_up("/dev/vda", O_RDONLY);
 }
 
 static const struct row rows[] = {
@@ -542,7 +477,7 @@ static const struct row rows[] = {
     { "grant_copy_32", 10, 64, grants_set_up, grant_copy_batch, grants_tear_down },
     { "mmu_batch", 10, MMU_PAGES, mmu_set_up, mmu_batch, mmu_tear_down },
     { "nanosleep", 20, 4, sleep_set_up, sleep_batch, NULL },
-    { "disk_read", 20, 1, disk_set_up, disk_batch, disk_tear_down },
+    { "disk_read", 20, 1, vda_set_up, disk_read_batch, disk_tear_down },
     { "ipi", 10, 32, ipi_set_up, ipi_batch, partner_tear_down, 2 },
     { "shootdown", 10, 32, shootdown_set_up, mprotect_batch, shootdown_tear_down, 2 },
     { "wake", 10, 16, wake_set_up, pipe_batch, partner_tear_down, 2 },

@@ -8,7 +8,7 @@
 
 #include "hypercall.h"
 
-static uint64_t ticks(void)
+static inline uint64_t ticks(void)
 {
     uint32_t low, high;
 
@@ -63,7 +63,7 @@ struct cost {
 };
 
 /* The cost of an operation in the cheapest batch. */
-static struct cost measure(const struct row *row)
+static inline struct cost measure(const struct row *row)
 {
     static unsigned long batches;
     const char *first = getenv("BENCH_FIRST");
@@ -89,12 +89,12 @@ static struct cost measure(const struct row *row)
 }
 
 /* Whether this machine has the CPUs for it. */
-static int possible(const struct row *row)
+static inline int possible(const struct row *row)
 {
     return sysconf(_SC_NPROCESSORS_ONLN) >= row->cpus;
 }
 
-static int chosen(int count, char **names, const char *name)
+static inline int chosen(int count, char **names, const char *name)
 {
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0)
@@ -103,7 +103,7 @@ static int chosen(int count, char **names, const char *name)
 }
 
 /* What the command line asks for: rows by name (all, if none), or `names` for the names of those that are possible. */
-static int bench(const struct row *rows, size_t count, int argc, char **argv)
+static inline int bench(const struct row *rows, size_t count, int argc, char **argv)
 {
     struct cost *costs = calloc(count, sizeof(*costs));
 

@@ -1,5 +1,5 @@
 /* A QEMU plugin that counts what an instruction count does not show: entries into the hypervisor, loads of CR3, flushes,
- * MSR writes and so on, of all processors together.
+ * MSR writes and so on, of all processors together; and how many instructions are the hypervisor's own.
  *
  * The guest marks a stretch with two NOPs whose displacement says which (ci/guest/bench.c). For each stretch the
  * plugin writes a line to the file of the option out=: the stretch's number and the counts within, in the order of
@@ -11,17 +11,24 @@
  */
 #include "interface.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 /* The version of the interface that has all that is used here. */
 __attribute__((visibility("default"))) int qemu_plugin_version = 2;
 
-enum kind { INSTRUCTION, TRAP, CR3, CR4, FLUSH, INVLPG, WRMSR, IRET, SYSRET, PORT, LOCKED, KINDS };
+enum kind { INSTRUCTION, OWN, TRAP, CR3, CR4, FLUSH, INVLPG, WRMSR, IRET, SYSRET, PORT, LOCKED, KINDS };
 
 /* Where a hypervisor's code is, Xen's and the image alike (ci/src/symbols.rs). */
 #define HYPERVISOR 0xffff82d040000000ull
 #define HYPERVISOR_SIZE 0x40000000ull
+
+static bool is_hypervisor(uint64_t address)
+{
+    /* Unsigned: what is below has a large difference. */
+    return address - HYPERVISOR < HYPERVISOR_SIZE;
+}
 
 /* nopl MARK(%rax), the displacement being MARK + BEGIN or MARK + END. */
 static const uint8_t mark[] = { 0x0f, 0x1f, 0x80 };
@@ -187,6 +194,13 @@ static void at_block(unsigned cpu, void *instructions)
     (void)cpu;
 }
 
+/* So does one of the hypervisor's. */
+static void at_own_block(unsigned cpu, void *instructions)
+{
+    counts[OWN] += (uintptr_t)instructions;
+    at_block(cpu, instructions);
+}
+
 /* QEMU's limit for a block (TCG_MAX_INSNS). */
 #define MOST_INSTRUCTIONS 512
 
@@ -213,7 +227,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
 {
     size_t instructions = qemu_plugin_tb_n_insns(block);
 
-    qemu_plugin_register_vcpu_tb_exec_cb(block, at_block, PLUGIN_NO_REGISTERS, (void *)instructions);
+    qemu_plugin_register_vcpu_tb_exec_cb(block, is_hypervisor(qemu_plugin_tb_vaddr(block)) ? at_own_block : at_block,
+                                         PLUGIN_NO_REGISTERS, (void *)instructions);
     if (profile) {
         char sizes[MOST_INSTRUCTIONS + 1] = "";
 
@@ -234,8 +249,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
 
         if (kind != KINDS)
             count(instruction, kind);
-        /* Each entry ends so. Unsigned: what is below has a large difference. */
-        if ((kind == IRET || kind == SYSRET) && qemu_plugin_insn_vaddr(instruction) - HYPERVISOR < HYPERVISOR_SIZE)
+        /* Each entry ends so. */
+        if ((kind == IRET || kind == SYSRET) && is_hypervisor(qemu_plugin_insn_vaddr(instruction)))
             count(instruction, TRAP);
         if (kind == CR3)
             count(instruction, FLUSH);

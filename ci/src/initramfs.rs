@@ -17,7 +17,7 @@ use crate::toolstack;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
-const MODULE_GROUPS: [(&str, &[&str]); 10] = [
+const MODULE_GROUPS: [(&str, &[&str]); 11] = [
     ("xen", &["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]),
     ("disk", &["virtio_pci", "virtio_blk", "ahci", "nvme", "sd_mod", "ext4"]),
     ("virtio-disk", &["virtio_pci", "virtio_blk"]),
@@ -28,6 +28,7 @@ const MODULE_GROUPS: [(&str, &[&str]); 10] = [
     ("input", &["xhci_pci", "usbhid", "hid_generic", "evdev"]),
     ("frontend", &["xen-blkfront", "xen-netfront"]),
     ("backend", &["xen-blkback", "xen-netback", "loop", "bridge", "tun"]),
+    ("null-disk", &["null_blk"]),
 ];
 
 /// Makes the initramfs for a kernel if it is not up to date, and returns it.

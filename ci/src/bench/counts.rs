@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 
 /// The kinds that are counted beside instructions, in the plugin's order.
-pub(crate) const KINDS: [&str; 10] =
-    ["trap", "cr3", "cr4", "flush", "invlpg", "wrmsr", "iret", "sysret", "port", "locked"];
+pub(crate) const KINDS: [&str; 11] =
+    ["own", "trap", "cr3", "cr4", "flush", "invlpg", "wrmsr", "iret", "sysret", "port", "locked"];
 
 /// The batches of one row, as the guest's line names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn a_damaged_count_is_refused() {
-        assert!(Counts::parse("0 1 2 3 4 5 6 7 8 9 10 11\n").is_ok());
+        assert!(Counts::parse("0 1 2 3 4 5 6 7 8 9 10 11 12\n").is_ok());
         assert!(Counts::parse("0 1 2\n").is_err());
-        assert!(Counts::parse("0 1 2 3 4 5 6 7 8 9 10 x\n").is_err());
+        assert!(Counts::parse("0 1 2 3 4 5 6 7 8 9 10 11 x\n").is_err());
     }
 
     #[test]

@@ -135,14 +135,22 @@ mod tests {
     fn what_waits_is_counted_without_its_waiting() {
         let log = "LAB-BENCH getpid 361.5 2 1 0 2\nLAB-BENCH nanosleep 100000 2 2 2 2\n";
         let counts = Counts::parse(
-            "0 800 0 2 0 0 0 0 0 0 0 0\n1 722 2 4 0 4 0 0 0 2 0 0\n\
-             2 90 0 0 0 0 0 0 0 0 0 0\n3 80 0 0 0 0 0 6 0 0 0 0\n",
+            "0 800 9 0 2 0 0 0 0 0 0 0 0\n1 722 8 2 4 0 4 0 0 0 2 0 0\n\
+             2 90 0 0 0 0 0 0 0 0 0 0 0\n3 80 0 0 0 0 0 0 6 0 0 0 0\n",
         );
         let mut figures = figures(log);
         figures.add_counts(log, &counts.unwrap()).unwrap();
-        let shown = ["getpid", "getpid.trap", "getpid.cr3", "getpid.sysret", "nanosleep", "nanosleep.wrmsr"];
+        let shown = [
+            "getpid",
+            "getpid.own",
+            "getpid.trap",
+            "getpid.cr3",
+            "getpid.sysret",
+            "nanosleep",
+            "nanosleep.wrmsr",
+        ];
         let shown = shown.map(|name| figures.get(name).unwrap());
-        assert_eq!(shown, [361.5, 1.0, 2.0, 1.0, 40.0, 3.0]);
+        assert_eq!(shown, [361.5, 4.0, 1.0, 2.0, 1.0, 40.0, 3.0]);
         assert!(figures.add_counts("LAB-BENCH fork 1 1 9 9 1", &Counts::parse("").unwrap()).is_err());
     }
 

@@ -8,7 +8,8 @@ const HEADS: [&str; 7] =
     ["operation", "bare", "Xen", "Revenant", "Xen adds", "Revenant adds", "ratio of added"];
 
 /// The kinds of the table of counts, with their heads.
-const COUNTED: [(&str, &str); 10] = [
+const COUNTED: [(&str, &str); 11] = [
+    ("own", "its own"),
     ("trap", "traps"),
     ("iret", "IRET"),
     ("sysret", "SYSRET"),
@@ -32,11 +33,10 @@ pub(crate) fn costs(bare: &Figures, peer: &Figures, ours: &Figures) -> String {
 pub(crate) fn counts(peer: &Figures, ours: &Figures) -> String {
     let mut lines = vec![vec!["operation".to_string()]];
     lines[0].extend(COUNTED.iter().map(|(_, head)| head.to_string()));
-    for row in ROWS.iter().filter(|row| row.unit == Unit::One) {
+    for row in ROWS.iter().filter(|row| row.counted()) {
         let count = |figures: &Figures, kind: &str| -> String {
             let count = figures.get(&format!("{}.{kind}", row.name));
-            let text = count.map_or_else(|| "-".to_string(), |count| format!("{count:.1}"));
-            text.trim_end_matches(".0").to_string()
+            count.map_or_else(|| "-".to_string(), |count| counted(row, kind, count))
         };
         let mut cells = vec![row.title.to_string()];
         cells
@@ -44,6 +44,15 @@ pub(crate) fn counts(peer: &Figures, ours: &Figures) -> String {
         lines.push(cells);
     }
     drawn(&lines)
+}
+
+/// A count of a row: small ones with a tenth, instructions as the row's figure.
+fn counted(row: &Row, kind: &str, count: f64) -> String {
+    match kind {
+        "own" => row.unit.show(count),
+        _ if count >= 1000.0 => thousands(count),
+        _ => format!("{count:.1}").trim_end_matches(".0").to_string(),
+    }
 }
 
 /// A table of these lines, the first being the head.
@@ -91,7 +100,7 @@ impl Unit {
     /// A figure as the table shows it: whole, thousands apart.
     pub(crate) fn show(self, figure: f64) -> String {
         match self {
-            Unit::One => thousands(figure),
+            Unit::One | Unit::Kilobyte => thousands(figure),
             Unit::Million => thousands(figure / 1e6),
         }
     }
@@ -139,9 +148,10 @@ mod tests {
     #[test]
     fn counts_stand_side_by_side() {
         let figures = |text: &str| Figures::of_log(text);
-        let peer = figures("LAB-BENCH getpid.cr3 2\nLAB-BENCH getpid.wrmsr 1.04\n");
+        let peer = figures("LAB-BENCH getpid.cr3 2\nLAB-BENCH getpid.wrmsr 1.04\nLAB-BENCH getpid.own 512\n");
         let text = counts(&peer, &figures("LAB-BENCH getpid.cr3 0.5\n"));
         let line = text.lines().find(|line| line.contains("getpid")).unwrap();
-        assert!(line.contains("2 / 0.5") && line.contains("1 / -"), "{line}");
+        assert!(line.contains("2 / 0.5") && line.contains("1 / -") && line.contains("512 / -"), "{line}");
+        assert_eq!(counted(&ROWS[0], "trap", 12_345.0), "12,345");
     }
 }

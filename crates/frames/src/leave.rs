@@ -9,7 +9,7 @@ use crate::{Frame, Frames, Owner};
 use ids::{DomainSlot, Mfn};
 use vault::Tx;
 
-/// Frames that one step takes: at most 7 undo entries and one effect each.
+/// Frames that one step takes: one undo entry and one effect each, and 5 undo entries for all.
 const PER_STEP: usize = 16;
 /// Rounds after which tables that somebody still uses are left to whoever does. There is none without a defect.
 const MOST_ROUNDS: u8 = 8;
@@ -33,23 +33,23 @@ impl Frames {
         tx.lock(&self.locks.heap);
         tx.lock(self.list_lock(slot));
         let list = self.list(slot);
-        for taken in 0..PER_STEP {
-            let Some((mfn, frame)) = list.first().and_then(|mfn| Some((mfn, self.frame(mfn)?))) else {
-                return self.end_of_round(tx, slot);
-            };
+        let first = list.head.get();
+        let (mut last, mut next) = (0, first);
+        for _ in 0..PER_STEP {
+            let Some(frame) = self.linked(next) else { break };
+            let mfn = Mfn(next.into());
             match fate(frame.usage(), list.rounds.get()) {
-                Fate::Work if taken > 0 => return Leaving::More,
-                Fate::Work => return Leaving::Table(mfn),
-                Fate::Later => {
-                    self.move_over(tx, slot, mfn, frame);
-                    tx.set(&list.again, true);
-                }
-                Fate::Leaves => {
-                    self.move_over(tx, slot, mfn, frame);
-                    self.give_up(tx, slot, mfn, frame);
-                }
+                Fate::Work if last == 0 => return Leaving::Table(mfn),
+                Fate::Work => break,
+                Fate::Later => tx.set(&list.again, true),
+                Fate::Leaves => self.give_up(tx, slot, mfn, frame),
             }
+            (last, next) = (next, frame.next());
         }
+        if last == 0 {
+            return self.end_of_round(tx, slot);
+        }
+        self.move_over(tx, slot, first, last);
         Leaving::More
     }
 
@@ -66,19 +66,20 @@ impl Frames {
         Leaving::More
     }
 
-    /// From the head of one list to that of the other.
-    fn move_over(&self, tx: &mut Tx<'_>, slot: DomainSlot, mfn: Mfn, frame: &Frame) {
-        let (list, raw) = (self.list(slot), mfn.0 as u32);
-        let (next, second) = (frame.next(), list.leaving.get());
+    /// The frames from the list's `first` to `last`, from its head to that of the other.
+    fn move_over(&self, tx: &mut Tx<'_>, slot: DomainSlot, first: u32, last: u32) {
+        let Some(end) = self.linked(last) else { return };
+        let list = self.list(slot);
+        let (next, second) = (end.next(), list.leaving.get());
         if let Some(after) = self.linked(next) {
             tx.set(&after.links, links(after.next(), 0));
         }
         tx.set(&list.head, next);
         if let Some(after) = self.linked(second) {
-            tx.set(&after.links, links(after.next(), raw));
+            tx.set(&after.links, links(after.next(), last));
         }
-        tx.set(&frame.links, links(second, 0));
-        tx.set(&list.leaving, raw);
+        tx.set(&end.links, links(second, end.prev()));
+        tx.set(&list.leaving, first);
     }
 
     /// Drops the allocation's reference, if it still stands; one that nothing refers to at all is freed as well

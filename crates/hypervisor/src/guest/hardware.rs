@@ -99,8 +99,12 @@ fn show_window(window: u64, pages: u64, frames: &[Mfn]) {
             Some(mfn) if mfn.0 != 0 => mfn.maddr().0 | WINDOW_ENTRY,
             _ => 0,
         };
-        Existing.write(table, (va >> 12 & 511) as usize, entry);
-        control::flush_page(va);
+        let index = (va >> 12 & 511) as usize;
+        // Most of a window stays empty from one vCPU to the next.
+        if Existing.read(table, index) != entry {
+            Existing.write(table, index, entry);
+            control::flush_page(va);
+        }
     }
 }
 
