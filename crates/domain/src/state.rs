@@ -76,6 +76,8 @@ pub struct Static {
     pub policies: cpu_policy::domains::Locks,
     /// Of shares, affinity and CPU pools.
     pub sched: LockWord,
+    /// Of trace buffers.
+    pub traces: LockWord,
 }
 
 impl Static {
@@ -90,6 +92,7 @@ impl Static {
             domains: domains::Locks::new(),
             policies: cpu_policy::domains::Locks::new(),
             sched: LockWord::new(),
+            traces: LockWord::new(),
         }
     }
 }
@@ -130,6 +133,8 @@ pub struct State {
     pub timers_derived: timers::Derived,
     /// Shares, affinity, CPU pools.
     pub sched: sched::Region,
+    /// Trace buffers.
+    pub traces: trace_buffers::Region,
     /// Grant tables.
     pub grants: grants::Region,
     /// What domains are shown of the processor. Its `system` is derived: set by every start.
@@ -198,6 +203,8 @@ impl State {
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let sched = sched::Region::carve(arena, limits.cpus, limits.domains, limits.vcpus, &locks.sched)?;
         let extended = pv_cpu::Extended::carve(arena, limits.vcpus, facts.cpu.xsave_bytes)?;
+        let traces = trace_buffers::Region::carve(arena, limits.cpus, &locks.traces)?;
+        io.show_traces(traces.buffers());
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -220,6 +227,7 @@ impl State {
             frames,
             staging,
             sched,
+            traces,
             grants,
             policies,
             table_locks: &locks.tables,

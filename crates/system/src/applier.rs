@@ -135,6 +135,7 @@ impl<P: Platform> Applier<P> {
                 pv_cpu::commit(self.context);
                 self.system.complete_transfer(self.context);
             }
+            kind::TRACING => self.system.follow_traces(),
             kind::WALL_CLOCK => self.system.write_wall_clock(),
             unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
         }

@@ -50,6 +50,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     }
     /// A hypercall is dispatched, for the first time or again.
     fn dispatching(&self) {}
+    /// Whether what is usual of system calls and page faults may be done without this crate.
+    fn set_swift(&self, _allowed: bool) {}
     /// Loads a page-table root.
     fn load_root(&self, root: Mfn);
     /// Exchanges the two GS bases and notes in `active` whose is active then, `mode`: one step for recovery.

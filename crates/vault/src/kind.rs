@@ -24,6 +24,7 @@
 //! | SCHEDULE | domain slot, or all ones | | | at least once |
 //! | COPY_WORD | bytes, 4 or 8 | guest address | value | same bytes |
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
+//! | TRACING | | | | derived from the durable record |
 //! | UNMARK | bits | machine address | | same bits, nobody else sets them meanwhile |
 
 /// A durable word gets a value.
@@ -72,3 +73,5 @@ pub const UNMARK: u32 = 20;
 pub const TRANSFER: u32 = 18;
 /// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
 pub const SCHEDULE: u32 = 24;
+/// Events are noted for `xentrace`, or no more.
+pub const TRACING: u32 = 22;

@@ -15,6 +15,7 @@ use xen_abi::grant_table::{
     GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY,
     GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GnttabMapGrantRef,
 };
+use xen_abi::trace::TRC_MEM_PAGE_GRANT_MAP;
 
 const BYTES: usize = size_of::<GnttabMapGrantRef>();
 const STATUS: usize = offset_of!(GnttabMapGrantRef, status);
@@ -91,7 +92,10 @@ fn one<M: GuestMemory + 'static, A: Apply>(
             Ok(())
         });
         match done {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                call.told().event(TRC_MEM_PAGE_GRANT_MAP, &[request.dom.into()]);
+                return Ok(());
+            }
             Err(Refusal::Status(status)) => {
                 refuse(call, element, STATUS, status);
                 return Ok(());

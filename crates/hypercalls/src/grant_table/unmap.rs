@@ -19,6 +19,7 @@ use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DEV_ADDR, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace, GnttabUnmapGrantRef,
 };
+use xen_abi::trace::TRC_MEM_PAGE_GRANT_UNMAP;
 
 /// Elements between two flushes, as in Xen.
 const BATCH: u64 = 32;
@@ -138,7 +139,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     };
     let places = Places::of(call, request);
     let memory = call.memory;
-    let domain = call.domain;
+    let (domain, told) = (call.domain, call.told());
     let done = call.j.transaction(|tx| -> Result<bool, i16> {
         let mapping = state.grants.mapping(tx, domain, request.handle)?;
         let usage = mapping.usage;
@@ -158,6 +159,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
             gone |= Use::DEVICE;
         }
         if gone != 0 {
+            told.domain(TRC_MEM_PAGE_GRANT_UNMAP, mapping.granter);
             state.grants.leave(tx, &mapping, gone, vcpu);
         }
         Ok(finish(tx, GNTST_OKAY))

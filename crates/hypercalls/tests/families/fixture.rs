@@ -108,7 +108,7 @@ impl Apply for Effects {
                 }
             }
             kind::EVENT => seen.events.push((effect.a, effect.x)),
-            kind::TIMER | kind::CONTEXT => {}
+            kind::TIMER | kind::CONTEXT | kind::TRACING => {}
             kind::PTE => {
                 pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
             }
@@ -410,6 +410,9 @@ impl World {
             places[*mfn as usize] += 1;
             assert!(!frames.frame(Mfn(*mfn)).expect("a frame").usage().is_allocated());
         }
+        for mfn in crate::traces::held(self) {
+            places[mfn as usize] += 1;
+        }
         for mfn in RAM..FRAMES {
             assert_eq!(places[mfn as usize], 1, "{mfn:#x}: {:?}", frames.frame(Mfn(mfn)).map(|f| f.usage()));
         }
@@ -455,6 +458,8 @@ impl hypercalls::Cpus for Idle {
     fn hold(&self, _vcpu: VcpuSlot) -> bool {
         false
     }
+
+    fn trace(&self, _event: u32, _timed: bool, _words: &[u32]) {}
 }
 
 impl hypercalls::Clock for Stopped {

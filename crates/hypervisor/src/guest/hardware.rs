@@ -312,6 +312,9 @@ impl Platform for Hardware {
         tables::show_flat_at(this_cpu(), selector);
         access::load_selector(which, selector);
     }
+    fn set_swift(&self, allowed: bool) {
+        access::set_swift(allowed);
+    }
     fn read_msr(&self, index: u32) -> Option<u64> {
         access::read_msr(index)
     }
