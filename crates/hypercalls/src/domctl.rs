@@ -27,7 +27,9 @@ use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request
 use toolstack_compat::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO};
+use xen_abi::domctl::{
+    Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_PSR_ALLOC, XEN_DOMCTL_PSR_CMT_OP,
+};
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
@@ -100,6 +102,8 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
             Some(result) => return result,
             None => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
         },
+        // Of caches and memory bandwidth no processor's monitoring and allocation are used.
+        _ if matches!(op.cmd, XEN_DOMCTL_PSR_CMT_OP | XEN_DOMCTL_PSR_ALLOC) => return Err(Errno::ENODEV),
         _ => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
     };
     encode(&mut op, &answer);

@@ -66,6 +66,7 @@ mod version;
 
 pub use call::{Call, Clock, Cpus, Crash, Outcome};
 pub use domctl::{find_dead, forget_dead, remove_gone};
+pub use hypfs::LEVELS;
 pub use reply::Reply;
 pub use shutdown::shut_down;
 pub use sysctl::FORGET;

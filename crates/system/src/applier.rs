@@ -2,7 +2,7 @@
 
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
-use hypercalls::FORGET;
+use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, restore_pte};
@@ -110,6 +110,13 @@ impl<P: Platform> Apply for Applier<P> {
     }
 }
 
+impl<P: Platform> System<P> {
+    /// Prints messages, or does not, as parameters say: by an effect, and in every life.
+    pub fn follow_levels(&self) {
+        self.platform.set_log_levels(self.state.log_levels());
+    }
+}
+
 impl<P: Platform> Applier<P> {
     fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
@@ -118,6 +125,7 @@ impl<P: Platform> Applier<P> {
             kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
+            kind::CONSOLE if effect.a == LEVELS => self.system.follow_levels(),
             kind::CONSOLE => {
                 let mut buffer = [0; CHUNK];
                 each_chunk(effect.x, effect.b, |offset, len, _| {

@@ -32,7 +32,7 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
     wanted: &Wanted,
 ) -> Result<(), Errno> {
     check(wanted)?;
-    let limits = grant_limits(&call.state.grants.defaults, wanted)?;
+    let limits = grant_limits(&call.state.grant_limits(), wanted)?;
     let id = (1..DOMID_FIRST_RESERVED).contains(&id).then_some(DomId(id));
     let (state, memory, reply) = (call.state, call.memory, call.reply);
     let mut handle = [0; 2];

@@ -54,6 +54,7 @@ pub(crate) struct Seen {
     pub(crate) events: Vec<(u64, u32)>,
     pub(crate) forgotten: Option<u32>,
     pub(crate) looks: u32,
+    pub(crate) levels: Option<[command_line::LogLevels; 2]>,
 }
 
 /// The machine.
@@ -97,6 +98,7 @@ impl Apply for Effects {
                 self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
             }
             kind::CONSOLE if effect.a == FORGET => seen.forgotten = Some(effect.b as u32),
+            kind::CONSOLE if effect.a == hypercalls::LEVELS => seen.levels = Some(self.state.log_levels()),
             kind::CONSOLE => {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 seen.console.push_str(&String::from_utf8(bytes).expect("text"));
@@ -145,6 +147,7 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
         ram_frames: FRAMES,
         last_frame: FRAMES - 1,
         release: domain::Release::V4_17,
+        log_levels: Default::default(),
         log: Some(&crate::control::LOG),
     };
     Box::leak(Box::new(state))

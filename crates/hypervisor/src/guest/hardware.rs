@@ -5,6 +5,7 @@ use super::{access, gs, guarded, idle, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, trace, watchdog};
+use command_line::LogLevels;
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -341,6 +342,9 @@ impl Platform for Hardware {
     }
     fn forget_log(&self, position: u32) {
         console::forget(position);
+    }
+    fn set_log_levels(&self, levels: [LogLevels; 2]) {
+        console::set_levels(levels);
     }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)
