@@ -51,6 +51,10 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         return Err(Errno::ESRCH);
     }
     call.privileged()?;
+    if matches!(op.cmd, XEN_DOMCTL_PSR_CMT_OP | XEN_DOMCTL_PSR_ALLOC) {
+        // No processor's monitoring and allocation of caches and memory bandwidth are used.
+        return Err(Errno::ENODEV);
+    }
     let answer = match (request?, found) {
         (Request::Info, _) => {
             if found.is_none() && op.domain >= DOMID_FIRST_RESERVED {
@@ -102,8 +106,6 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
             Some(result) => return result,
             None => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
         },
-        // Of caches and memory bandwidth no processor's monitoring and allocation are used.
-        _ if matches!(op.cmd, XEN_DOMCTL_PSR_CMT_OP | XEN_DOMCTL_PSR_ALLOC) => return Err(Errno::ENODEV),
         _ => return call.unsupported(DOMCTL, op.cmd.into(), Errno::ENOSYS),
     };
     encode(&mut op, &answer);

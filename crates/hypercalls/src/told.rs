@@ -30,7 +30,7 @@ impl Told<'_> {
     #[inline(always)]
     pub fn event(&self, event: u32, words: &[u32]) {
         if self.state.traces.is_on() {
-            self.cpus.trace(event, true, words);
+            self.tell(event, words);
         }
     }
 
@@ -38,16 +38,22 @@ impl Told<'_> {
     #[inline(always)]
     pub fn hypercall(&self, number: u64, arguments: &[u64], in_multicall: bool) {
         if self.state.traces.is_on() {
-            let (event, words, length) = trace_buffers::hypercall(number, arguments, in_multicall);
-            self.cpus.trace(event, true, &words[..length]);
+            self.tell_hypercall(number, arguments, in_multicall);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_hypercall(&self, number: u64, arguments: &[u64], in_multicall: bool) {
+        let (event, words, length) = trace_buffers::hypercall(number, arguments, in_multicall);
+        self.cpus.trace(event, true, &words[..length]);
     }
 
     /// An event about a domain.
     #[inline(always)]
     pub fn domain(&self, event: u32, slot: DomainSlot) {
         if self.state.traces.is_on() {
-            self.cpus.trace(event, true, &[self.number(slot)]);
+            self.tell(event, &[self.number(slot)]);
         }
     }
 
@@ -68,8 +74,15 @@ impl Told<'_> {
     }
 
     #[cold]
+    #[inline(never)]
     fn number(&self, slot: DomainSlot) -> u32 {
         self.state.domains.domain(slot).id.get().0.into()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&self, event: u32, words: &[u32]) {
+        self.cpus.trace(event, true, words);
     }
 
     /// Domain and number.
@@ -80,6 +93,7 @@ impl Told<'_> {
     }
 
     #[cold]
+    #[inline(never)]
     fn about(&self, event: u32, vcpu: VcpuSlot, words: &[u32]) {
         let mut told = [0; 2 + MOST_MORE];
         told[..2].copy_from_slice(&self.names(vcpu));
@@ -89,6 +103,7 @@ impl Told<'_> {
     }
 
     #[cold]
+    #[inline(never)]
     fn change(&self, vcpu: VcpuSlot, to: Runstate) {
         let Ok(present) = self.state.timers().runstate(vcpu) else { return };
         let states = (present.state & 3) << 8 | (to as u32 & 3) << 4;

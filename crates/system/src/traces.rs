@@ -47,6 +47,7 @@ impl<P: Platform> System<P> {
 
     /// Puts an event into this CPU's buffer.
     #[cold]
+    #[inline(never)]
     pub(crate) fn note(&self, event: u32, timed: bool, words: &[u32]) {
         let (cpu, now) = (self.platform.cpu(), self.platform.tsc());
         let current = match self.schedule.loaded(cpu) {
@@ -67,6 +68,7 @@ impl<P: Platform> System<P> {
 
     /// Tells Dom0 that a buffer is half full.
     #[cold]
+    #[inline(never)]
     pub(crate) fn tell_half_full(&'static self) {
         self.beside(|tx| {
             if let Some(event) = self.state.events(self.platform).global_virq_event(VIRQ_TBUF) {
@@ -84,6 +86,7 @@ impl<P: Platform> System<P> {
     }
 
     #[cold]
+    #[inline(never)]
     fn note_words<const N: usize>(&self, event: u32, long: [u64; N], more: &[u32]) {
         let mut words = [0; 7];
         let mut length = 0;
@@ -96,6 +99,7 @@ impl<P: Platform> System<P> {
 
     /// An exception that goes to a kernel.
     #[cold]
+    #[inline(never)]
     pub(crate) fn note_trap(&self, context: &Context, number: u8, error: u32) {
         let rip = context.registers.get(Reg::Rip);
         if u32::from(number) == vector::PAGE_FAULT {
@@ -109,6 +113,7 @@ impl<P: Platform> System<P> {
 
     /// A write to a page table that was carried out: where the entry is, and where the instruction wrote.
     #[cold]
+    #[inline(never)]
     pub(crate) fn note_table_write(&self, at: Maddr, address: Gva, rip: u64) {
         let entry = self.platform.load64(at);
         self.note_words(TRC_PV_PTWR_EMULATION | TRC_64_FLAG, [entry, address.0, rip], &[]);
@@ -116,6 +121,7 @@ impl<P: Platform> System<P> {
 
     /// An interrupt of a device.
     #[cold]
+    #[inline(never)]
     pub(crate) fn note_interrupt(&self, action: Action, number: u8, began: u64) {
         match action {
             Action::Spurious => self.note(TRC_HW_IRQ_UNMAPPED_VECTOR, true, &[number.into()]),
@@ -135,6 +141,7 @@ impl<P: Platform> System<P> {
     }
 
     #[cold]
+    #[inline(never)]
     fn note_change(&self, vcpu: VcpuSlot, to: Runstate) {
         let cpu = self.platform.cpu();
         let waits = |present: timers::Runstate| present.state == Runstate::Blocked as u32;
@@ -183,6 +190,7 @@ impl<P: Platform> System<P> {
     }
 
     #[cold]
+    #[inline(never)]
     fn note_switch(&self, cpu: CpuId, to: u32) {
         let now = self.platform.now();
         let (from, since) = self.state.traces.running(cpu);
