@@ -105,7 +105,7 @@ const PROGRAMS: [(&str, &str, &[&str]); 7] = [
         ],
     ),
     ("xen-utils-common", "usr/sbin", &["gdbsx", "xenhypfs"]),
-    ("xen-utils-common", "usr/bin", &["xen-detect"]),
+    ("xen-utils-common", "usr/bin", &["xen-detect", "xenalyze"]),
     ("bash", "bin", &["bash"]),
     ("efibootmgr", "bin", &["efibootmgr"]),
     ("util-linux", "usr/bin", &["flock"]),

@@ -1,5 +1,7 @@
 //! Requests of `sysctl` by tools beside `xl`, whatever the release. Buffers are guest addresses.
 
+use crate::control::Bitmap;
+
 /// What a tool asks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolRequest {
@@ -40,6 +42,25 @@ pub enum ToolRequest {
     CacheAllocation,
     /// What of the code was run.
     Coverage,
+    /// Trace buffers.
+    Traces(TraceRequest),
+}
+
+/// About trace buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceRequest {
+    /// What there is.
+    Info,
+    /// Only what happens on these CPUs is noted.
+    Cpus(Bitmap),
+    /// Only these events are noted: bits of `TRC_*`.
+    Events(u32),
+    /// Buffers are made, of so many frames each.
+    Make(u32),
+    /// Events are noted from now on, or no more.
+    Note(bool),
+    /// There is no such request.
+    Unknown,
 }
 
 /// Power states.

@@ -40,6 +40,7 @@ pub mod platform;
 pub mod pmu;
 pub mod sched;
 pub mod sysctl;
+pub mod trace;
 pub mod vcpu;
 pub mod version;
 pub mod xen;

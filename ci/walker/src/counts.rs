@@ -69,7 +69,7 @@ fn count_table(
             continue;
         }
         let to = target(entry);
-        if frame.kind == 1 && (table.is_io(to) || machine.is_shown(to)) {
+        if frame.kind == 1 && (table.is_io(to) || table.is_trace(to) || machine.is_shown(to)) {
             continue;
         }
         let Some(count) = counts.get_mut(to as usize) else {
@@ -152,7 +152,9 @@ fn check_place(
         Owner::Free => {
             ram && free && !referenced && listed.is_none() && !kept && lists.m2p[mfn as usize] == u64::MAX
         }
-        Owner::Hypervisor => ram && !free && listed.is_none() && frame.typed == 0 && !frame.validated,
+        Owner::Hypervisor | Owner::Traces { .. } => {
+            ram && !free && listed.is_none() && frame.typed == 0 && !frame.validated
+        }
         Owner::Domain(slot) => {
             let alive = held.domains.get(slot as usize).is_some_and(|(alive, _)| *alive);
             ram && alive

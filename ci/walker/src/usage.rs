@@ -9,6 +9,10 @@ pub(crate) enum Owner {
     Io,
     Free,
     Hypervisor,
+    /// The table of trace buffers, which Dom0 may read, or a buffer, which it may write: without references.
+    Traces {
+        buffer: bool,
+    },
     /// A domain's slot.
     Domain(u64),
     /// None of these.
@@ -66,6 +70,8 @@ impl Frame {
                 0 => Owner::Io,
                 1 => Owner::Free,
                 2 => Owner::Hypervisor,
+                4 => Owner::Traces { buffer: false },
+                5 => Owner::Traces { buffer: true },
                 slot @ 16.. => Owner::Domain(slot - 16),
                 other => Owner::Unknown(other),
             },
@@ -124,6 +130,11 @@ impl Table {
     /// Whether an entry that names the frame holds no reference: it is a device's.
     pub(crate) fn is_io(&self, mfn: u64) -> bool {
         self.get(mfn).is_none_or(|frame| frame.owner == Owner::Io)
+    }
+
+    /// The same: it is a trace buffer's, or of their table.
+    pub(crate) fn is_trace(&self, mfn: u64) -> bool {
+        self.get(mfn).is_some_and(|frame| matches!(frame.owner, Owner::Traces { .. }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the hypervisor's messages go, and which: `console`, `console_timestamps`, `loglvl`, `guest_loglvl`.
 
 use crate::value::{Expected, boolean, list};
+use core::fmt;
 
 /// How a serial line is shared with another user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +92,10 @@ impl Timestamps {
 }
 
 /// A threshold: messages at it or more important ones pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// No message passes.
+    #[default]
     None,
     /// Errors.
     Error,
@@ -105,8 +107,26 @@ pub enum LogLevel {
     Debug,
 }
 
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogLevel::None => "none",
+            LogLevel::Error => "error",
+            LogLevel::Warning => "warning",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "all",
+        })
+    }
+}
+
+impl fmt::Display for LogLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.always, self.rate_limited)
+    }
+}
+
 /// `loglvl=` and `guest_loglvl=`: level, and the level up to which messages pass at a limited rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogLevels {
     /// What always passes.
     pub always: LogLevel,
@@ -115,7 +135,11 @@ pub struct LogLevels {
 }
 
 impl LogLevels {
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Expected> {
+    /// Reads `level` or `level/level`.
+    ///
+    /// # Errors
+    /// What is expected.
+    pub fn parse(text: &[u8]) -> Result<Self, Expected> {
         const EXPECTED: Expected = "<level>[/<rate-limited level>], levels none|error|warning|info|debug|all";
         let level = |text: &[u8]| match text {
             b"none" => Ok(LogLevel::None),

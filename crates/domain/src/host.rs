@@ -1,5 +1,7 @@
 //! What the toolstack is told of the machine, beyond the facts of boot.
 
+use command_line::LogLevels;
+
 /// Derived: set by every start.
 #[derive(Clone, Copy, Default)]
 pub struct Host {
@@ -9,6 +11,8 @@ pub struct Host {
     pub last_frame: u64,
     /// Which release of Xen is shown to guests and tools. Immutable: from the command line.
     pub release: Release,
+    /// `loglvl` and `guest_loglvl` of the command line. Immutable.
+    pub log_levels: [LogLevels; 2],
     /// The console's log, where there is one.
     pub log: Option<&'static dyn Log>,
 }

@@ -5,7 +5,9 @@ use crate::efi::RuntimeServices;
 use crate::host::Host;
 use crate::memory_map::DomainMap;
 use crate::notices::Notices;
+use crate::parameters::{Parameter, Parameters, Value};
 use crate::pci::PciDevices;
+use command_line::LogLevels;
 use cpu_policy::Policies;
 use frames::Frames;
 use guest_memory::GuestMemory;
@@ -76,6 +78,8 @@ pub struct Static {
     pub policies: cpu_policy::domains::Locks,
     /// Of shares, affinity and CPU pools.
     pub sched: LockWord,
+    /// Of trace buffers.
+    pub traces: LockWord,
 }
 
 impl Static {
@@ -90,6 +94,7 @@ impl Static {
             domains: domains::Locks::new(),
             policies: cpu_policy::domains::Locks::new(),
             sched: LockWord::new(),
+            traces: LockWord::new(),
         }
     }
 }
@@ -100,6 +105,8 @@ pub struct State {
     pub machine: &'static Machine,
     /// Its lock.
     pub machine_lock: &'static LockWord,
+    /// Parameters that were changed; under the same lock.
+    pub parameters: &'static Parameters,
     /// What was typed at the console.
     pub console_input: ConsoleInput,
     /// What was logged about each domain already.
@@ -130,6 +137,8 @@ pub struct State {
     pub timers_derived: timers::Derived,
     /// Shares, affinity, CPU pools.
     pub sched: sched::Region,
+    /// Trace buffers.
+    pub traces: trace_buffers::Region,
     /// Grant tables.
     pub grants: grants::Region,
     /// What domains are shown of the processor. Its `system` is derived: set by every start.
@@ -198,6 +207,9 @@ impl State {
         let staging = frames::Staging::carve(arena, limits.vcpus)?;
         let sched = sched::Region::carve(arena, limits.cpus, limits.domains, limits.vcpus, &locks.sched)?;
         let extended = pv_cpu::Extended::carve(arena, limits.vcpus, facts.cpu.xsave_bytes)?;
+        let traces = trace_buffers::Region::carve(arena, limits.cpus, &locks.traces)?;
+        let parameters = arena.carve(1)?.first()?;
+        io.show_traces(traces.buffers());
         let cpus = u32::try_from(limits.cpus).ok()?.max(1);
         Some(Self {
             events_derived: events::rebuild(&events),
@@ -209,6 +221,7 @@ impl State {
             irqs,
             machine,
             machine_lock: &locks.machine,
+            parameters,
             console_input,
             notices,
             maps,
@@ -220,6 +233,7 @@ impl State {
             frames,
             staging,
             sched,
+            traces,
             grants,
             policies,
             table_locks: &locks.tables,
@@ -251,6 +265,39 @@ impl State {
     /// PIRQ numbers Dom0 gets.
     pub fn dom0_pirqs(&self) -> u32 {
         gsis(self.facts).saturating_add(DOM0_MESSAGES).min(irqs::MAX_PIRQS)
+    }
+
+    /// A parameter as it is now.
+    pub fn parameter(&self, which: Parameter) -> Value {
+        let [levels, guest_levels] = self.host.log_levels;
+        let otherwise = match which {
+            Parameter::GrantFrames => Value::Number(self.grants.defaults.frames),
+            Parameter::MaptrackFrames => Value::Number(self.grants.defaults.maptrack_frames),
+            Parameter::LogLevels => Value::Levels(levels),
+            Parameter::GuestLogLevels => Value::Levels(guest_levels),
+        };
+        self.parameters.get(which, otherwise)
+    }
+
+    /// The most that the grant table of a new domain may be.
+    pub fn grant_limits(&self) -> grants::Limits {
+        let number = |which| match self.parameter(which) {
+            Value::Number(number) => number,
+            Value::Levels(_) => 0,
+        };
+        grants::Limits {
+            frames: number(Parameter::GrantFrames).min(grants::MAX_FRAMES),
+            maptrack_frames: number(Parameter::MaptrackFrames),
+            version: self.grants.defaults.version,
+        }
+    }
+
+    /// Which messages are printed: of the hypervisor, about guests.
+    pub fn log_levels(&self) -> [LogLevels; 2] {
+        [Parameter::LogLevels, Parameter::GuestLogLevels].map(|which| match self.parameter(which) {
+            Value::Levels(levels) => levels,
+            Value::Number(_) => self.host.log_levels[0],
+        })
     }
 
     /// The page-table logic over `memory`.

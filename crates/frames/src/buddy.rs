@@ -195,6 +195,26 @@ impl Frames {
         Ok(Mfn(mfn.into()))
     }
 
+    /// Allocates 2^`order` adjacent frames (`order` at most [`MAX_ASSIGN_ORDER`]) for trace buffers or their table, each with
+    /// one general reference. Takes at most 192 undo entries.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn allocate_traces(&self, tx: &mut Tx<'_>, order: u32, buffer: bool) -> Result<Mfn, NoMemory> {
+        if order > MAX_ASSIGN_ORDER {
+            return Err(NoMemory);
+        }
+        tx.lock(&self.locks.heap);
+        self.check_claims(1 << order, 0)?;
+        let first = self.take_block(tx, order, 64)?;
+        let owner = if buffer { Owner::TRACE_BUFFER } else { Owner::TRACE_TABLE };
+        for mfn in first..first + (1 << order) {
+            let frame = self.frame(Mfn(mfn.into())).ok_or(NoMemory)?;
+            self.own(tx, frame, Usage::allocated(owner))?;
+        }
+        Ok(Mfn(first.into()))
+    }
+
     /// Allocates one frame that the hypervisor shares with a domain: the domain owns it and may map it,
     /// but it is not among its pages, nor can it become a table. Given back by [`put_shared`](Self::put_shared).
     ///

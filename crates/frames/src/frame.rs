@@ -18,8 +18,12 @@ impl Owner {
     pub const HYPERVISOR: Owner = Owner(2);
     /// Of no frame: who maps frames of this owner means those of the hypervisor's that Dom0 may read.
     pub const SHOWN: Owner = Owner(3);
+    /// Of the table of trace buffers: Dom0 may read it, without a reference.
+    pub const TRACE_TABLE: Owner = Owner(4);
+    /// Of trace buffers: Dom0 may read and write them, without a reference.
+    pub const TRACE_BUFFER: Owner = Owner(5);
     /// A domain gives it to another, in a transaction that is under way or committed.
-    pub(crate) const UNDER_WAY: Owner = Owner(4);
+    pub(crate) const UNDER_WAY: Owner = Owner(6);
     const FIRST_DOMAIN: u16 = 16;
 
     /// The owner that stands for a domain.
@@ -42,6 +46,8 @@ impl core::fmt::Debug for Owner {
             (_, Some(slot)) => write!(f, "{slot:?}"),
             (Self::IO, _) => f.write_str("io"),
             (Self::FREE, _) => f.write_str("free"),
+            (Self::TRACE_TABLE, _) => f.write_str("trace table"),
+            (Self::TRACE_BUFFER, _) => f.write_str("trace buffer"),
             _ => f.write_str("hypervisor"),
         }
     }

@@ -13,6 +13,7 @@ use toolstack_compat::control::{Bitmap, DomainRequest as Request};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::domctl::Domctl;
+use xen_abi::trace::TRC_SCHED_ADJDOM;
 
 /// The NUMA node that there is.
 const NODES: u64 = 1;
@@ -106,6 +107,7 @@ fn set_share<M: GuestMemory + 'static, A: Apply>(
         return Err(Errno::EINVAL);
     }
     let op = *op;
+    call.told().domain(TRC_SCHED_ADJDOM, domain);
     call.reply_after(|tx| {
         region.set_share(tx, domain, weight, cap);
         look_again(tx, domain.0.into());

@@ -1,6 +1,7 @@
 //! One hypercall in progress.
 
 use crate::reply::Reply;
+use crate::told::Told;
 use domain::State;
 use frames::Owner;
 use guest_memory::{Fault, GuestMemory};
@@ -20,6 +21,9 @@ pub trait Clock {
 pub trait Cpus {
     /// Whether a CPU holds registers of a vCPU. One of a domain that may not run is let go of soon.
     fn hold(&self, vcpu: VcpuSlot) -> bool;
+    /// Notes an event of this CPU in its trace buffer, without its time if `timed` is false. Ask
+    /// [`trace_buffers::Region::is_on`] before.
+    fn trace(&self, event: u32, timed: bool, words: &[u32]);
 }
 
 /// A hypercall of the current vCPU.
@@ -91,7 +95,7 @@ pub enum Crash {
 /// Result of a handler.
 pub(crate) type CallResult = Result<Outcome, Errno>;
 
-impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
+impl<'a, M: GuestMemory + 'static, A: Apply> Call<'a, M, A> {
     /// Elements of this call that earlier transactions committed.
     pub fn done(&self) -> u64 {
         self.reply.inner_progress(self.j.log().head().progress())
@@ -100,6 +104,12 @@ impl<M: GuestMemory + 'static, A: Apply> Call<'_, M, A> {
     /// System time, ns.
     pub fn now(&self) -> u64 {
         self.clock.now()
+    }
+
+    /// Notes events.
+    #[inline(always)]
+    pub(crate) fn told(&self) -> Told<'a> {
+        Told { state: self.state, cpus: self.cpus }
     }
 
     /// Publishes the result as part of a transaction and ends the call with it.

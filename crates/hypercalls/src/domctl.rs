@@ -27,7 +27,9 @@ use toolstack_compat::control::{DomainAnswer as Answer, DomainRequest as Request
 use toolstack_compat::domctl::{decode, encode};
 use vault::Apply;
 use xen_abi::Errno;
-use xen_abi::domctl::{Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO};
+use xen_abi::domctl::{
+    Domctl, XEN_DOMCTL_CREATEDOMAIN, XEN_DOMCTL_GETDOMAININFO, XEN_DOMCTL_PSR_ALLOC, XEN_DOMCTL_PSR_CMT_OP,
+};
 use xen_abi::hypercall::DOMCTL;
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 
@@ -49,6 +51,10 @@ fn operation<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> C
         return Err(Errno::ESRCH);
     }
     call.privileged()?;
+    if matches!(op.cmd, XEN_DOMCTL_PSR_CMT_OP | XEN_DOMCTL_PSR_ALLOC) {
+        // No processor's monitoring and allocation of caches and memory bandwidth are used.
+        return Err(Errno::ENODEV);
+    }
     let answer = match (request?, found) {
         (Request::Info, _) => {
             if found.is_none() && op.domain >= DOMID_FIRST_RESERVED {

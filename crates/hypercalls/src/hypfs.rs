@@ -1,14 +1,17 @@
-//! `hypfs_op`: the hypervisor's file system, by which tools read what it was built from, its pools and its parameters.
+//! `hypfs_op`: the hypervisor's file system, by which tools read what it was built from, its pools and its parameters, and change
+//! these.
 //!
-//! Nothing is kept of it: every call makes the entries that it needs anew, from what they stand for.
+//! Nothing is kept of it but parameters: every call makes the entries that it needs anew, from what they stand for.
 
 mod tree;
 
 use crate::call::{Call, CallResult, Outcome, fault};
+use command_line::LogLevels;
+use domain::{Parameter, Value};
 use guest_memory::GuestMemory;
 use ids::Gva;
 use tree::{Content, MOST_CONTENT, Node};
-use vault::Apply;
+use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::hypercall::HYPFS_OP;
 use xen_abi::hypfs::{
@@ -16,6 +19,11 @@ use xen_abi::hypfs::{
     XEN_HYPFS_OP_WRITE_CONTENTS, XEN_HYPFS_VERSION,
 };
 use zerocopy::IntoBytes;
+
+/// Bytes that are written at once, their end included.
+const MOST_WRITTEN: usize = 128;
+/// A CONSOLE effect with this `a` has the log follow its parameters.
+pub const LEVELS: u64 = 2;
 
 /// Bytes of a path, its end included.
 const MAX_PATH: usize = XEN_HYPFS_MAX_PATHLEN as usize;
@@ -43,7 +51,7 @@ pub(crate) fn hypfs_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
     let node = Node::find(call.state, path).ok_or(Errno::ENOENT)?;
     match command as u32 {
         XEN_HYPFS_OP_READ => read(call, node, buffer, bytes),
-        XEN_HYPFS_OP_WRITE_CONTENTS => write(call, node, bytes),
+        XEN_HYPFS_OP_WRITE_CONTENTS => write(call, node, buffer, bytes),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }
@@ -76,20 +84,63 @@ fn head(node: Node, length: usize) -> HypfsDirentry {
         encoding: XEN_HYPFS_ENC_PLAIN as u8,
         pad: 0,
         content_len: length as u32,
-        max_write_len: 0,
+        max_write_len: node.room(),
     }
 }
 
-/// Parameters are those of the boot.
+/// Changes a parameter; the rest is not for writing.
 fn write<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     node: Node,
+    buffer: u64,
     bytes: u64,
 ) -> CallResult {
-    if node.is_parameter() && bytes != 0 {
-        return call.unsupported(HYPFS_OP, XEN_HYPFS_OP_WRITE_CONTENTS.into(), Errno::EACCES);
+    let which = node.parameter().ok_or(Errno::EACCES)?;
+    if bytes > MOST_WRITTEN as u64 {
+        return Err(Errno::ENOSPC);
     }
-    Err(Errno::EACCES)
+    let mut text = [0; MOST_WRITTEN];
+    let text = &mut text[..bytes as usize];
+    call.memory.copy_in(Gva(buffer), text).map_err(fault)?;
+    let Some((0, text)) = text.split_last().map(|(last, rest)| (*last, rest)) else {
+        return Err(Errno::EDOM);
+    };
+    if text.contains(&0) {
+        return Err(Errno::EDOM);
+    }
+    let value = match which {
+        Parameter::GrantFrames | Parameter::MaptrackFrames => Value::Number(number(text)?),
+        Parameter::LogLevels | Parameter::GuestLogLevels => {
+            Value::Levels(LogLevels::parse(text).map_err(|_| Errno::EINVAL)?)
+        }
+    };
+    let too_many = value.is_above(which, grants::MAX_FRAMES);
+    if too_many {
+        // Tables have no more, whatever is asked for.
+        call.notice(HYPFS_OP, XEN_HYPFS_OP_WRITE_CONTENTS.into());
+    }
+    let state = call.state;
+    call.reply_after(|tx| {
+        tx.lock(state.machine_lock);
+        state.parameters.set(tx, which, value);
+        tx.publish(Effect { kind: kind::CONSOLE, x: 0, a: LEVELS, b: 0 });
+        Ok(())
+    })
+}
+
+/// A number as the C library reads it: decimal, with `0x` hexadecimal, with `0` octal; nothing is 0.
+fn number(text: &[u8]) -> Result<u32, Errno> {
+    let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    if !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return Err(Errno::EINVAL);
+    }
+    let value = if digits.is_empty() { Ok(0) } else { u32::from_str_radix(digits, radix) };
+    value.ok().filter(|value| *value <= i32::MAX as u32).ok_or(Errno::ERANGE)
 }
 
 /// Appends an element of a folder's list: head, place of the next element, name. Said as Xen says it: names have room for

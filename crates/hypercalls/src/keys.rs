@@ -47,6 +47,21 @@ fn table<M: GuestMemory + 'static, A: Apply>() -> [(u8, &'static str, Printer<M,
     ]
 }
 
+/// Says that a key is pressed, in Xen's words; it says nothing of some.
+fn say<M: GuestMemory + 'static, A: Apply>(report: &mut Report<'_, '_, M, A>, key: u8) {
+    let now = report.call.now();
+    match key {
+        b'0' => report.line(format_args!("'0' pressed -> dumping Dom0's registers")),
+        b'c' => report.line(format_args!("'c' pressed -> printing ACPI Cx structures")),
+        b'd' => report.line(format_args!("'d' pressed -> dumping registers")),
+        b'e' => report.line(format_args!("'e' pressed -> dumping event-channel info")),
+        b'q' => report.line(format_args!("'q' pressed -> dumping domain info (now = {now})")),
+        b'u' => report.line(format_args!("'u' pressed -> dumping numa info (now = {now})")),
+        b'x' => report.line(format_args!("'x' pressed - Dumping all livepatch patches")),
+        _ => {}
+    }
+}
+
 /// Some parts do not exist here: there is nothing to be said of them.
 fn nothing<M: GuestMemory + 'static, A: Apply>(report: &mut Report<'_, '_, M, A>) {
     report.line(format_args!("none"));
@@ -93,20 +108,13 @@ fn one<M: GuestMemory + 'static, A: Apply>(report: &mut Report<'_, '_, M, A>, ke
             report.line(format_args!("'*' pressed -> firing all diagnostic keyhandlers"));
             for (key, what, print, _) in table.iter().filter(|entry| entry.3) {
                 report.line(format_args!("[{}: {what}]", char::from(*key)));
+                say(report, *key);
                 print(report);
             }
         }
         _ => {
-            let Some((key, what, print, _)) = table.iter().find(|entry| entry.0 == key) else { return false };
-            match *key {
-                b'q' => {
-                    let now = report.call.now();
-                    report.line(format_args!("'q' pressed -> dumping domain info (now = {now})"));
-                }
-                b'e' => report.line(format_args!("'e' pressed -> dumping event-channel info")),
-                b'r' => {}
-                _ => report.line(format_args!("'{}' pressed -> {what}", char::from(*key))),
-            }
+            let Some((key, _, print, _)) = table.iter().find(|entry| entry.0 == key) else { return false };
+            say(report, *key);
             print(report);
         }
     }

@@ -20,6 +20,7 @@ use xen_abi::memory::{
     MemoryReservation, XENMEM_POPULATE_PHYSMAP, XENMEMF_ADDRESS_BITS_MASK, XENMEMF_POPULATE_ON_DEMAND,
     XENMEMF_VNODE,
 };
+use xen_abi::trace::TRC_MEM_DECREASE_RESERVATION;
 use zerocopy::IntoBytes;
 
 /// Largest extents that Xen lets Dom0 and other domains ask for (`memop-max-order`).
@@ -237,11 +238,29 @@ pub(crate) fn shrink<M: GuestMemory + 'static, A: Apply>(
         }
         let count = batch.min((request.count - index) as usize).min(room as usize);
         match take_back(call, &request, index, piece, count) {
+            Ok(true) if call.state.traces.is_on() => tell(call, &request, index, count),
             Ok(true) => {}
             Ok(false) => return Ok(resume(call, index)),
             Err(Refused) if batch > 1 => batch = 1,
             Err(Refused) => return Ok(Outcome::Value(index as i64)),
         }
+    }
+}
+
+/// Notes that extents were taken back.
+#[cold]
+fn tell<M: GuestMemory + 'static, A: Apply>(
+    call: &Call<'_, M, A>,
+    request: &Request,
+    index: u64,
+    count: usize,
+) {
+    let id = call.state.domains.domain(request.slot).id.get().0;
+    for at in (index..index + count as u64).filter_map(|index| request.element(index)) {
+        let first: u64 = call.memory.read(at).unwrap_or(u64::MAX);
+        let [low, high] = [first as u32, (first >> 32) as u32];
+        let words = [low, high, u32::from(id) | request.order << 16];
+        call.cpus.trace(TRC_MEM_DECREASE_RESERVATION, false, &words);
     }
 }
 

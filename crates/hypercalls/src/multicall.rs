@@ -85,6 +85,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     at: u64,
     entry: &MulticallEntry,
 ) -> Outcome {
+    call.told().hypercall(entry.op, &entry.args, true);
     let mut args = [0; 5];
     args.copy_from_slice(&entry.args[..5]);
     let reply = Reply::Entry { at };

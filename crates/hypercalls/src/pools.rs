@@ -148,7 +148,11 @@ fn move_domain<M: GuestMemory + 'static, A: Apply>(
     if state.sched.pool_id(state.sched.pool_of(slot)) == id {
         return finish(call, op, |_| Ok(None));
     }
-    state.sched.pool_by_id(id).ok_or(Errno::ENOENT)?;
+    let pool = state.sched.pool_by_id(id).ok_or(Errno::ENOENT)?;
+    if state.sched.cpus_of(pool).is_empty() {
+        // It could run nowhere.
+        return Err(Errno::ENOENT);
+    }
     while !call.j.change(|tx| state.sched.forget_vcpus(tx, state.domains.vcpus_of(slot))) {}
     finish(call, op, |tx| {
         state.sched.move_domain(tx, slot, id).map_err(sched_errno)?;

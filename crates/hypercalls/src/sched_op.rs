@@ -15,6 +15,7 @@ use xen_abi::sched::{
     SCHEDOP_SHUTDOWN_CODE, SCHEDOP_WATCHDOG, SCHEDOP_YIELD, SHUTDOWN_CRASH, SchedPinOverride, SchedPoll,
     SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
 };
+use xen_abi::trace::{TRC_SCHED_BLOCK, TRC_SCHED_SHUTDOWN, TRC_SCHED_SHUTDOWN_CODE, TRC_SCHED_YIELD};
 
 /// Ports one poll may name.
 const MAX_POLL_PORTS: usize = 128;
@@ -25,6 +26,7 @@ pub(crate) fn sched_op<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M
     let [command, at, ..] = call.args;
     match command as u32 {
         SCHEDOP_YIELD => {
+            call.told().vcpu(TRC_SCHED_YIELD, call.vcpu, &[]);
             call.reply_after(|_| Ok(()))?;
             Ok(Outcome::Yield)
         }
@@ -45,7 +47,7 @@ fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallR
     let timers = state.timers();
     let events = state.events(call.memory);
     let (unmask, upcall) = (events.upcall_mask(vcpu, false), events.upcall_state(vcpu));
-    let (record, lock) = (state.domains.vcpu(vcpu), state.domain_locks.of(call.domain));
+    let (record, lock, told) = (state.domains.vcpu(vcpu), state.domain_locks.of(call.domain), call.told());
     call.j.transaction(|tx| {
         if upcall.masked
             && let Some(unmask) = unmask
@@ -60,6 +62,8 @@ fn block<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>) -> CallR
         // Another vCPU may have taken it down.
         if record.state() == VcpuState::Runnable {
             record.set_state(tx, VcpuState::Blocked);
+            told.vcpu(TRC_SCHED_BLOCK, vcpu, &[]);
+            told.runstate(vcpu, timers::State::Blocked);
             timers.set_runstate(tx, vcpu, timers::State::Blocked, now).map_err(timer_errno)?;
         }
         // An event may have come since; the wake-up it caused is spent if the vCPU ran on.
@@ -84,7 +88,7 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
     }
     let (vcpu, slot, reply, state, now) = (call.vcpu, call.domain, call.reply, call.state, call.now());
     let (events, timers) = (state.events(call.memory), state.timers());
-    let (record, lock) = (state.domains.vcpu(vcpu), state.domain_locks.of(slot));
+    let (record, lock, told) = (state.domains.vcpu(vcpu), state.domain_locks.of(slot), call.told());
     let waits = call.j.transaction(|tx| {
         tx.lock(lock);
         if record.state() != VcpuState::Runnable {
@@ -92,6 +96,7 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
         }
         tx.set(&record.poll_port, if count == 1 { ports[0] } else { 0 });
         record.set_state(tx, VcpuState::Polling);
+        told.runstate(vcpu, timers::State::Blocked);
         let timed = timers.set_poll(tx, vcpu, op.timeout);
         let waits = timed.and_then(|()| timers.set_runstate(tx, vcpu, timers::State::Blocked, now));
         waits.map_err(|e| Ready::Refused(timer_errno(e)))?;
@@ -109,6 +114,7 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
                 Err(e) => return Err(Ready::Refused(errno(e))),
             }
         }
+        told.vcpu(TRC_SCHED_BLOCK, vcpu, &[]);
         reply.publish(tx, 0);
         Ok(())
     });
@@ -123,6 +129,7 @@ fn poll<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) 
 
 fn shutdown<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     let op: SchedShutdown = call.memory.read(Gva(at)).map_err(fault)?;
+    call.told().vcpu(TRC_SCHED_SHUTDOWN, call.vcpu, &[op.reason]);
     if op.reason & 0xff == SHUTDOWN_CRASH {
         // The composition shows what the guest was doing.
         return Ok(Outcome::Crash(Crash::Asked));
@@ -137,6 +144,7 @@ fn shutdown<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u
 
 fn shutdown_code<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64) -> CallResult {
     let op: SchedShutdown = call.memory.read(Gva(at)).map_err(fault)?;
+    call.told().vcpu(TRC_SCHED_SHUTDOWN_CODE, call.vcpu, &[op.reason]);
     let (record, lock) = (call.state.domains.domain(call.domain), call.state.domain_locks.of(call.domain));
     call.reply_after(|tx| {
         tx.lock(lock);

@@ -3,6 +3,7 @@
 use crate::call::{Call, CallResult, fault};
 use crate::event_channel::copy_back;
 use crate::keys;
+use crate::traces;
 use guest_memory::GuestMemory;
 use ids::{CpuId, Gva};
 use toolstack_compat::tools::{Hotplug, Patches, PowerSetting, States, ToolRequest as Request};
@@ -38,6 +39,7 @@ pub(crate) fn tool<M: GuestMemory + 'static, A: Apply>(
             return call.unsupported(SYSCTL, op.cmd.into(), Errno::EOPNOTSUPP);
         }
         Request::Patches { patches: Patches::Unknown } | Request::Coverage => return Err(Errno::EOPNOTSUPP),
+        Request::Traces(request) => return traces::traces(call, op, request),
         // No processor's are used.
         Request::CacheMonitor | Request::CacheAllocation => return Err(Errno::ENODEV),
     }

@@ -13,6 +13,7 @@ use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START};
 use xen_abi::sched::SHUTDOWN_POWEROFF;
+use xen_abi::trace::TRC_SCHED_WAKE;
 use xen_abi::vcpu::{
     VCPUOP_DOWN, VCPUOP_GET_PHYSID, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
     VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA,
@@ -78,7 +79,7 @@ fn initialise<M: GuestMemory + 'static, A: Apply>(
 
 fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (record, lock) = (call.state.domains.vcpu(vcpu), call.state.domain_locks.of(call.domain));
-    let (timers, now) = (call.state.timers(), call.now());
+    let (timers, now, told) = (call.state.timers(), call.now(), call.told());
     call.reply_after(|tx| {
         tx.lock(lock);
         if !record.initialised.get() {
@@ -86,6 +87,8 @@ fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuS
         }
         if record.state() == VcpuState::Down {
             record.set_state(tx, VcpuState::Runnable);
+            told.vcpu(TRC_SCHED_WAKE, vcpu, &[]);
+            told.runstate(vcpu, State::Runnable);
             timers.set_runstate(tx, vcpu, State::Runnable, now).map_err(timer_errno)?;
             tx.publish(kick(vcpu));
         }
@@ -96,7 +99,7 @@ fn up<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuS
 /// The last vCPU that goes down takes the domain with it.
 fn down<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: VcpuSlot) -> CallResult {
     let (state, memory, slot, reply) = (call.state, call.memory, call.domain, call.reply);
-    let (timers, caller, now) = (state.timers(), call.vcpu, call.now());
+    let (timers, caller, now, told) = (state.timers(), call.vcpu, call.now(), call.told());
     let (domain, record) = (state.domains.domain(slot), state.domains.vcpu(vcpu));
     let first = domain.first_vcpu.get().0;
     call.j.transaction(|tx| {
@@ -115,6 +118,7 @@ fn down<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, vcpu: Vcp
         // Another one that runs is offline when its CPU lets go of it.
         let runs = timers.runstate(vcpu).map_err(timer_errno)?.state == State::Running as u32;
         if vcpu == caller || !runs {
+            told.runstate(vcpu, State::Offline);
             timers.set_runstate(tx, vcpu, State::Offline, now).map_err(timer_errno)?;
         }
         tx.publish(kick(vcpu));

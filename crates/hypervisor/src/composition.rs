@@ -134,6 +134,7 @@ pub(crate) fn compose() -> &'static System<Hardware> {
     state.policies.system = Box::leak(Box::new(policies(&record.mitigations)));
     state.host = Host {
         ram_frames: record.ram.bytes() / ids::FRAME_SIZE,
+        log_levels: [record.options.loglvl, record.options.guest_loglvl],
         last_frame: (record.ram.end() / ids::FRAME_SIZE).saturating_sub(1),
         release: match record.options.xen_version {
             XenVersion::V4_17 => Release::V4_17,

@@ -91,7 +91,7 @@ pub(crate) fn init() {
 
 /// Uses the port and the thresholds that the options name. A port that cannot be used is replaced by the first.
 pub(crate) fn configure(options: &Options) {
-    set_thresholds(options);
+    set_levels([options.loglvl, options.guest_loglvl]);
     let consoles = options.console;
     let chosen = match (consoles.com1, consoles.com2) {
         (Some(_), _) => Some(("com1", &options.com1)),
@@ -112,12 +112,13 @@ pub(crate) fn configure(options: &Options) {
     }
 }
 
-fn set_thresholds(options: &Options) {
-    let thresholds =
-        |levels: LogLevels| Thresholds { always: levels.always as u8, limited: levels.rate_limited as u8 };
+/// Which messages are printed from now on: of the hypervisor, about guests.
+pub(crate) fn set_levels(levels: [LogLevels; 2]) {
+    let [own, guests] =
+        levels.map(|levels| Thresholds { always: levels.always as u8, limited: levels.rate_limited as u8 });
     let mut log = LOG.lock();
-    log.set_thresholds(Origin::Hypervisor, thresholds(options.loglvl));
-    log.set_thresholds(Origin::Guest, thresholds(options.guest_loglvl));
+    log.set_thresholds(Origin::Hypervisor, own);
+    log.set_thresholds(Origin::Guest, guests);
 }
 
 /// The console in use.
@@ -179,7 +180,8 @@ pub(crate) unsafe fn adopt(memory: Range) {
     }
     *log = Console::new(ring);
     drop(log);
-    set_thresholds(&options::current());
+    let options = options::current();
+    set_levels([options.loglvl, options.guest_loglvl]);
 }
 
 /// Hands out what the ring holds.

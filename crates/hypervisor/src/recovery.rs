@@ -176,6 +176,8 @@ extern "C" fn second_life() -> ! {
         }
     }
     system.undo(stop::stopped(), |_, what| repairs.add(what));
+    system.resume_traces();
+    system.follow_levels();
     inject::point();
     for chained in [true, false] {
         for cpu in stop::stopped().filter(|cpu| system.must_finish(cpu, chained)) {

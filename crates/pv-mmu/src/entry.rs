@@ -5,6 +5,7 @@ use frames::{FrameError, Frames, Got, Kind, Owner};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use irqs::Tables;
+use trace_buffers::Buffers;
 use vault::{Effect, Tx};
 
 /// Device frames that Dom0 may not map at all, or read-only: sorted by nothing, few. Immutable after boot, but that MSI-X
@@ -17,6 +18,8 @@ pub struct IoRanges {
     tables: Option<Tables>,
     /// Frames of the hypervisor's that Dom0 may read: the machine-to-physical table's.
     shown: (Mfn, Mfn),
+    /// Trace buffers, which Dom0 may map once they are there.
+    traces: Option<&'static Buffers>,
 }
 
 /// What is allowed on a device frame.
@@ -39,6 +42,7 @@ impl IoRanges {
             max_mfn: 1 << (address_bits - 12),
             tables: None,
             shown: (Mfn(1), Mfn(0)),
+            traces: None,
         }
     }
 
@@ -55,6 +59,16 @@ impl IoRanges {
     /// Whether Dom0 may read a frame of the hypervisor's.
     pub fn is_shown(&self, mfn: Mfn) -> bool {
         (self.shown.0..=self.shown.1).contains(&mfn)
+    }
+
+    /// Dom0 may map trace buffers once these are there.
+    pub const fn show_traces(&mut self, buffers: &'static Buffers) {
+        self.traces = Some(buffers);
+    }
+
+    /// Whether Dom0 may map trace buffers: they are there for good.
+    pub fn are_traces_shown(&self) -> bool {
+        self.traces.is_some_and(Buffers::are_ready)
     }
 
     /// Whether an MSI-X table makes a frame read-only.
@@ -164,8 +178,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
     fn refused_leaf(&self, pte: Pte, why: FrameError, subject: Subject, table: Mfn) -> Result<(), Refusal> {
         match why {
             // They are there for good: no reference is held.
+            FrameError::NotOwned if subject.leaves == Owner::SHOWN && self.is_shown(pte) => Ok(()),
             FrameError::NotOwned if subject.leaves == Owner::SHOWN && !pte.is_writable() => {
-                if self.io.is_shown(pte.mfn()) { Ok(()) } else { Err(MmuError::Invalid.into()) }
+                Err(MmuError::Invalid.into())
             }
             FrameError::NotOwned => self.io_leaf(pte, subject, table),
             FrameError::InUse(_) if self.is_reclaimable(pte.mfn()) => Err(Refusal::Dormant(pte.mfn())),
@@ -182,9 +197,19 @@ impl<M: GuestMemory> Mmu<'_, M> {
         })
     }
 
+    /// Whether Dom0 may map a frame of the hypervisor's by an entry.
+    fn is_shown(&self, pte: Pte) -> bool {
+        let owner = self.frames.frame(pte.mfn()).map(|frame| frame.usage().owner());
+        match owner {
+            Some(Owner::TRACE_BUFFER) => self.io.are_traces_shown(),
+            Some(Owner::TRACE_TABLE) => !pte.is_writable() && self.io.are_traces_shown(),
+            _ => !pte.is_writable() && self.io.is_shown(pte.mfn()),
+        }
+    }
+
     /// Whether an entry that maps a frame holds no reference to it: device memory, and what the hypervisor shows.
     fn is_uncounted(&self, mfn: Mfn) -> bool {
-        self.frames.frame(mfn).is_none_or(|f| matches!(f.usage().owner(), Owner::IO | Owner::HYPERVISOR))
+        self.frames.frame(mfn).is_none_or(|frame| frame.usage().owner().slot().is_none())
     }
 
     /// Whether a frame is device memory.

@@ -222,6 +222,14 @@ impl Queues {
 
     /// Chooses who runs on a CPU next, and begins the turn: of those who want it, who has paid least.
     pub fn choose(&self, cpu: CpuId, wish: Wish, now: u64, who: &impl Vcpus) -> Option<VcpuSlot> {
+        let next = self.choose_locked(cpu, wish, now, who);
+        // The only durable word, this CPU's own: without the lock.
+        self.region.note_idle(cpu, next.is_none(), now);
+        next
+    }
+
+    #[inline(always)]
+    fn choose_locked(&self, cpu: CpuId, wish: Wish, now: u64, who: &impl Vcpus) -> Option<VcpuSlot> {
         let mut inner = self.inner.lock();
         let inner = &mut inner;
         let has_no_cap = |vcpu: Option<VcpuSlot>| vcpu.is_none_or(|vcpu| self.has_no_cap(inner, vcpu, who));
@@ -253,7 +261,6 @@ impl Queues {
         }
         next.into_iter().filter(|vcpu| who.home(*vcpu) != cpu).for_each(|vcpu| who.take(vcpu, cpu));
         self.begin(inner, cpu, &found, now, who);
-        self.region.note_idle(cpu, next.is_none(), now);
         next
     }
 
@@ -269,7 +276,6 @@ impl Queues {
         let words = self.words(cpu);
         words.running.store(current.map_or(NOBODY, |vcpu| vcpu.0), Ordering::Relaxed);
         words.until.store(NEVER, Ordering::Relaxed);
-        self.region.note_idle(cpu, current.is_none(), now);
     }
 
     /// Looks for who has paid least, of those who want a CPU and may have it.

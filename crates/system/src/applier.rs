@@ -2,7 +2,7 @@
 
 use crate::platform::{Flush, Platform, Power};
 use crate::{Base, System};
-use hypercalls::FORGET;
+use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, restore_pte};
@@ -109,6 +109,13 @@ impl<P: Platform> Apply for Applier<P> {
     }
 }
 
+impl<P: Platform> System<P> {
+    /// Prints messages, or does not, as parameters say: by an effect, and in every life.
+    pub fn follow_levels(&self) {
+        self.platform.set_log_levels(self.state.log_levels());
+    }
+}
+
 impl<P: Platform> Applier<P> {
     fn flush(&self, effect: &Effect) {
         let (system, cpus) = (self.system, self.system.schedule.cpus());
@@ -133,6 +140,7 @@ impl<P: Platform> Applier<P> {
             }
             kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
             kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
+            kind::CONSOLE if effect.a == LEVELS => self.system.follow_levels(),
             kind::CONSOLE => {
                 let mut buffer = [0; CHUNK];
                 each_chunk(effect.x, effect.b, |offset, len, _| {
@@ -150,6 +158,7 @@ impl<P: Platform> Applier<P> {
                 pv_cpu::commit(self.context);
                 self.system.complete_transfer(self.context);
             }
+            kind::TRACING => self.system.follow_traces(),
             kind::WALL_CLOCK => self.system.write_wall_clock(),
             unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
         }

@@ -11,6 +11,10 @@ impl<P: Platform> Cpus for System<P> {
     fn hold(&self, vcpu: VcpuSlot) -> bool {
         self.schedule.is_held(vcpu)
     }
+
+    fn trace(&self, event: u32, timed: bool, words: &[u32]) {
+        self.note(event, timed, words);
+    }
 }
 
 impl<P: Platform> System<P> {

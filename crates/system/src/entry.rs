@@ -194,6 +194,7 @@ impl<P: Platform> System<P> {
             reply: Reply::Register(&context.registers),
         };
         let number = u64::from(context.registers.error_code.get());
+        self.told().hypercall(number, &call.args, false);
         let outcome = hypercalls::dispatch(&mut call, number);
         if cfg!(feature = "trace-entries") {
             let name = xen_abi::hypercall::name(number).unwrap_or("?");
@@ -233,6 +234,9 @@ impl<P: Platform> System<P> {
         vector: u8,
         error: u32,
     ) -> Result<(), Crash> {
+        if self.state.traces.is_on() {
+            self.note_trap(context, vector, error);
+        }
         let to = trap_bounce(context, vector, error).ok_or(Crash::Unhandled(vector))?;
         if cfg!(feature = "trace-entries") {
             let (rip, address) = (context.registers.get(Reg::Rip), self.platform.fault_address());

@@ -11,6 +11,7 @@ use ids::{Gva, Maddr, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, set_register};
 use pv_mmu::{AdBits, Subject, walk};
 use vault::{Journal, Tx};
+use xen_abi::trace::{TRC_PV_EMULATE_PRIVOP, TRC_PV_FORCED_INVALID_OP};
 
 /// Page-fault error bits (AMD64 manual volume 2, 8.4.2).
 mod error {
@@ -54,7 +55,9 @@ impl<P: Platform> System<P> {
                 None => self.protection_fault(j, vcpu, context, code),
             },
             exception::INVALID_OPCODE => {
+                let rip = context.registers.get(Reg::Rip);
                 if self.forced_emulation(j, vcpu, context) {
+                    self.note_address(TRC_PV_FORCED_INVALID_OP, rip);
                     return Ok(());
                 }
                 self.reflect(vcpu, context, vector, 0)
@@ -165,6 +168,9 @@ impl<P: Platform> System<P> {
             }
             tx.last();
         });
+        if self.state.traces.is_on() && result.is_ok() {
+            self.note_table_write(at, address, registers.rip);
+        }
         match result {
             Ok(()) | Err(pv_mmu::MmuError::Preempted) => true,
             Err(_) => false,
@@ -189,8 +195,12 @@ impl<P: Platform> System<P> {
                 to.rip = to.rip.wrapping_add(2);
                 return self.bounce_to(vcpu, context, &to);
             }
-        } else if code == 0 && self.emulate_privileged(j, vcpu, context) {
-            return Ok(());
+        } else if code == 0 {
+            let rip = context.registers.get(Reg::Rip);
+            if self.emulate_privileged(j, vcpu, context) {
+                self.note_address(TRC_PV_EMULATE_PRIVOP, rip);
+                return Ok(());
+            }
         }
         self.reflect(vcpu, context, exception::PROTECTION, code)
     }

@@ -128,12 +128,16 @@ impl<P: Platform> System<P> {
     /// is masked when this returns, so that its end of interrupt does not bring it back.
     fn raise(&'static self, journal: &mut Journal<Applier<P>>, vector: u8, last: bool) {
         let irqs = self.state.irqs();
+        let began = if self.state.traces.is_on() { self.platform.tsc() } else { 0 };
         let action = journal.change(|tx| {
             if last {
                 tx.last();
             }
             irqs.on_interrupt(tx, vector)
         });
+        if self.state.traces.is_on() {
+            self.note_interrupt(action, vector, began);
+        }
         if action == Action::Spurious {
             self.platform.log(format_args!("nobody's interrupt, vector {vector:#x}"));
         }

@@ -51,7 +51,11 @@ impl<P: Platform> System<P> {
         if look == look::AREA && self.in_user_mode(cpu) {
             return true;
         }
+        if look & look::TRACE != 0 {
+            self.tell_half_full();
+        }
         if self.reschedule(cpu) {
+            self.note_running(cpu);
             return self.schedule.loaded(cpu).is_none_or(|vcpu| self.deliver_nmi(vcpu));
         }
         // A crash may have come between Dom0's end and the machine's.
@@ -60,6 +64,7 @@ impl<P: Platform> System<P> {
         // Whom it holds may not run: whatever ends the wait, it looks around.
         self.schedule.disturb(cpu, look::SCHEDULE);
         if !called {
+            self.note_idle(cpu);
             self.platform.idle();
         }
         false

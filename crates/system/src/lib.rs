@@ -39,6 +39,7 @@ mod schedule;
 mod switch;
 mod synchronise;
 mod time;
+mod traces;
 mod transfer;
 
 pub use applier::Applier;

@@ -1,5 +1,6 @@
 //! What the composition needs of a machine.
 
+use command_line::LogLevels;
 use guest_memory::GuestMemory;
 use hypercalls::Clock;
 use ids::{CpuId, Gva, Maddr, Mfn, VcpuSlot};
@@ -50,6 +51,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     }
     /// A hypercall is dispatched, for the first time or again.
     fn dispatching(&self) {}
+    /// Whether what is usual of system calls and page faults may be done without this crate.
+    fn set_swift(&self, _allowed: bool) {}
     /// Loads a page-table root.
     fn load_root(&self, root: Mfn);
     /// Exchanges the two GS bases and notes in `active` whose is active then, `mode`: one step for recovery.
@@ -127,6 +130,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn nmi_told(&self, _reasons: u8) {}
     /// Forgets the log up to this position, again if it was forgotten already.
     fn forget_log(&self, position: u32);
+    /// Prints other messages from now on: of the hypervisor, about guests.
+    fn set_log_levels(&self, _levels: [LogLevels; 2]) {}
     /// Takes what the console's port received; returns how many bytes.
     fn console_receive(&self, out: &mut [u8]) -> usize;
     /// The data selectors: ds, es, fs, gs.

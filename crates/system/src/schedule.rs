@@ -26,6 +26,8 @@ pub(crate) mod look {
     pub(crate) const YIELD: u32 = 4;
     /// The running vCPU's runstate area waits for its kernel's page tables.
     pub(crate) const AREA: u32 = 8;
+    /// Its trace buffer is half full, and Dom0 does not know.
+    pub(crate) const TRACE: u32 = 16;
 }
 
 /// The schedule.

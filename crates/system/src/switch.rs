@@ -102,7 +102,7 @@ impl<P: Platform> System<P> {
             self.expire_timers(cpu, now);
             why |= self.schedule.take_look(cpu);
         }
-        if why & !(look::TIMER | look::AREA) == 0 && !self.schedule.queues.is_over(cpu, now) {
+        if why & !(look::TIMER | look::AREA | look::TRACE) == 0 && !self.schedule.queues.is_over(cpu, now) {
             // Whom this CPU holds was chosen and nothing has changed.
             self.arm(cpu);
             self.show_runstate(cpu);
@@ -257,6 +257,7 @@ impl<P: Platform> System<P> {
             if record.state() == state {
                 record.set_state(tx, VcpuState::Runnable);
                 known(timers.stop_poll(tx, vcpu));
+                self.note_runstate(vcpu, to);
                 known(timers.set_runstate(tx, vcpu, to, now));
             }
         });

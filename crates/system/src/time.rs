@@ -61,6 +61,7 @@ impl<P: Platform> System<P> {
                 }
                 if fired.poll && record.state() == VcpuState::Polling {
                     record.set_state(tx, VcpuState::Runnable);
+                    self.note_runstate(vcpu, State::Runnable);
                     known(timers.set_runstate(tx, vcpu, State::Runnable, now));
                     tx.publish(Effect { kind: kind::KICK, x: vcpu.0, a: 0, b: 0 });
                 }
@@ -98,6 +99,7 @@ impl<P: Platform> System<P> {
         if timers.runstate(vcpu).is_ok_and(|present| present.state == state as u32) {
             return;
         }
+        self.note_runstate(vcpu, state);
         self.beside(|tx| known(timers.set_runstate(tx, vcpu, state, now)));
     }
 

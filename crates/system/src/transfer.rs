@@ -9,6 +9,7 @@ use hypercalls::Crash;
 use ids::{Gva, Maddr, VcpuSlot};
 use pv_cpu::{Bounce, Context, IRET_FRAME_WORDS, Mode, Reg, StackFault, vector};
 use xen_abi::hypercall;
+use xen_abi::trace::TRC_PV_EMULATE_PRIVOP;
 use zerocopy::IntoBytes;
 
 /// Number of a hypercall, as the stub keeps it.
@@ -54,6 +55,7 @@ impl<P: Platform> System<P> {
             return None;
         }
         let value = self.read_msr(vcpu, context, registers.get(Reg::Rcx) as u32)?;
+        self.note_address(TRC_PV_EMULATE_PRIVOP, registers.get(Reg::Rip));
         // Dispatched again before the commit, it writes the same: RDX is no operand.
         registers.set(Reg::Rdx, value >> 32);
         pv_cpu::step_over(context, RDMSR.len() as u64, value & 0xffff_ffff);
@@ -65,6 +67,7 @@ impl<P: Platform> System<P> {
     /// The `iret` hypercall: the frame is on the guest's kernel stack.
     #[inline(always)]
     pub(crate) fn iret(&'static self, vcpu: VcpuSlot, context: &'static Context) -> Result<(), Crash> {
+        self.told().hypercall(hypercall::IRET, &[], false);
         let info = self.info(vcpu)?;
         let mut frame = [0_u64; IRET_FRAME_WORDS];
         let at = Gva(context.registers.get(Reg::Rsp));

@@ -26,6 +26,7 @@
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
 //! | PUT_GRANTED | bits | machine address | mfn, what | same bits, nobody else sets them meanwhile; references exactly once |
 //! | HAND_OVER | domain slot | mfn | | exactly once |
+//! | TRACING | | | | derived from the durable record |
 
 /// A durable word gets a value.
 pub const STORE: u32 = 0;
@@ -76,3 +77,5 @@ pub const PUT_GRANTED: u32 = 20;
 pub const TRANSFER: u32 = 18;
 /// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
 pub const SCHEDULE: u32 = 24;
+/// Events are noted for `xentrace`, or no more.
+pub const TRACING: u32 = 22;

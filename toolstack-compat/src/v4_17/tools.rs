@@ -1,19 +1,22 @@
 //! Requests of tools beside `xl` (public/sysctl.h).
 
 use super::member::{member, put};
-use crate::tools::{Hotplug, Patches, PowerSetting, States, ToolRequest};
+use super::sysctl::bitmap;
+use crate::tools::{Hotplug, Patches, PowerSetting, States, ToolRequest, TraceRequest};
 use xen_abi::Errno;
 use xen_abi::sysctl::{
     CPUFREQ_PARA, PM_PARA_CATEGORY_MASK, PMSTAT_CATEGORY_MASK, PMSTAT_CX, PMSTAT_GET_CXSTAT,
     PMSTAT_GET_MAX_CX, PMSTAT_PX, Sysctl, SysctlCpuHotplug, SysctlDebugKeys, SysctlGetPmstat,
-    SysctlLivepatchList, SysctlLivepatchOp, SysctlPmOp, XEN_SYSCTL_COVERAGE_OP, XEN_SYSCTL_CPU_HOTPLUG,
-    XEN_SYSCTL_CPU_HOTPLUG_OFFLINE, XEN_SYSCTL_CPU_HOTPLUG_ONLINE, XEN_SYSCTL_DEBUG_KEYS,
-    XEN_SYSCTL_GET_PMSTAT, XEN_SYSCTL_LIVEPATCH_ACTION, XEN_SYSCTL_LIVEPATCH_GET, XEN_SYSCTL_LIVEPATCH_LIST,
-    XEN_SYSCTL_LIVEPATCH_OP, XEN_SYSCTL_LIVEPATCH_UPLOAD, XEN_SYSCTL_PM_OP, XEN_SYSCTL_PM_OP_DISABLE_TURBO,
-    XEN_SYSCTL_PM_OP_ENABLE_TURBO, XEN_SYSCTL_PM_OP_GET_MAX_CSTATE,
+    SysctlLivepatchList, SysctlLivepatchOp, SysctlPmOp, SysctlTbufOp, XEN_SYSCTL_COVERAGE_OP,
+    XEN_SYSCTL_CPU_HOTPLUG, XEN_SYSCTL_CPU_HOTPLUG_OFFLINE, XEN_SYSCTL_CPU_HOTPLUG_ONLINE,
+    XEN_SYSCTL_DEBUG_KEYS, XEN_SYSCTL_GET_PMSTAT, XEN_SYSCTL_LIVEPATCH_ACTION, XEN_SYSCTL_LIVEPATCH_GET,
+    XEN_SYSCTL_LIVEPATCH_LIST, XEN_SYSCTL_LIVEPATCH_OP, XEN_SYSCTL_LIVEPATCH_UPLOAD, XEN_SYSCTL_PM_OP,
+    XEN_SYSCTL_PM_OP_DISABLE_TURBO, XEN_SYSCTL_PM_OP_ENABLE_TURBO, XEN_SYSCTL_PM_OP_GET_MAX_CSTATE,
     XEN_SYSCTL_PM_OP_GET_VCPU_MIGRATION_DELAY, XEN_SYSCTL_PM_OP_SET_MAX_CSTATE,
     XEN_SYSCTL_PM_OP_SET_SCHED_OPT_SMT, XEN_SYSCTL_PM_OP_SET_VCPU_MIGRATION_DELAY, XEN_SYSCTL_PSR_ALLOC,
-    XEN_SYSCTL_PSR_CMT_OP,
+    XEN_SYSCTL_PSR_CMT_OP, XEN_SYSCTL_TBUF_OP, XEN_SYSCTL_TBUFOP_DISABLE, XEN_SYSCTL_TBUFOP_ENABLE,
+    XEN_SYSCTL_TBUFOP_GET_INFO, XEN_SYSCTL_TBUFOP_SET_CPU_MASK, XEN_SYSCTL_TBUFOP_SET_EVT_MASK,
+    XEN_SYSCTL_TBUFOP_SET_SIZE,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -51,6 +54,7 @@ pub fn decode(op: &Sysctl) -> Result<Option<ToolRequest>, Errno> {
         XEN_SYSCTL_PSR_CMT_OP => ToolRequest::CacheMonitor,
         XEN_SYSCTL_PSR_ALLOC => ToolRequest::CacheAllocation,
         XEN_SYSCTL_COVERAGE_OP => ToolRequest::Coverage,
+        XEN_SYSCTL_TBUF_OP => ToolRequest::Traces(traces(&member(&op.u)?)),
         _ => return Ok(None),
     }))
 }
@@ -89,6 +93,29 @@ fn setting(m: &SysctlPmOp) -> PowerSetting {
         command if command & PM_PARA_CATEGORY_MASK == CPUFREQ_PARA => PowerSetting::Frequency,
         _ => PowerSetting::Unknown,
     }
+}
+
+fn traces(m: &SysctlTbufOp) -> TraceRequest {
+    match m.cmd {
+        XEN_SYSCTL_TBUFOP_GET_INFO => TraceRequest::Info,
+        XEN_SYSCTL_TBUFOP_SET_CPU_MASK => TraceRequest::Cpus(bitmap(&m.cpu_mask)),
+        XEN_SYSCTL_TBUFOP_SET_EVT_MASK => TraceRequest::Events(m.evt_mask),
+        XEN_SYSCTL_TBUFOP_SET_SIZE => TraceRequest::Make(m.size),
+        XEN_SYSCTL_TBUFOP_ENABLE => TraceRequest::Note(true),
+        XEN_SYSCTL_TBUFOP_DISABLE => TraceRequest::Note(false),
+        _ => TraceRequest::Unknown,
+    }
+}
+
+/// Puts into the argument which events are noted, and the first frame and the bytes of the table of trace buffers.
+///
+/// # Errors
+/// `EINVAL`: its member does not fit the argument.
+pub fn encode_traces(op: &mut Sysctl, events: u32, frame: u64, bytes: u32) -> Result<(), Errno> {
+    let mut m: SysctlTbufOp = member(&op.u)?;
+    (m.evt_mask, m.buffer_mfn, m.size) = (events, frame, bytes);
+    put(&mut op.u, &m);
+    Ok(())
 }
 
 fn patches(m: &SysctlLivepatchOp) -> Result<Patches, Errno> {

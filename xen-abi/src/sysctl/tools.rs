@@ -1,6 +1,7 @@
 //! Members of `Sysctl` that tools beside `xl` use (`sysctl.h`).
 
 use crate::constants::constants;
+use crate::xen::XenctlBitmap;
 use static_assertions::const_assert_eq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,6 +49,47 @@ constants! {
     /// Something is done with one.
     XEN_SYSCTL_LIVEPATCH_ACTION = 3, "XEN_SYSCTL_LIVEPATCH_ACTION";
 }
+
+constants! {
+    /// Values of [`SysctlTbufOp::cmd`].
+    XEN_SYSCTL_TBUFOPS: u32;
+    /// What there is.
+    XEN_SYSCTL_TBUFOP_GET_INFO = 0, "XEN_SYSCTL_TBUFOP_get_info";
+    /// Which CPUs are looked at.
+    XEN_SYSCTL_TBUFOP_SET_CPU_MASK = 1, "XEN_SYSCTL_TBUFOP_set_cpu_mask";
+    /// Which events are noted.
+    XEN_SYSCTL_TBUFOP_SET_EVT_MASK = 2, "XEN_SYSCTL_TBUFOP_set_evt_mask";
+    /// Buffers are made.
+    XEN_SYSCTL_TBUFOP_SET_SIZE = 3, "XEN_SYSCTL_TBUFOP_set_size";
+    /// Events are noted from now on.
+    XEN_SYSCTL_TBUFOP_ENABLE = 4, "XEN_SYSCTL_TBUFOP_enable";
+    /// No more.
+    XEN_SYSCTL_TBUFOP_DISABLE = 5, "XEN_SYSCTL_TBUFOP_disable";
+}
+
+/// Member of `XEN_SYSCTL_tbuf_op`. C name: `xen_sysctl_tbuf_op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SysctlTbufOp {
+    /// In: `XEN_SYSCTL_TBUFOP_*`.
+    pub cmd: u32,
+    /// Padding.
+    pub _pad0: u32,
+    /// In: CPUs.
+    pub cpu_mask: XenctlBitmap,
+    /// In and out: events.
+    pub evt_mask: u32,
+    /// Padding.
+    pub _pad1: u32,
+    /// Out: the first frame of what describes the buffers.
+    pub buffer_mfn: u64,
+    /// In: frames of each buffer. Out: bytes of what describes them.
+    pub size: u32,
+    /// Padding.
+    pub _pad2: u32,
+}
+
+const_assert_eq!(size_of::<SysctlTbufOp>(), 48);
 
 /// Member of `XEN_SYSCTL_get_pmstat`, without what it is for. C name: `xen_sysctl_get_pmstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -103,6 +103,9 @@ pub(crate) fn rows() -> Vec<FamilyRow> {
         sysctl::XEN_SYSCTL_SCHEDOPS;
         sysctl::XEN_SYSCTL_PROCESSORS;
         sysctl::XEN_SYSCTL_TOOLS;
+        sysctl::XEN_SYSCTL_TBUFOPS;
+        trace::TRC_HEAD;
+        trace::TRC_EVENTS;
         hypfs::XEN_HYPFS_VALUES;
         domctl::XEN_DOMCTL_SCHEDOPS;
         domctl::XEN_X86_EMUS;

@@ -281,6 +281,7 @@ pub(crate) fn rows() -> Vec<StructRow> {
         };
         platform::XenpfSetProcessorPminfo = "struct xenpf_set_processor_pminfo" { id, type_ = "type", u };
         xen::XenctlBitmap = "struct xenctl_bitmap" { bitmap, nr_bits };
+        sysctl::SysctlTbufOp = "struct xen_sysctl_tbuf_op" { cmd, cpu_mask, evt_mask, buffer_mfn, size };
         sysctl::SysctlReadconsole = "struct xen_sysctl_readconsole" { clear, incremental, pad0, pad1, index, buffer, count };
         sysctl::SysctlPhysinfo = "struct xen_sysctl_physinfo" { threads_per_core, cores_per_socket, nr_cpus, max_cpu_id, nr_nodes, max_node_id, cpu_khz, capabilities, arch_capabilities, pad, total_pages, free_pages, scrub_pages, outstanding_pages, max_mfn, hw_cap };
         sysctl::SysctlSchedId = "struct xen_sysctl_sched_id" { sched_id };

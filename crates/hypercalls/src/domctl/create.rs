@@ -13,6 +13,7 @@ use toolstack_compat::change::{Changed, NewDomain as Wanted};
 use vault::{Apply, Tx};
 use xen_abi::Errno;
 use xen_abi::domctl::Domctl;
+use xen_abi::trace::{TRC_DOM0_DOM_ADD, TRC_SCHED_DOM_ADD};
 use xen_abi::xen::DOMID_FIRST_RESERVED;
 use zerocopy::IntoBytes;
 
@@ -31,12 +32,13 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
     wanted: &Wanted,
 ) -> Result<(), Errno> {
     check(wanted)?;
-    let limits = grant_limits(&call.state.grants.defaults, wanted)?;
+    let limits = grant_limits(&call.state.grant_limits(), wanted)?;
     let id = (1..DOMID_FIRST_RESERVED).contains(&id).then_some(DomId(id));
     let (state, memory, reply) = (call.state, call.memory, call.reply);
     let mut handle = [0; 2];
     handle.as_mut_bytes().copy_from_slice(&wanted.handle);
-    allocating(call, |tx| {
+    let told = call.told();
+    let made = allocating(call, |tx| {
         let found = state.domains.find_slot(tx, state.domain_locks, id, wanted.vcpus);
         let found = found.map_err(|why| no_slot(state, why))?;
         let (slot, id_found, first_vcpu) = found;
@@ -63,7 +65,11 @@ pub(super) fn create<M: GuestMemory + 'static, A: Apply>(
         toolstack_compat::domctl::encode_change(op, &Changed::Created(id_found.0));
         copy_back(tx, at, op)?;
         reply.publish(tx, 0);
-        Ok(())
+        Ok(slot)
+    });
+    made.map(|slot| {
+        told.domain(TRC_SCHED_DOM_ADD, slot);
+        told.domain(TRC_DOM0_DOM_ADD, slot);
     })
 }
 

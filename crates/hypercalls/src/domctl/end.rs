@@ -19,6 +19,7 @@ use ids::{DomainSlot, Mfn};
 use pv_mmu::Subject;
 use vault::{Apply, Tx};
 use xen_abi::Errno;
+use xen_abi::trace::{TRC_DOM0_DOM_REM, TRC_SCHED_DOM_REM};
 use xen_abi::xen::VIRQ_DOM_EXC;
 
 /// Destroys a domain.
@@ -39,8 +40,10 @@ pub(super) fn destroy<M: GuestMemory + 'static, A: Apply>(
     end_interrupts(call, slot)?;
     end_vcpus(call, slot)?;
     end_memory(call, slot)?;
-    let (state, memory, reply) = (call.state, call.memory, call.reply);
+    let (state, memory, reply, told) = (call.state, call.memory, call.reply, call.told());
     call.j.change(|tx| {
+        told.domain(TRC_SCHED_DOM_REM, slot);
+        told.domain(TRC_DOM0_DOM_REM, slot);
         if state.domains.bury(tx, state.domain_locks, slot) {
             tell_dom0(state, memory, tx);
         }

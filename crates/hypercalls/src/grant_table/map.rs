@@ -16,6 +16,7 @@ use xen_abi::grant_table::{
     GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY,
     GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GnttabMapGrantRef,
 };
+use xen_abi::trace::TRC_MEM_PAGE_GRANT_MAP;
 
 const BYTES: usize = size_of::<GnttabMapGrantRef>();
 const STATUS: u64 = offset_of!(GnttabMapGrantRef, status) as u64;
@@ -122,6 +123,7 @@ fn several<M: GuestMemory + 'static, A: Apply>(
     let dom = request.dom;
     let mapper_id = domains.domain(call.domain).id.get();
     let tables = Tables::new(call.context.root_kernel.get());
+    let traces = call.told();
     let mut maps = Maps { state, memory, mapper: call.domain, mapper_id, granter, tables, table: None };
     call.j.transaction(|tx| {
         let mut filling = state.grants.fill(tx, maps.mapper, privileged);
@@ -131,7 +133,10 @@ fn several<M: GuestMemory + 'static, A: Apply>(
         let (mut done, mut at) = (0, first.at);
         loop {
             let told = match maps.one(tx, &mut filling, &request) {
-                Ok(answer) => tell_now(memory, tx, at.wrapping_add(ANSWER), &answer),
+                Ok(answer) => {
+                    traces.event(TRC_MEM_PAGE_GRANT_MAP, &[dom.into()]);
+                    tell_now(memory, tx, at.wrapping_add(ANSWER), &answer)
+                }
                 Err(Refused::Status(status)) => {
                     tell_now(memory, tx, at.wrapping_add(STATUS), &status.to_le_bytes())
                 }

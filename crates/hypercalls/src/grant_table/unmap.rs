@@ -7,6 +7,7 @@
 use super::elements::{Element, Next, next, tell_now};
 use super::places::Tables;
 use crate::call::{Call, CallResult, Outcome, fault};
+use crate::told::Told;
 use crate::va_mapping::{DOMAIN, EVERYTHING};
 use core::mem::offset_of;
 use domain::State;
@@ -21,6 +22,7 @@ use xen_abi::grant_table::{
     GNTST_BAD_DEV_ADDR, GNTST_BAD_HANDLE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace,
     GnttabUnmapGrantRef,
 };
+use xen_abi::trace::TRC_MEM_PAGE_GRANT_UNMAP;
 
 /// Elements between two flushes, as in Xen.
 const BATCH: u64 = 32;
@@ -138,7 +140,7 @@ fn several<M: GuestMemory + 'static, A: Apply>(
     let granter = state.grants.granter(request.handle);
     let room = first.room(if replaces { 1 } else { BATCH - first.index % BATCH });
     let tables = Tables::new(call.context.root_kernel.get());
-    let mut unmaps = Unmaps { state, memory, domain, granter, tables, table: None };
+    let mut unmaps = Unmaps { state, traces: call.told(), memory, domain, granter, tables, table: None };
     Ok(call.j.change(|tx| {
         if let Some(granter) = granter {
             state.grants.lock(tx, granter);
@@ -184,6 +186,7 @@ fn finish(tx: &mut Tx<'static>, first: &Element, done: u64, waits: bool) -> Run 
 /// The mappings of one transaction.
 struct Unmaps<'a, M> {
     state: &'static State,
+    traces: Told<'a>,
     memory: &'a M,
     domain: DomainSlot,
     /// Whose grants, if the first handle is one.
@@ -216,6 +219,7 @@ impl<M: GuestMemory> Unmaps<'_, M> {
             gone |= Use::HOST;
         }
         if gone != 0 {
+            self.traces.domain(TRC_MEM_PAGE_GRANT_UNMAP, granter);
             grants.leave(tx, leaving, &mapping, gone);
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::list_entry;
 use crate::version::{CHANGESET, COMPILED_BY, COMPILER, shown};
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
-use domain::State;
+use domain::{Parameter, State};
 use xen_abi::hypfs::{XEN_HYPFS_TYPE_DIR, XEN_HYPFS_TYPE_STRING, XEN_HYPFS_TYPE_UINT};
 
 /// Bytes of what is in an entry.
@@ -31,8 +31,7 @@ pub(super) enum Node {
 pub(super) enum Text {
     Fixed(&'static str),
     Extraversion,
-    GrantFrames,
-    MaptrackFrames,
+    Parameter(Parameter),
 }
 
 /// A number.
@@ -61,9 +60,15 @@ const VERSION: &[(&str, Node)] = &[
     ("minor", Node::Number(Number::Minor)),
 ];
 const PARAMETERS: &[(&str, Node)] = &[
-    ("gnttab_max_frames", Node::Text(Text::GrantFrames)),
-    ("gnttab_max_maptrack_frames", Node::Text(Text::MaptrackFrames)),
+    ("gnttab_max_frames", parameter(Parameter::GrantFrames)),
+    ("gnttab_max_maptrack_frames", parameter(Parameter::MaptrackFrames)),
+    ("guest_loglvl", parameter(Parameter::GuestLogLevels)),
+    ("loglvl", parameter(Parameter::LogLevels)),
 ];
+const fn parameter(which: Parameter) -> Node {
+    Node::Text(Text::Parameter(which))
+}
+
 /// A pool: its CPUs are given to vCPUs one by one.
 const POOL: &[(&str, Node)] = &[("sched-gran", Node::Text(Text::Fixed("cpu")))];
 
@@ -95,9 +100,21 @@ impl Node {
         kind as u8
     }
 
-    /// Whether it stands for an option of the command line.
-    pub(super) fn is_parameter(self) -> bool {
-        PARAMETERS.iter().any(|(_, node)| *node == self)
+    /// The parameter that it stands for.
+    pub(super) fn parameter(self) -> Option<Parameter> {
+        match self {
+            Node::Text(Text::Parameter(which)) => Some(which),
+            _ => None,
+        }
+    }
+
+    /// Bytes that may be written to it; 0: none.
+    pub(super) fn room(self) -> u32 {
+        match self.parameter() {
+            Some(Parameter::GrantFrames | Parameter::MaptrackFrames) => 12,
+            Some(Parameter::LogLevels | Parameter::GuestLogLevels) => 16,
+            None => 0,
+        }
     }
 
     /// Appends what is in it.
@@ -112,8 +129,7 @@ impl Node {
                 let _ = match text {
                     Text::Fixed(text) => line.try_push_str(text).map_err(|_| core::fmt::Error),
                     Text::Extraversion => write!(line, "{}", shown(state.host.release).1),
-                    Text::GrantFrames => write!(line, "{}", state.grants.defaults.frames),
-                    Text::MaptrackFrames => write!(line, "{}", state.grants.defaults.maptrack_frames),
+                    Text::Parameter(which) => write!(line, "{}", state.parameter(which)),
                 };
                 let _ = to.try_extend_from_slice(line.as_bytes());
                 let _ = to.try_push(0);

@@ -54,6 +54,7 @@ pub(crate) struct Seen {
     pub(crate) events: Vec<(u64, u32)>,
     pub(crate) forgotten: Option<u32>,
     pub(crate) looks: u32,
+    pub(crate) levels: Option<[command_line::LogLevels; 2]>,
 }
 
 /// The machine.
@@ -97,6 +98,7 @@ impl Apply for Effects {
                 self.fault |= self.memory.copy_out(Gva(effect.a), &bytes).is_err();
             }
             kind::CONSOLE if effect.a == FORGET => seen.forgotten = Some(effect.b as u32),
+            kind::CONSOLE if effect.a == hypercalls::LEVELS => seen.levels = Some(self.state.log_levels()),
             kind::CONSOLE => {
                 once.read_bytes(effect.x as usize, &mut bytes);
                 seen.console.push_str(&String::from_utf8(bytes).expect("text"));
@@ -108,7 +110,7 @@ impl Apply for Effects {
                 }
             }
             kind::EVENT => seen.events.push((effect.a, effect.x)),
-            kind::TIMER | kind::CONTEXT => {}
+            kind::TIMER | kind::CONTEXT | kind::TRACING => {}
             kind::PTE => {
                 pv_mmu::apply_pte(self.memory, Maddr(effect.a), effect.b, pv_mmu::AdBits::Replace, true);
             }
@@ -152,6 +154,7 @@ fn carve(ground: Ground, facts: &'static BootFacts) -> &'static State {
         ram_frames: FRAMES,
         last_frame: FRAMES - 1,
         release: domain::Release::V4_17,
+        log_levels: Default::default(),
         log: Some(&crate::control::LOG),
     };
     Box::leak(Box::new(state))
@@ -417,6 +420,9 @@ impl World {
             places[*mfn as usize] += 1;
             assert!(!frames.frame(Mfn(*mfn)).expect("a frame").usage().is_allocated());
         }
+        for mfn in crate::traces::held(self) {
+            places[mfn as usize] += 1;
+        }
         for mfn in RAM..FRAMES {
             assert_eq!(places[mfn as usize], 1, "{mfn:#x}: {:?}", frames.frame(Mfn(mfn)).map(|f| f.usage()));
         }
@@ -462,6 +468,8 @@ impl hypercalls::Cpus for Idle {
     fn hold(&self, _vcpu: VcpuSlot) -> bool {
         false
     }
+
+    fn trace(&self, _event: u32, _timed: bool, _words: &[u32]) {}
 }
 
 impl hypercalls::Clock for Stopped {

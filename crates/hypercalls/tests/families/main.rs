@@ -15,4 +15,5 @@ mod processor;
 mod saving;
 mod scheduling;
 mod tools;
+mod traces;
 mod version;

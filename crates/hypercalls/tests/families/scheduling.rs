@@ -142,8 +142,8 @@ fn domains_move() {
     let go = |id, domain| pool(&world, 6, id, 0, domain, 0).0;
     let other = OTHER_ID.into();
     assert_eq!([go(4, 0), go(4, 77), go(4, ANY), go(9, other), go(0, other)], [-1, -3, -3, -2, 0]);
+    assert_eq!((go(4, other), pool(&world, 4, 4, 0, 0, ANY).0), (-2, 0), "nobody goes where no CPU is");
     assert_eq!((go(4, other), pool(&world, 2, 4, 0, 0, 0).0), (0, -16), "a pool with a domain stays");
-    assert_eq!(pool(&world, 4, 4, 0, 0, ANY).0, 0);
     assert_eq!(pool(&world, 5, 4, 0, 0, ANY).0, -16, "its last CPU too");
     let (_, op) = domctl(&world, 5, OTHER_ID, &[]);
     let info: DomctlGetdomaininfo = member(&op.u);

@@ -1,8 +1,10 @@
 //! Requests of tools: debug keys, power settings, patches, triggers, and tools of the second release.
 
 use crate::control::{domctl, sysctl, with_vcpu};
+use crate::crash::everywhere;
 use crate::fixture::{ARGUMENT, DOM0, LIST, NOWHERE, OTHER, World, quiet_crashes};
-use ids::VcpuSlot;
+use guest_memory::GuestMemory;
+use ids::{Gva, VcpuSlot};
 use xen_abi::domctl::Domctl;
 use xen_abi::sysctl::Sysctl;
 
@@ -31,9 +33,10 @@ fn every_key_prints_its_state() {
     for key in keys {
         let (result, said) = press(&world, &key.to_string());
         assert_eq!(result, 0);
-        assert!(said.starts_with(&format!("(XEN) '{key}' pressed -> ")) || key == 'r', "{said}");
+        let named = said.starts_with(&format!("(XEN) '{key}' pressed -"));
+        assert_eq!(named, "0cdequx".contains(key), "{said}");
         // This machine has no I/O APICs and no PCI devices.
-        assert!(said.lines().count() > 1 || "Qz".contains(key), "'{key}' says nothing: {said}");
+        assert!(!said.is_empty() || "Qz".contains(key), "'{key}' says nothing");
         assert!(said.lines().all(|line| line.starts_with("(XEN) ") && line.len() < 200), "{said}");
     }
     assert!(press(&world, "q").1.contains("VCPU information and callbacks for domain 0:"));
@@ -182,22 +185,64 @@ fn the_file_system_has_versions_pools_and_parameters() {
     assert_eq!(read_entry(&world, "params", 100).0, -22);
 }
 
+fn write_entry(world: &World, path: &str, text: &str) -> i64 {
+    world.put(ARGUMENT, &[0_u8; 64]);
+    world.memory.copy_out(Gva(ARGUMENT), path.as_bytes()).expect("a buffer");
+    world.memory.copy_out(Gva(LIST), text.as_bytes()).expect("a buffer");
+    world.call(HYPFS, &[2, ARGUMENT, path.len() as u64 + 1, LIST, text.len() as u64])
+}
+
+fn text_of(world: &World, path: &str) -> String {
+    let (result, _, mut text) = read_entry(world, path, 100);
+    assert_eq!((result, text.pop()), (0, Some(0)));
+    String::from_utf8(text).expect("text")
+}
+
 #[test]
-fn what_is_in_the_file_system_stays() {
+fn parameters_change_and_the_rest_stays() {
     let mut world = World::new();
-    world.put(ARGUMENT, b"/params/gnttab_max_frames\0");
-    let write = |world: &World, bytes| world.call(HYPFS, &[2, ARGUMENT, 26, LIST, bytes]);
-    assert_eq!(write(&world, 3), -13);
+    let frames = "/params/gnttab_max_frames";
+    for (text, result) in
+        [("40\0", 0), ("0x30\0", 0), ("many\0", -22), ("40", -33), ("", -33), ("4294967295\0", -34)]
+    {
+        assert_eq!(write_entry(&world, frames, text), result, "{text}");
+    }
+    assert_eq!(text_of(&world, frames), "48");
+    assert_eq!(world.state.grant_limits().frames, 48);
+    assert_eq!((write_entry(&world, frames, "100\0"), world.state.grant_limits().frames), (0, 64));
     assert_eq!(world.seen.borrow().console, "(XEN) d0: unsupported hypfs_op 2\n");
+    let levels = "/params/guest_loglvl";
+    assert_eq!(
+        (write_entry(&world, levels, "error/all\0"), text_of(&world, levels)),
+        (0, "error/all".into())
+    );
+    let seen = world.seen.borrow().levels.expect("told")[1];
+    assert_eq!((seen.always as u32, seen.rate_limited as u32), (1, 4));
+    assert_eq!((write_entry(&world, levels, "loud\0"), text_of(&world, levels)), (-22, "error/all".into()));
+    assert_eq!(write_entry(&world, "/buildinfo/version/extra", "x\0"), -13);
+    assert_eq!(write_entry(&world, levels, &"x".repeat(129)), -28);
     assert_eq!(
         (
             world.call(HYPFS, &[0, 0, 0, 0, 0]),
             world.call(HYPFS, &[0, 1]),
-            world.call(HYPFS, &[3, ARGUMENT, 26])
+            world.call(HYPFS, &[3, ARGUMENT, 21])
         ),
         (1, -22, -95)
     );
     assert_eq!(world.call(HYPFS, &[1, NOWHERE, 5]), -14);
     world.caller = OTHER;
-    assert_eq!(write(&world, 3), -1);
+    assert_eq!(write_entry(&world, frames, "40\0"), -1);
+}
+
+#[test]
+fn a_parameter_changes_whole_or_not_at_all() {
+    let prepare = |world: &mut World| {
+        world.put(ARGUMENT, b"/params/loglvl\0");
+        world.put(LIST, b"info/all\0");
+    };
+    let check = |world: &World, value: i64| {
+        assert_eq!((value, text_of(world, "/params/loglvl")), (0, "info/all".into()));
+        assert_eq!(world.seen.borrow().levels, Some(world.state.log_levels()));
+    };
+    everywhere(HYPFS, &[2, ARGUMENT, 15, LIST, 9], prepare, check);
 }

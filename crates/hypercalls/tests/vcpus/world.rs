@@ -323,6 +323,8 @@ impl hypercalls::Cpus for Idle {
     fn hold(&self, _vcpu: VcpuSlot) -> bool {
         false
     }
+
+    fn trace(&self, _event: u32, _timed: bool, _words: &[u32]) {}
 }
 
 impl hypercalls::Clock for Stopped {

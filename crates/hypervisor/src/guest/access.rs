@@ -8,6 +8,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// Whether SMAP is on: then guest pages need STAC. Derived; set by every start.
 pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
+/// Whether what is usual may be done in assembly: with SMAP, and while it need not be noted. Derived, as above.
+pub(super) static SWIFT: AtomicBool = AtomicBool::new(false);
+
 // SAFETY: labels of the code below; it is called by `asm!`, which says what it takes, and only addresses are taken.
 unsafe extern "C" {
     static revenant_copy_words: u8;
@@ -93,6 +96,12 @@ revenant_active_gs_null:
 /// Says whether SMAP is on.
 pub(crate) fn set_smap(on: bool) {
     SMAP.store(on, Ordering::Relaxed);
+    set_swift(true);
+}
+
+/// Says whether what is usual may be done in assembly.
+pub(crate) fn set_swift(allowed: bool) {
+    SWIFT.store(allowed && SMAP.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
 /// Where to go on when the hypervisor faults at `rip`, if that is one of the accesses here.

@@ -5,6 +5,7 @@ use super::{access, gs, guarded, idle, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, trace, watchdog};
+use command_line::LogLevels;
 use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
@@ -316,6 +317,9 @@ impl Platform for Hardware {
         tables::show_flat_at(this_cpu(), selector);
         access::load_selector(which, selector);
     }
+    fn set_swift(&self, allowed: bool) {
+        access::set_swift(allowed);
+    }
     fn read_msr(&self, index: u32) -> Option<u64> {
         access::read_msr(index)
     }
@@ -342,6 +346,9 @@ impl Platform for Hardware {
     }
     fn forget_log(&self, position: u32) {
         console::forget(position);
+    }
+    fn set_log_levels(&self, levels: [LogLevels; 2]) {
+        console::set_levels(levels);
     }
     fn console_receive(&self, out: &mut [u8]) -> usize {
         console::receive(out)

@@ -4,7 +4,8 @@
 //! frequent entries of all, and both only change where the vCPU goes on. What is usual of them is done here with
 //! the general registers left where they are; all else goes the long way (`revenant_syscall`), whose effect is the
 //! same (`pv_cpu::bounce`, `pv_cpu::iret`). Usual means: 64-bit code, events of the vCPU neither masked in user mode nor
-//! pending at the return, a callback that masks them, flat selectors, no look around wanted, SMAP.
+//! pending at the return, a callback that masks them, flat selectors, no look around wanted, SMAP, nothing
+//! noted for `xentrace`.
 //!
 //! A crash cannot come in between: there is no call, no lock, and each fault has its place to go on
 //! ([`fixup`]). An NMI that stops CPUs comes back at once (`stubs::holds_registers`).
@@ -75,7 +76,7 @@ revenant_swift_start:
 revenant_swift:
     push qword ptr [rsp + {scratch}]
     pop qword ptr [rax + {rax}]
-    cmp byte ptr [rip + {smap}], 0
+    cmp byte ptr [rip + {swift}], 0
     je revenant_not_usual
     cmp dword ptr [rax + {modes}], {user}
     jne revenant_swift_return
@@ -189,7 +190,7 @@ revenant_swift_end:
 "#,
     scratch = const cell(stubs::SCRATCH_CELL),
     look = const LOOK,
-    smap = sym access::SMAP,
+    swift = sym access::SWIFT,
     direct = const layout::DIRECT_MAP,
     rax = const register(Reg::Rax),
     rip = const register(Reg::Rip),

@@ -45,7 +45,7 @@ revenant_swift_fault:
     mov rsp, [rax + {stack}]
     cmp dword ptr [rax + {modes}], {user}
     jne revenant_fault_not_usual
-    cmp byte ptr [rip + {smap}], 0
+    cmp byte ptr [rip + {swift}], 0
     je revenant_fault_not_usual
     mov r11, [rsp + {look}]
     cmp dword ptr [r11], 0
@@ -114,7 +114,7 @@ revenant_swift_fault_end:
     above = const 6 * 8,
     stack = const field(0),
     look = const LOOK,
-    smap = sym access::SMAP,
+    swift = sym access::SWIFT,
     direct = const layout::DIRECT_MAP,
     rax = const register(Reg::Rax),
     rcx = const register(Reg::Rcx),
