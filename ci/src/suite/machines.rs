@@ -62,6 +62,14 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
+        name: "a PV guest changes its memory and CPUs while it runs, on 2 CPUs",
+        cpus: 2,
+        toolstack: true,
+        guest_tests: &["xl-change"],
+        limit: 420,
+        ..USUAL
+    },
+    Test {
         name: "a PV guest boots from its own disk by pygrub, on 2 CPUs",
         cpus: 2,
         memory: 2048,
