@@ -7,9 +7,10 @@ use super::record::Row;
 
 const HEAD: &str = "# What the stock tools answer\n
 Each line was run in the same Dom0, with a PV guest named `pv` running, on Debian's Xen 4.17 and on Revenant, and exit
-codes and output were compared; `make table` writes this page. What varies by nature (times, addresses, free memory) is
-masked by `ci/table/masks`; what may differ, and why, stands in `ci/table/differences`. Everything else is equal, or the
-test fails. `ci/guest/etc/xl-table/rows` has more lines: those that begin with `~` are run by `make table ROWS=all` alone.
+codes and output were compared; `make table ROWS=all` writes this page. What varies by nature (times, addresses, free
+memory) is masked by `ci/table/masks`; what may differ, and why, stands in `ci/table/differences`. Everything else is equal,
+or the test fails. Of `ci/guest/etc/xl-table/rows` those that begin with `~` take part only in that; the others are in
+`make test` as well.
 ";
 
 /// Characters of an error that are shown.
