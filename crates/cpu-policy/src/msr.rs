@@ -162,15 +162,24 @@ fn shown_misc_enable(real: u64) -> u64 {
     real & !ABSENT | UNAVAILABLE
 }
 
+/// The segment base that a register holds: kernels read these at every change of processes, and no policy matters.
+#[inline(always)]
+pub const fn segment_base(index: u32) -> Option<Stored> {
+    match index {
+        FS_BASE => Some(Stored::FsBase),
+        GS_BASE => Some(Stored::GsBase),
+        KERNEL_GS_BASE => Some(Stored::UserGsBase),
+        _ => None,
+    }
+}
+
 /// Reads an MSR.
 pub fn read(index: u32, context: &MsrContext<'_>) -> MsrRead {
     let policy = context.policy;
     let when = |condition: bool, answer| if condition { answer } else { MsrRead::Fault };
     match index {
         TSC => MsrRead::TimeStampCounter,
-        FS_BASE => MsrRead::Context(Stored::FsBase),
-        GS_BASE => MsrRead::Context(Stored::GsBase),
-        KERNEL_GS_BASE => MsrRead::Context(Stored::UserGsBase),
+        FS_BASE | GS_BASE | KERNEL_GS_BASE => segment_base(index).map_or(MsrRead::Fault, MsrRead::Context),
         TSC_AUX => when(has_tsc_aux(policy), MsrRead::Context(Stored::TscAux)),
         EFER => MsrRead::Value(context.efer & !EFER_SVME),
         APIC_BASE => {

@@ -57,6 +57,9 @@ impl<P: Platform> System<P> {
 
     /// The value RDMSR gives; `None` for #GP.
     pub(crate) fn read_msr(&self, vcpu: VcpuSlot, context: &Context, index: u32) -> Option<u64> {
+        if let Some(base) = msr::segment_base(index) {
+            return self.stored(context, base);
+        }
         match msr::read(index, &self.msr_context(vcpu, index, &self.policy_of(vcpu))) {
             MsrRead::Value(value) => Some(value),
             MsrRead::TimeStampCounter => Some(self.platform.tsc()),
