@@ -31,9 +31,9 @@ pub struct Fault;
 pub trait GuestMemory {
     /// Reads an aligned 64-bit word.
     fn load64(&self, at: Maddr) -> u64;
-    /// Reads an aligned cache line: each word atomically, the line not.
-    fn load_line(&self, at: Maddr) -> [u64; LINE_WORDS] {
-        core::array::from_fn(|i| self.load64(Maddr(at.0 + 8 * i as u64)))
+    /// All bits that are set in some word of an aligned cache line: each word is read atomically, the line not.
+    fn bits_in_line(&self, at: Maddr) -> u64 {
+        (0..LINE_WORDS as u64).fold(0, |all, i| all | self.load64(Maddr(at.0 + 8 * i)))
     }
     /// Writes an aligned 64-bit word.
     fn store64(&self, at: Maddr, value: u64);

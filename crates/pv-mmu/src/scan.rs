@@ -3,10 +3,14 @@
 use crate::Pte;
 use crate::work::{ENTRIES, entry_address};
 use guest_memory::{GuestMemory, LINE_WORDS};
-use ids::Mfn;
+use ids::{Maddr, Mfn};
 
-/// Entries looked at in one go.
-const LINE: u16 = LINE_WORDS as u16;
+/// Bytes of an entry.
+const ENTRY: u64 = 8;
+/// Bytes of a table.
+const TABLE: u64 = ENTRY * ENTRIES as u64;
+/// Bytes looked at in one go.
+const LINE: u64 = ENTRY * LINE_WORDS as u64;
 
 /// The first present entry of `table` from `from` on; [`ENTRIES`] if there is none.
 #[inline(always)]
@@ -24,43 +28,46 @@ pub(crate) fn previous_present<M: GuestMemory>(memory: &M, table: Mfn, end: u16)
 
 #[inline(never)]
 fn skip_up<M: GuestMemory>(memory: &M, table: Mfn, from: u16) -> u16 {
-    let mut index = from;
-    while index < ENTRIES {
-        if index.is_multiple_of(LINE) && is_absent_line(memory, table, index) {
-            index += LINE;
-        } else if is_present(memory, table, index) {
-            break;
-        } else {
-            index += 1;
+    let start = table.maddr().0;
+    let (mut at, end) = (start + ENTRY * u64::from(from), start + TABLE);
+    loop {
+        if at.is_multiple_of(LINE) {
+            while at < end && !has_present(memory.bits_in_line(Maddr(at))) {
+                at += LINE;
+            }
         }
+        if at >= end || has_present(memory.load64(Maddr(at))) {
+            return ((at - start) / ENTRY) as u16;
+        }
+        at += ENTRY;
     }
-    index
 }
 
 /// The end of the last present entry below `end`; 0 if there is none.
 #[inline(never)]
 fn skip_down<M: GuestMemory>(memory: &M, table: Mfn, end: u16) -> u16 {
-    let mut end = end;
-    while end > 0 {
-        if end.is_multiple_of(LINE) && is_absent_line(memory, table, end - LINE) {
-            end -= LINE;
-        } else if is_present(memory, table, end - 1) {
-            break;
-        } else {
-            end -= 1;
+    let start = table.maddr().0;
+    let mut at = start + ENTRY * u64::from(end);
+    loop {
+        if at.is_multiple_of(LINE) {
+            while at > start && !has_present(memory.bits_in_line(Maddr(at - LINE))) {
+                at -= LINE;
+            }
         }
+        if at <= start || has_present(memory.load64(Maddr(at - ENTRY))) {
+            return ((at - start) / ENTRY) as u16;
+        }
+        at -= ENTRY;
     }
-    end
 }
 
 #[inline(always)]
 fn is_present<M: GuestMemory>(memory: &M, table: Mfn, index: u16) -> bool {
-    Pte(memory.load64(entry_address(table, index))).is_present()
+    has_present(memory.load64(entry_address(table, index)))
 }
 
-/// Whether none of the entries of a cache line from `index` on is present.
+/// Whether this entry, or one of several that these are all bits of, is present.
 #[inline(always)]
-fn is_absent_line<M: GuestMemory>(memory: &M, table: Mfn, index: u16) -> bool {
-    let line = memory.load_line(entry_address(table, index));
-    line.iter().fold(0, |all, entry| all | entry) & Pte::P == 0
+const fn has_present(bits: u64) -> bool {
+    bits & Pte::P != 0
 }

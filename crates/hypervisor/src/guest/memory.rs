@@ -45,10 +45,27 @@ impl GuestMemory for Hardware {
         word(at).load(Ordering::Acquire)
     }
     #[inline(always)]
-    fn load_line(&self, at: Maddr) -> [u64; LINE_WORDS] {
-        // SAFETY: as for `word`; the line lies in one frame.
-        let line: &[AtomicU64; LINE_WORDS] = unsafe { &*direct::pointer(at) };
-        line.each_ref().map(|word| word.load(Ordering::Acquire))
+    fn bits_in_line(&self, at: Maddr) -> u64 {
+        const { assert!(LINE_WORDS == 8) };
+        let line: *const [AtomicU64; LINE_WORDS] = direct::pointer(at);
+        let bits;
+        // SAFETY: as for `word`; the line lies in one frame, and an aligned 64-bit operand is read at once.
+        unsafe {
+            core::arch::asm!(
+                "mov {bits}, [{line}]",
+                "or {bits}, [{line} + 8]",
+                "or {bits}, [{line} + 16]",
+                "or {bits}, [{line} + 24]",
+                "or {bits}, [{line} + 32]",
+                "or {bits}, [{line} + 40]",
+                "or {bits}, [{line} + 48]",
+                "or {bits}, [{line} + 56]",
+                line = in(reg) line,
+                bits = out(reg) bits,
+                options(nostack, readonly),
+            );
+        }
+        bits
     }
     #[inline(always)]
     fn store64(&self, at: Maddr, value: u64) {
