@@ -71,7 +71,7 @@ record! {
         message: [GuestOwned<u8>; 192],
         /// Return addresses, innermost first.
         trace: [GuestOwned<u64>; 24],
-        /// What the CPU had handled: vector, code and commits, and address of each entry, the newest first.
+        /// What the CPU had handled: vector, code and address of each entry, the newest first.
         entries: [GuestOwned<u64>; 16],
     }
 }

@@ -1,9 +1,9 @@
-//! What a CPU did last: a ring of the entries that it handled, and how many transactions each committed.
+//! What a CPU did last: a ring of the entries that it handled.
 //!
 //! State class: kept aside. The hypervisor puts each CPU's ring into that CPU's data page, which no image copy holds,
 //! so that the life after a failure can show it. Nothing is ever derived from it, and only its CPU writes it: with
-//! plain stores, seven instructions an entry and one a commit. System calls of processes and their returns are carried
-//! out in assembly and leave no trace.
+//! plain stores, seven instructions an entry. System calls of processes and their returns are carried out in assembly and
+//! leave no trace.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,9 +22,8 @@ pub struct Ring {
     entries: [[AtomicU64; 2]; ENTRIES],
 }
 
-/// In an entry's first word: code in the low half, then the vector, then the commits.
+/// In an entry's first word: code in the low half, then the vector.
 const VECTOR: u32 = 32;
-const COMMITS: u32 = 48;
 
 /// One entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +32,6 @@ pub struct Entry {
     pub vector: u16,
     /// The error code, or the number of the system call or hypercall.
     pub code: u32,
-    /// Transactions it committed; 65536 count as none.
-    pub commits: u16,
     /// Where the guest was.
     pub rip: u64,
 }
@@ -56,14 +53,6 @@ impl Ring {
         self.noted.store(noted.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The entry that began last committed a transaction.
-    #[inline(always)]
-    pub fn commit(&self) {
-        let last = self.noted.load(Ordering::Relaxed).wrapping_sub(1);
-        let what = &self.entries[last as usize % ENTRIES][0];
-        what.store(what.load(Ordering::Relaxed).wrapping_add(1 << COMMITS), Ordering::Relaxed);
-    }
-
     /// The last entries, at most `most`, the newest first.
     pub fn last(&self, most: usize) -> impl Iterator<Item = Entry> {
         let noted = self.noted.load(Ordering::Relaxed);
@@ -78,26 +67,24 @@ impl Ring {
 impl Entry {
     /// The two words that keep an entry.
     pub const fn words(&self) -> [u64; 2] {
-        let what = (self.commits as u64) << COMMITS | (self.vector as u64) << VECTOR | self.code as u64;
-        [what, self.rip]
+        [(self.vector as u64) << VECTOR | self.code as u64, self.rip]
     }
 
     /// The entry that two words keep.
     pub const fn of_words([what, rip]: [u64; 2]) -> Entry {
-        Entry { vector: (what >> VECTOR) as u16, code: what as u32, commits: (what >> COMMITS) as u16, rip }
+        Entry { vector: (what >> VECTOR) as u16, code: what as u32, rip }
     }
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { vector, code, commits, rip } = self;
+        let Entry { vector, code, rip } = self;
         match vector {
-            0..32 => write!(f, "exception {vector} ({code:#x}) at {rip:016x}")?,
-            32..256 => write!(f, "interrupt {vector:#x} at {rip:016x}")?,
-            256 => write!(f, "call {code} from {rip:016x}")?,
-            _ => write!(f, "entry {vector} ({code:#x}) at {rip:016x}")?,
+            0..32 => write!(f, "exception {vector} ({code:#x}) at {rip:016x}"),
+            32..256 => write!(f, "interrupt {vector:#x} at {rip:016x}"),
+            256 => write!(f, "call {code} from {rip:016x}"),
+            _ => write!(f, "entry {vector} ({code:#x}) at {rip:016x}"),
         }
-        if *commits != 0 { write!(f, ", {commits} commits") } else { Ok(()) }
     }
 }
 
@@ -112,24 +99,21 @@ mod tests {
     fn the_newest_come_first_and_the_oldest_go() {
         let ring = Ring::default();
         assert_eq!(ring.last(9).count(), 0);
-        ring.commit();
         for code in 0..ENTRIES as u32 + 5 {
             ring.entry(256, code, 0x1000);
         }
-        ring.commit();
-        ring.commit();
         let last: Vec<Entry> = ring.last(2).collect();
-        assert_eq!(last[0], Entry { vector: 256, code: ENTRIES as u32 + 4, commits: 2, rip: 0x1000 });
+        assert_eq!(last[0], Entry { vector: 256, code: ENTRIES as u32 + 4, rip: 0x1000 });
         assert_eq!(Entry::of_words(last[0].words()), last[0]);
-        assert_eq!((last[1].code, last[1].commits), (ENTRIES as u32 + 3, 0));
+        assert_eq!(last[1].code, ENTRIES as u32 + 3);
         assert_eq!(ring.last(1000).count(), ENTRIES);
     }
 
     #[test]
     fn entries_say_what_they_were() {
-        let entry = |vector, code, commits| Entry { vector, code, commits, rip: 0xffff }.to_string();
-        assert_eq!(entry(14, 6, 0), "exception 14 (0x6) at 000000000000ffff");
-        assert_eq!(entry(0xf0, 0, 0), "interrupt 0xf0 at 000000000000ffff");
-        assert_eq!(entry(256, 1, 3), "call 1 from 000000000000ffff, 3 commits");
+        let entry = |vector, code| Entry { vector, code, rip: 0xffff }.to_string();
+        assert_eq!(entry(14, 6), "exception 14 (0x6) at 000000000000ffff");
+        assert_eq!(entry(0xf0, 0), "interrupt 0xf0 at 000000000000ffff");
+        assert_eq!(entry(256, 1), "call 1 from 000000000000ffff");
     }
 }

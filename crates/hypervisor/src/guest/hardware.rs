@@ -4,7 +4,7 @@
 use super::{access, gs, guarded, idle, shootdown, stubs};
 use crate::console::{self, log};
 use crate::sealed::sealed;
-use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, trace, watchdog};
+use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, watchdog};
 use command_line::LogLevels;
 use core::arch::asm;
 
@@ -86,7 +86,7 @@ impl TableMemory for Existing {
 pub(crate) fn this_cpu() -> CpuId {
     let here: u64;
     // SAFETY: reads a register.
-    unsafe { asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("mov {}, rsp", out(reg) here, options(pure, nomem, nostack, preserves_flags)) };
     percpu::cpu_of(here).unwrap_or(CpuId(0))
 }
 
@@ -165,10 +165,7 @@ impl Platform for Hardware {
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {
-        // Once for each transaction that has been committed and applied.
-        let own = this_cpu();
-        trace::ring(own).commit();
-        shootdown::wait(own, cpus);
+        shootdown::wait(this_cpu(), cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
         let m2p = &sealed().m2p;
