@@ -3,7 +3,7 @@
 use crate::usage::{Kind, Usage};
 use crate::{BOTH, Frame, Frames, LOOSE, Owner, Stage, TYPED};
 use ids::Mfn;
-use vault::{Effect, Once, Tx, kind};
+use vault::{Effect, Once, Tx, Word, kind};
 
 /// What an effect `VALID` does beside or instead of what its name says: one typed reference more.
 const MORE: u32 = 1;
@@ -256,6 +256,26 @@ impl Frames {
                 return;
             }
         }
+    }
+
+    /// What dropping a reference (`what` is the effect's kind) makes of a frame that neither is freed nor lets go of a
+    /// table by it: the frame's word, what it is and what it becomes. `None`: more follows from it.
+    #[inline(always)]
+    pub fn plain_put(&self, what: u32, mfn: Mfn) -> Option<(&'static Word, u64, u64)> {
+        let frame = self.frame(mfn)?;
+        let old = frame.usage();
+        let new = if what == kind::PUT_REF {
+            old.without_one_ref()?
+        } else if !old.is_plain() {
+            old.without_one_typed()?
+        } else {
+            let new = old.without_one_writable()?;
+            if new.typed() == 0 {
+                self.count_unwritable();
+            }
+            new
+        };
+        Some((&frame.usage, old.0, new.0))
     }
 
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.

@@ -100,6 +100,12 @@ impl Frames {
         self.locks.stale.freed.count();
     }
 
+    /// References are about to be taken back. One of them may be a page's last writable one by now: the others, which
+    /// were mappings, went meanwhile and did not count as the last.
+    pub fn note_undone(&self) {
+        self.count_unwritable();
+    }
+
     /// A page's last writable reference is about to go: the entry that had it is changed already, the frame not yet.
     pub(crate) fn count_unwritable(&self) {
         self.locks.stale.unwritable.count();

@@ -27,16 +27,19 @@ struct Batch {
     before: u32,
 }
 
-/// One request of a list.
+/// One request of a list, or the first of several that one transaction carries out.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
     /// Its guest address.
     pub(crate) at: u64,
-    is_last: bool,
+    /// Requests from it to the end of the list.
+    left: u64,
+    /// Requests that this run may carry out, from it on.
+    room: u64,
     reply: Reply,
     done_at: u64,
-    /// The done count with it.
-    done: u32,
+    /// The done count before it.
+    before: u32,
 }
 
 /// What is said about a request that was carried out.
@@ -53,29 +56,41 @@ impl Request {
     /// reply. The answer is for the one who runs the list.
     #[inline]
     pub(crate) fn finish(&self, tx: &mut Tx<'_>) {
-        if self.is_last {
-            publish_end(tx, self.reply, self.done_at, self.done, 0);
-        } else {
-            tx.advance(1);
+        self.finish_several(tx, 1);
+    }
+
+    /// The same of `done` requests, from it on.
+    #[inline]
+    pub(crate) fn finish_several(&self, tx: &mut Tx<'_>, done: u64) -> Said {
+        if done == self.left {
+            publish_end(tx, self.reply, self.done_at, self.before.wrapping_add(done as u32), 0);
+            return Said::Replied;
         }
+        tx.advance(done);
+        Said::Counted
     }
 
     /// What [`finish`](Self::finish) has said.
     #[inline]
     pub(crate) fn finished(&self) -> Said {
-        if self.is_last { Said::Replied } else { Said::Counted }
+        if self.left == 1 { Said::Replied } else { Said::Counted }
     }
 
-    /// Counts the request as done, as [`finish`](Self::finish) does, unless work that follows from it is still to
-    /// come (`owes`): then the reply comes after that.
+    /// Counts `done` requests, as [`finish_several`](Self::finish_several) does, unless work that follows from the only
+    /// one is still to come (`owes`): then the reply comes after that.
     #[inline]
-    pub(crate) fn finish_unless(&self, tx: &mut Tx<'_>, owes: bool) -> Said {
+    pub(crate) fn finish_unless(&self, tx: &mut Tx<'_>, done: u64, owes: bool) -> Said {
         if owes {
-            tx.advance(1);
+            tx.advance(done);
             return Said::Counted;
         }
-        self.finish(tx);
-        self.finished()
+        self.finish_several(tx, done)
+    }
+
+    /// The address of the request `behind` it, of `stride` bytes each, if this run may carry it out as well.
+    #[inline]
+    pub(crate) fn further(&self, behind: u64, stride: u64) -> Option<Gva> {
+        if behind >= self.room { None } else { self.at.checked_add(behind * stride).map(Gva) }
     }
 }
 
@@ -134,10 +149,11 @@ impl Batch {
     fn request(&self, index: u64, reply: Reply) -> Option<Request> {
         Some(Request {
             at: self.list.checked_add(index * self.stride)?,
-            is_last: index + 1 == self.count,
+            left: self.count - index,
+            room: (self.count - index).min(MAX_INNER - index),
             reply,
             done_at: self.done_at,
-            done: self.done(index + 1),
+            before: self.done(index),
         })
     }
 

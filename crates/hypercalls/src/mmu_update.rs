@@ -33,21 +33,31 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     subject: Subject,
 ) -> Result<Said, Errno> {
     let request: MmuUpdate = call.memory.read(Gva(this.at)).map_err(fault)?;
-    let address = Maddr(request.ptr & !7);
-    let command = request.ptr & 3;
-    let ad = if command == MMU_PT_UPDATE_PRESERVE_AD { AdBits::Preserve } else { AdBits::Replace };
-    let result = match command {
-        MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE | MMU_PT_UPDATE_PRESERVE_AD => {
-            let (mmu, debt) = (call.state.mmu(call.memory), &call.context.debt);
-            let write = EntryWrite { at: address, new: Pte(request.val), ad };
+    let result = match entry_write(&request) {
+        Some(write) => {
+            let (memory, mmu, debt) = (call.memory, call.state.mmu(call.memory), &call.context.debt);
+            let next = |behind| entry_write(&memory.read(this.further(behind, UPDATE_BYTES)?).ok()?);
             let mut said = this.finished();
-            let done = |tx: &mut Tx<'static>, owes: bool| said = this.finish_unless(tx, owes);
-            mmu.update(call.j, write, subject, debt, done).map(|()| said)
+            let done = |tx: &mut Tx<'static>, count, owes| said = this.finish_unless(tx, count, owes);
+            mmu.update(call.j, write, subject, debt, next, done).map(|()| said)
         }
-        MMU_MACHPHYS_UPDATE => name_frame(call, this, Mfn(request.ptr >> 12), request.val, subject),
-        _ => Err(MmuError::Invalid),
+        None if request.ptr & 3 == MMU_MACHPHYS_UPDATE => {
+            name_frame(call, this, Mfn(request.ptr >> 12), request.val, subject)
+        }
+        None => Err(MmuError::Invalid),
     };
     result.map_err(mmu_errno)
+}
+
+/// The change of an entry that a request asks for, if that is what it asks for.
+#[inline(always)]
+fn entry_write(request: &MmuUpdate) -> Option<EntryWrite> {
+    let ad = match request.ptr & 3 {
+        MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE => AdBits::Replace,
+        MMU_PT_UPDATE_PRESERVE_AD => AdBits::Preserve,
+        _ => return None,
+    };
+    Some(EntryWrite { at: Maddr(request.ptr & !7), new: Pte(request.val), ad })
 }
 
 /// Says in the machine-to-physical table which of the domain's frames `mfn` is.

@@ -126,7 +126,7 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         if !user {
             synchronise(tx, sync::MODE);
         }
-        this.finish_unless(tx, owes);
+        this.finish_unless(tx, 1, owes);
     };
     if user && mfn == Mfn(0) {
         call.j.change(install);

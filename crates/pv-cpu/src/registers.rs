@@ -114,6 +114,15 @@ impl Registers {
     /// As [`set`](Self::set), by index.
     #[inline(always)]
     pub fn set_index(&self, index: u32, value: u64) {
+        match self.words.get(index as usize) {
+            Some(word) => word.set(value),
+            None => self.set_tail(index, value),
+        }
+    }
+
+    /// Apart, for it is rare.
+    #[cold]
+    fn set_tail(&self, index: u32, value: u64) {
         self.slot(index).set(value);
     }
 

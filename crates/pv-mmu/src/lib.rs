@@ -22,6 +22,7 @@ mod pte;
 mod root;
 mod scan;
 mod sweep;
+mod together;
 mod unwork;
 mod update;
 mod walk;

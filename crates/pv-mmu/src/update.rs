@@ -36,9 +36,10 @@ pub struct EntryWrite {
 
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Writes one entry, whatever the level of the table that holds it; `done` runs in the transaction that does it
-    /// (progress, result). A table that the entry named and that may have lost its last holder is noted in `debt`, a
-    /// word of the vCPU that asks, by the same transaction, and [settled](Self::settle) before this returns: `done`
-    /// hears whether that is still to come.
+    /// (progress, result). If that is a live L1 table, those that `next` names are written with it, as long as they are
+    /// [of the same](Self::further_leaves); `done` hears how many it were in all. A table that the entry named and that
+    /// may have lost its last holder is noted in `debt`, a word of the vCPU that asks, by the same transaction, and
+    /// [settled](Self::settle) before this returns: `done` hears whether that is still to come.
     ///
     /// # Errors
     /// [`MmuError`]. [`MmuError::Preempted`] also with the write done and the debt not settled.
@@ -49,7 +50,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         write: EntryWrite,
         subject: Subject,
         debt: &'static Durable<Mfn>,
-        mut done: impl FnMut(&mut Tx<'static>, bool),
+        mut next: impl FnMut(u64) -> Option<EntryWrite>,
+        mut done: impl FnMut(&mut Tx<'static>, u64, bool),
     ) -> Result<(), MmuError> {
         let EntryWrite { at, new, ad } = write;
         let table = at.mfn();
@@ -58,18 +60,29 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         match usage.kind().level() {
-            Some(1) if usage.is_validated() => {
-                self.update_leaf(j, at, ad, subject, |_| Some(new.0), |tx| done(tx, false))
-            }
+            Some(1) if usage.is_validated() => self.update_leaf(
+                j,
+                at,
+                ad,
+                subject,
+                |_| Some(new.0),
+                |tx| {
+                    let with = match next(1) {
+                        Some(second) => self.further_leaves(tx, at, second, subject, &mut next),
+                        None => 1,
+                    };
+                    done(tx, with, false);
+                },
+            ),
             Some(level) if usage.is_validated() => {
-                self.update_table(j, write, level, subject, debt, &mut done)
+                self.update_table(j, write, level, subject, debt, &mut |tx, owes| done(tx, 1, owes))
             }
             _ if usage.is_in_work() && usage.is_pinned() => Err(MmuError::Invalid),
             _ if usage.is_in_work() => {
                 self.reclaim(j, table)?;
                 Err(MmuError::Preempted)
             }
-            _ => self.write_plain(j, at, new, subject, &mut |tx| done(tx, false)),
+            _ => self.write_plain(j, at, new, subject, &mut |tx| done(tx, 1, false)),
         }
     }
 
@@ -112,7 +125,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     }
 
     #[inline(always)]
-    fn replace_leaf(
+    pub(crate) fn replace_leaf(
         &self,
         tx: &mut Tx<'static>,
         at: Maddr,

@@ -6,7 +6,7 @@ use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, restore_pte};
-use vault::{Apply, Effect, Once, kind};
+use vault::{Apply, Effect, Once, Word, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
@@ -17,6 +17,14 @@ pub struct Applier<P: 'static> {
     pub(crate) context: &'static Context,
     /// A crash came between the commit and now.
     pub(crate) again: bool,
+    /// Other CPUs are asked to flush: that is waited for when the transaction is over.
+    asked: bool,
+}
+
+impl<P> Applier<P> {
+    pub(crate) const fn new(system: &'static System<P>, context: &'static Context, again: bool) -> Self {
+        Self { system, context, again, asked: false }
+    }
 }
 
 impl<P> core::fmt::Debug for Applier<P> {
@@ -33,11 +41,14 @@ impl<P: Platform> Apply for Applier<P> {
     fn apply_plain(&mut self, effect: Effect) -> bool {
         match effect.kind {
             kind::REGISTER => self.context.registers.set_index(effect.x, effect.b),
-            kind::PTE => {
-                let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
-                apply_pte(self.system.platform, Maddr(effect.a), effect.b, ad, self.again);
+            // Nobody else changes it but the processor, whose bits are not kept.
+            kind::PTE if !self.again && effect.x & 1 == 0 => {
+                self.system.platform.store64(Maddr(effect.a), effect.b);
             }
-            kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
+            kind::RETIRE => {
+                self.context.registers.set(Reg::Rip, effect.a);
+                self.context.registers.set_index(effect.x, effect.b);
+            }
             _ => return false,
         }
         true
@@ -47,6 +58,11 @@ impl<P: Platform> Apply for Applier<P> {
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {
+            kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
+            kind::PTE => {
+                let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
+                apply_pte(platform, Maddr(effect.a), effect.b, ad, self.again);
+            }
             kind::GUEST_STORE => self.guest_store(effect),
             kind::COPY_OUT => self.copy_out(effect, once),
             kind::CONTEXT => self.system.synchronise(self.context, effect.x),
@@ -61,6 +77,11 @@ impl<P: Platform> Apply for Applier<P> {
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
             _ => self.apply_rare(effect, once),
         }
+    }
+
+    #[inline(always)]
+    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
+        self.system.state.frames.plain_put(kind, Mfn(mfn))
     }
 
     #[inline(always)]
@@ -81,6 +102,10 @@ impl<P: Platform> Apply for Applier<P> {
         self.system.state.frames.apply_put_granted(once, effect.b);
     }
 
+    fn undoing(&mut self) {
+        self.system.state.frames.note_undone();
+    }
+
     fn restore_entry(&mut self, maddr: u64, old: u64) {
         restore_pte(self.system.platform, maddr, old);
     }
@@ -91,7 +116,9 @@ impl<P: Platform> Apply for Applier<P> {
 
     #[inline(always)]
     fn settled(&mut self) {
-        self.system.platform.await_flush(self.system.schedule.cpus());
+        if core::mem::take(&mut self.asked) {
+            self.system.platform.await_flush(self.system.schedule.cpus());
+        }
     }
 
     #[inline(always)]
@@ -117,13 +144,14 @@ impl<P: Platform> System<P> {
 }
 
 impl<P: Platform> Applier<P> {
-    fn flush(&self, effect: &Effect) {
+    fn flush(&mut self, effect: &Effect) {
         let (system, cpus) = (self.system, self.system.schedule.cpus());
         let what = if effect.a == u64::MAX { Flush::All } else { Flush::Page(Gva(effect.a)) };
         let gone = system.state.frames.gone();
         system.platform.flush(what);
         if effect.x != 0 {
             system.platform.ask_flush(cpus, what);
+            self.asked = true;
         }
         if cpus == 1 && what == Flush::All {
             system.state.frames.note_forgotten(gone);

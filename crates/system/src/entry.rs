@@ -24,7 +24,7 @@ impl<P: Platform> System<P> {
         let log = &self.state.logs[self.platform.cpu().0 as usize];
         // No effect of such work is about the context of whoever the CPU holds.
         let context = self.state.contexts.context(VcpuSlot(0));
-        Journal::beside(log, Applier { system: self, context, again: false }, u32::MAX)
+        Journal::beside(log, Applier::new(self, context, false), u32::MAX)
     }
 
     /// Carries out `change` in a transaction beside any entry; the log is closed before and afterwards.
@@ -45,7 +45,7 @@ impl<P: Platform> System<P> {
         again: bool,
     ) -> Journal<Applier<P>> {
         let log = &self.state.logs[cpu.0 as usize];
-        Journal::new(log, Applier { system: self, context, again }, self.platform.budget())
+        Journal::new(log, Applier::new(self, context, again), self.platform.budget())
     }
 
     /// Handles the entry that the registers in `context`, which this CPU holds, describe. The answer is whose

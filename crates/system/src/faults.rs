@@ -4,13 +4,14 @@ use crate::System;
 use crate::applier::Applier;
 use crate::platform::Platform;
 use core::cell::Cell;
-use emulate::{RegisterUpdate, Registers, ptwr};
+use emulate::ptwr::{self, Plain};
+use emulate::{Gpr, RegisterUpdate, Registers};
 use frames::Owner;
 use hypercalls::Crash;
 use ids::{Gva, Maddr, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, set_register};
-use pv_mmu::{AdBits, Subject, walk};
-use vault::{Journal, Tx};
+use pv_mmu::{AdBits, MmuError, Subject, walk};
+use vault::{Effect, Journal, Tx, kind};
 use xen_abi::trace::{TRC_PV_EMULATE_PRIVOP, TRC_PV_FORCED_INVALID_OP};
 
 /// Page-fault error bits (AMD64 manual volume 2, 8.4.2).
@@ -150,11 +151,64 @@ impl<P: Platform> System<P> {
         if !mmu.is_live_l1(mapping.pte.mfn(), subject) {
             return self.write_to_device(j, vcpu, context, address, mapping.pte.mfn());
         }
+        let at = Maddr(mapping.pte.mfn().maddr().0 + (address.0 & 0xff8));
+        let rip = context.registers.get(Reg::Rip);
+        let result = match self.plain_write(context, address) {
+            Some(write) => self.write_plainly(j, subject, context, at, write),
+            None => self.write_by_decoding(j, subject, context, (at, address)),
+        };
+        if self.state.traces.is_on() && result.is_ok() {
+            self.note_table_write(at, address, rip);
+        }
+        result.is_ok()
+    }
+
+    /// A kernel's write of a page-table entry in a form that is told by its bytes.
+    #[inline(always)]
+    fn plain_write(&self, context: &Context, address: Gva) -> Option<Plain> {
+        let bytes = self.platform.read::<[u8; 8]>(Gva(context.registers.get(Reg::Rip))).ok()?;
+        ptwr::plain(bytes, |gpr| context.registers.get(Reg::HARDWARE[gpr.number()]), address)
+    }
+
+    #[inline(always)]
+    fn write_plainly(
+        &'static self,
+        j: &mut Journaled<P>,
+        subject: Subject,
+        context: &'static Context,
+        at: Maddr,
+        Plain { value, receives }: Plain,
+    ) -> Result<(), MmuError> {
+        let rip = context.registers.get(Reg::Rip).wrapping_add(ptwr::PLAIN_LENGTH);
+        let ad = if receives.is_some() { AdBits::Exact } else { AdBits::Replace };
+        let found = Cell::new(0);
+        let rewrite = |old| {
+            found.set(old);
+            Some(value)
+        };
+        let done = self.state.mmu(self.platform).update_leaf(j, at, ad, subject, rewrite, |tx| {
+            match receives {
+                Some(gpr) => retire(tx, rip, gpr, found.get()),
+                None => set_register(tx, Reg::Rip, rip),
+            }
+            tx.last();
+        });
+        tried(done)
+    }
+
+    /// Any other form. A function of its own: what it finds out is not to be found out for the plain ones.
+    #[inline(never)]
+    fn write_by_decoding(
+        &'static self,
+        j: &mut Journaled<P>,
+        subject: Subject,
+        context: &'static Context,
+        (at, address): (Maddr, Gva),
+    ) -> Result<(), MmuError> {
         let mut bytes = [0; emulate::MAX_INSTRUCTION_LENGTH];
         let length = self.fetch(context, &mut bytes);
         let registers = self.registers(context, &bytes[..length]);
-        let Ok(operation) = ptwr::decode(&bytes[..length], &registers, address) else { return false };
-        let at = Maddr(mapping.pte.mfn().maddr().0 + (address.0 & 0xff8));
+        let operation = ptwr::decode(&bytes[..length], &registers, address).map_err(|_| MmuError::Invalid)?;
         let ad = if operation.is_store() { AdBits::Replace } else { AdBits::Exact };
         let after = Cell::new(None);
         let rewrite = |old| {
@@ -162,19 +216,13 @@ impl<P: Platform> System<P> {
             after.set(Some(outcome.registers));
             outcome.write.map(|write| write.new)
         };
-        let result = mmu.update_leaf(j, at, ad, subject, rewrite, |tx| {
+        let done = self.state.mmu(self.platform).update_leaf(j, at, ad, subject, rewrite, |tx| {
             if let Some(after) = after.get() {
                 publish(tx, context, &after);
             }
             tx.last();
         });
-        if self.state.traces.is_on() && result.is_ok() {
-            self.note_table_write(at, address, registers.rip);
-        }
-        match result {
-            Ok(()) | Err(pv_mmu::MmuError::Preempted) => true,
-            Err(_) => false,
-        }
+        tried(done)
     }
 
     fn protection_fault(
@@ -256,4 +304,16 @@ pub(crate) fn publish(tx: &mut Tx<'_>, context: &Context, update: &RegisterUpdat
     for write in update.gprs.iter().flatten() {
         set_register(tx, Reg::HARDWARE[write.gpr.number()], write.value);
     }
+}
+
+/// Publishes the end of an instruction that gives one register a value.
+#[inline(always)]
+fn retire(tx: &mut Tx<'_>, rip: u64, gpr: Gpr, value: u64) {
+    let register = Reg::HARDWARE[gpr.number()] as u32;
+    tx.publish(Effect { kind: kind::RETIRE, x: register, a: rip, b: value });
+}
+
+/// What was cut runs again by itself: the guest's instruction does.
+fn tried(result: Result<(), MmuError>) -> Result<(), MmuError> {
+    if result == Err(MmuError::Preempted) { Ok(()) } else { result }
 }

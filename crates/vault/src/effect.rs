@@ -40,6 +40,15 @@ pub trait Apply {
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
 
+    /// A reference that is dropped (`kind` is [`PUT_REF`](crate::kind::PUT_REF) or
+    /// [`PUT_TYPED`](crate::kind::PUT_TYPED)), if that is the exchange of one word and nothing follows from it, as most
+    /// often: the word, what it is and what it becomes. `None`: it is for [`apply`](Self::apply).
+    #[inline(always)]
+    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
+        let _ = (kind, mfn);
+        None
+    }
+
     /// As [`apply`](Self::apply), of a typed reference that is dropped: the most frequent of those that it has.
     #[inline(always)]
     fn put_typed(&mut self, mfn: u64, once: &mut Once<'_, '_>) {
@@ -67,6 +76,9 @@ pub trait Apply {
     fn clear_marks(&mut self, maddr: u64, bits: u32) {
         unreachable!("no transaction here marks {bits:#x} at {maddr:#x}");
     }
+
+    /// A transaction that took references or changed words otherwise is about to be undone, while others are at work.
+    fn undoing(&mut self) {}
 
     /// The outbox that ends an entry is empty; the log closes next. Whatever marks the entry as pending
     /// must be gone when this returns, so that a closed log with a pending entry means: not begun.

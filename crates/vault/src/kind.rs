@@ -26,6 +26,7 @@
 //! | VALID | 1: one more reference; 2: a pin | mfn | | exactly once |
 //! | PUT_GRANTED | bits | machine address | mfn, what | same bits, nobody else sets them meanwhile; references exactly once |
 //! | HAND_OVER | domain slot | mfn | | exactly once |
+//! | RETIRE | index in the frame | RIP | value | same values |
 //! | TRACING | | | | derived from the durable record |
 
 /// A durable word gets a value.
@@ -46,6 +47,8 @@ pub const COPY_OUT: u32 = 6;
 pub const COPY_WORD: u32 = 19;
 /// A register of the entry's guest frame gets a value.
 pub const REGISTER: u32 = 7;
+/// The entry's instruction is done: the frame's RIP and another of its registers get values.
+pub const RETIRE: u32 = 26;
 /// An event channel port becomes pending.
 pub const EVENT: u32 = 8;
 /// A vCPU is made to look at its events.

@@ -25,6 +25,7 @@ extern crate std;
 
 mod arena;
 mod cell;
+mod drain;
 mod effect;
 mod head;
 mod journal;

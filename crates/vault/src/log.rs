@@ -1,8 +1,7 @@
 //! A CPU's log: undo entries before the commit, outbox after it.
 
-use crate::effect::{Apply, Effect, Once, poke, take_back};
+use crate::effect::{Apply, Effect, poke, take_back};
 use crate::head::{Head, Phase};
-use crate::kind;
 use crate::lock::Held;
 use crate::step;
 use crate::tx::Tx;
@@ -25,8 +24,8 @@ pub const OUTBOX_BYTES: usize = 4096;
 pub struct Log {
     pub(crate) head: AtomicU64,
     undo: [[AtomicU64; 2]; MAX_UNDO],
-    effects: [[AtomicU64; 3]; MAX_EFFECTS],
-    chained: [[AtomicU64; 3]; MAX_CHAINED],
+    pub(crate) effects: [[AtomicU64; 3]; MAX_EFFECTS],
+    pub(crate) chained: [[AtomicU64; 3]; MAX_CHAINED],
     bytes: [AtomicU64; OUTBOX_BYTES / 8],
 }
 
@@ -127,6 +126,9 @@ impl Log {
                 Ok(o)
             }
             Err(e) => {
+                if self.head().undo() != 0 {
+                    apply.undoing();
+                }
                 self.roll_back(apply);
                 tx.into_held().release_all();
                 Err(e)
@@ -194,107 +196,6 @@ impl Log {
         (kind_of(tagged) == DELTA).then(|| sign_extend(tagged))
     }
 
-    /// Finishes the outbox of a committed transaction. Safe to crash in and run again. Recovery calls it;
-    /// [`transaction`](Self::transaction) does so itself.
-    pub fn drain(&self, apply: &mut impl Apply) {
-        let head = self.head();
-        if head.phase() != Phase::Outbox {
-            return;
-        }
-        let mut held = Held::default();
-        let head = self.drain_chained(apply, head, &mut held);
-        self.drain_from(apply, head, &mut held);
-        held.release_all();
-    }
-
-    /// Gives up an outbox that cannot be applied: what its effects were to free stays in use, what they were to
-    /// tell is not told. Consequences that are outstanding are applied, for they only store. The log is open
-    /// afterwards; its entry must not be dispatched again.
-    pub fn abandon(&self, apply: &mut impl Apply) {
-        let head = self.head();
-        if head.phase() != Phase::Outbox {
-            return;
-        }
-        let mut held = Held::default();
-        let head = self.drain_chained(apply, head, &mut held);
-        self.set_head(head.emptied());
-        held.release_all();
-    }
-
-    /// Applies the effects that are not known to be applied; no consequences are outstanding.
-    #[inline(never)]
-    fn drain_from<'l>(&'l self, apply: &mut impl Apply, mut head: Head, held: &mut Held<'l>) {
-        let published = head.effects();
-        let mut left = &self.effects[head.applied()..published];
-        while let Some((slot, behind)) = left.split_first() {
-            if !Self::apply_plainly(apply, slot) {
-                head = self.apply_fully(apply, head, published.wrapping_sub(left.len()), slot, held);
-                head = self.drain_chained(apply, head, held);
-            }
-            left = behind;
-        }
-        self.close(apply, head);
-    }
-
-    /// The outbox is empty.
-    #[inline(always)]
-    fn close(&self, apply: &mut impl Apply, head: Head) {
-        if head.is_last() {
-            apply.ended();
-        }
-        self.set_head(head.finished());
-    }
-
-    /// Applies the consequences of the last exactly-once effect, which come before all later effects.
-    #[inline(always)]
-    fn drain_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
-        if head.chained() == 0 { head } else { self.apply_chained(apply, head, held) }
-    }
-
-    #[inline(never)]
-    fn apply_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
-        for slot in &self.chained[..head.chained()] {
-            if !Self::apply_plainly(apply, slot) {
-                self.apply_fully(apply, head, head.applied(), slot, held);
-            }
-        }
-        let head = head.with_applied(head.applied(), 0);
-        self.set_head(head);
-        head
-    }
-
-    /// Applies an effect that is a store or plain; false: it is neither.
-    #[inline(always)]
-    fn apply_plainly(apply: &mut impl Apply, slot: &[AtomicU64; 3]) -> bool {
-        let effect = read_effect(slot);
-        step::point();
-        if effect.kind == Effect::STORE {
-            poke(effect.a, u64::from(effect.x), effect.b);
-            return true;
-        }
-        apply.apply_plain(effect)
-    }
-
-    /// Reads the effect again, so that those that are plain stay in registers.
-    #[inline(always)]
-    fn apply_fully<'l>(
-        &'l self,
-        apply: &mut impl Apply,
-        head: Head,
-        index: usize,
-        slot: &[AtomicU64; 3],
-        held: &mut Held<'l>,
-    ) -> Head {
-        let mut once = Once { log: self, head, index, chained: 0, held };
-        match (slot[0].load(Ordering::Relaxed) >> 32) as u32 {
-            kind::PUT_TYPED => apply.put_typed(slot[1].load(Ordering::Relaxed), &mut once),
-            kind::PUT_REF => apply.put_ref(slot[1].load(Ordering::Relaxed), &mut once),
-            kind::PUT_GRANTED => apply.put_granted(&read_effect(slot), &mut once),
-            _ => apply.apply(&read_effect(slot), &mut once),
-        }
-        once.head
-    }
-
     #[inline(always)]
     pub(crate) fn write_undo_value(&self, index: usize, address: u64, width: u64, value: u64) {
         let entry = &self.undo[index];
@@ -358,7 +259,7 @@ fn put_effect(slot: &[AtomicU64; 3], effect: &Effect) {
 }
 
 #[inline(always)]
-fn read_effect(slot: &[AtomicU64; 3]) -> Effect {
+pub(crate) fn read_effect(slot: &[AtomicU64; 3]) -> Effect {
     let first = slot[0].load(Ordering::Relaxed);
     Effect {
         kind: (first >> 32) as u32,

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use self::model::{is_supported, model, width_of};
-use super::{Outcome, WriteKind, decode, decode_store, forms};
+use super::{Outcome, PLAIN_LENGTH, Plain, WriteKind, decode, decode_store, forms, plain};
 use crate::decode::Cursor;
 use crate::oracle;
 use crate::rflags::{CF, OF, PF, SF, ZF};
-use crate::{Refusal, Registers, Width};
+use crate::{Refusal, RegisterUpdate, Registers, Width};
 use ids::Gva;
 
 const OPCODES: &[&[u8]] = &[
@@ -175,6 +175,37 @@ fn every_operand_form_of_the_hottest_instructions() {
             }
         }
     }
+}
+
+/// What is told by its bytes does what the decoder says, and all such are told.
+#[test]
+fn plain_forms_do_as_decoded() {
+    let mut regs = Registers { rip: 0x1000, rflags: 2, ..Registers::default() };
+    for (gpr, number) in regs.gpr.iter_mut().zip(1u64..) {
+        *gpr = 0x1_2340_0008 * number;
+    }
+    let mut told = 0;
+    for (rex, opcode) in (0x40..=0x4f).flat_map(|rex| (0x86..=0x8a).map(move |opcode| (rex, opcode))) {
+        for modrm in 0..=0xff {
+            let bytes = [rex, opcode, modrm, 0x20, 0, 0, 0, 0];
+            let Ok(operation) = forms::decode(&mut Cursor::new(&bytes), &regs) else {
+                assert!((0..=0xffu64).all(|at| plain(bytes, |gpr| regs.get(gpr), Gva(8 * at)).is_none()));
+                continue;
+            };
+            let found = plain(bytes, |gpr| regs.get(gpr), operation.address());
+            assert_eq!(plain(bytes, |gpr| regs.get(gpr), Gva(operation.address ^ 64)), None);
+            let simple = rex & 8 != 0 && matches!(opcode, 0x87 | 0x89) && modrm < 0x40 && modrm & 6 != 4;
+            assert_eq!(found.is_some(), simple && operation.address().0.is_multiple_of(8), "{bytes:x?}");
+            let Some(Plain { value, receives }) = found else { continue };
+            told += 1;
+            let outcome = operation.evaluate(0x77, &regs);
+            assert_eq!(outcome.write.map(|write| write.new), Some(value));
+            let done = RegisterUpdate::advance(&regs, PLAIN_LENGTH as u8);
+            let done = receives.map_or(done, |gpr| done.with(gpr, 0x77));
+            assert_eq!(outcome.registers, done, "{bytes:x?}");
+        }
+    }
+    assert!(told > 500, "{told}");
 }
 
 /// Runs one instruction whose operand is at `address` against an entry.

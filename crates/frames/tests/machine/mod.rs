@@ -3,7 +3,7 @@
 use frames::{Frames, Heap, Locks, NoMemory};
 use ids::{DomainSlot, Mfn};
 use std::sync::atomic::Ordering;
-use vault::{Apply, Effect, Ground, Journal, Log, Once, kind};
+use vault::{Apply, Effect, Ground, Journal, Log, Once, Word, kind};
 
 pub(crate) const FRAMES: usize = 1 << 12;
 pub(crate) const DOMAINS: u16 = 20;
@@ -12,6 +12,14 @@ pub(crate) const DOMAINS: u16 = 20;
 pub(crate) struct Effects(pub(crate) Frames);
 
 impl Apply for Effects {
+    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
+        self.0.plain_put(kind, Mfn(mfn))
+    }
+
+    fn undoing(&mut self) {
+        self.0.note_undone();
+    }
+
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
         match e.kind {
             kind::PUT_REF => self.0.apply_put_ref(once, Mfn(e.a)),

@@ -268,6 +268,9 @@ pub(super) fn give_up<M: GuestMemory>(
     before: Mark,
     held: &[Option<Mfn>],
 ) {
+    if !held.is_empty() {
+        state.frames.note_undone();
+    }
     tx.back_to(before, |noted| match noted {
         Noted::Marks { maddr, bits } => memory.and_not32(Maddr(maddr), bits),
         Noted::Entry { maddr, old } => restore_pte(memory, maddr, old),

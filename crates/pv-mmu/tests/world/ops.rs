@@ -228,7 +228,7 @@ impl World {
                 subject.leaves = owner(leaves);
                 let ad = if keep { AdBits::Preserve } else { AdBits::Replace };
                 let write = EntryWrite { at: Maddr(at), new: Pte(new), ad };
-                mmu.update(&mut j, write, subject, debt, |tx, _| tx.advance(1)).into()
+                mmu.update(&mut j, write, subject, debt, |_| None, |tx, _, _| tx.advance(1)).into()
             }
             Op::Leaf { domain, at, new } => {
                 let mut rewrite = |_| new;
