@@ -71,6 +71,11 @@ impl Guest {
                 list.extend([at | self.r.pick(&[0, 0, 0, 2, 2, 3]), value]);
             }
         }
+        if self.r.chance(40) {
+            // As kernels do it: entries of one table go together.
+            let (pairs, _) = list.as_chunks_mut::<2>();
+            pairs.sort_unstable();
+        }
         let requests = self.args.words(&mut self.r, &list);
         HyperCall::new(hypercall::MMU_UPDATE, [requests, count, self.done_count(), self.whom(), 0])
     }

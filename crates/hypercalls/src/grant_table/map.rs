@@ -1,7 +1,7 @@
 //! `GNTTABOP_map_grant_ref`.
 
 use super::elements::{Element, Next, next, tell_now};
-use super::places::Tables;
+use super::places::{Changed, Tables};
 use crate::call::{Call, CallResult, Outcome};
 use core::mem::offset_of;
 use domain::State;
@@ -124,7 +124,8 @@ fn several<M: GuestMemory + 'static, A: Apply>(
     let mapper_id = domains.domain(call.domain).id.get();
     let tables = Tables::new(call.context.root_kernel.get());
     let traces = call.told();
-    let mut maps = Maps { state, memory, mapper: call.domain, mapper_id, granter, tables, table: None };
+    let mut maps =
+        Maps { state, memory, mapper: call.domain, mapper_id, granter, tables, changed: Changed::default() };
     call.j.transaction(|tx| {
         let mut filling = state.grants.fill(tx, maps.mapper, privileged);
         if let Ok(granter) = maps.granter {
@@ -167,8 +168,7 @@ struct Maps<'a, M> {
     /// Whose grants, or the status that says that there is no such domain.
     granter: Result<DomainSlot, i16>,
     tables: Tables,
-    /// The page table that is written to.
-    table: Option<Mfn>,
+    changed: Changed,
 }
 
 impl<M: GuestMemory> Maps<'_, M> {
@@ -181,11 +181,9 @@ impl<M: GuestMemory> Maps<'_, M> {
         request: &GnttabMapGrantRef,
     ) -> Result<[u8; 16], Refused> {
         let asked = self.asked(request)?;
-        let table = asked.entry.map(|at| at.mfn());
-        if self.table.is_some() && table.is_some() && self.table != table {
+        if asked.entry.is_some_and(|at| !self.changed.note(at)) {
             return Err(Refused::Later);
         }
-        self.table = self.table.or(table);
         let before = tx.mark();
         let mut held = None;
         match self.enter(tx, filling, &asked, &mut held) {

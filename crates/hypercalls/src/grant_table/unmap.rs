@@ -5,7 +5,7 @@
 //! need not read the guest's list again.
 
 use super::elements::{Element, Next, next, tell_now};
-use super::places::Tables;
+use super::places::{Changed, Tables};
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::told::Told;
 use crate::va_mapping::{DOMAIN, EVERYTHING};
@@ -14,7 +14,7 @@ use domain::State;
 use frames::Owner;
 use grants::{Leaving, Mapping, Use};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, Gva, Maddr, Mfn};
+use ids::{DomainSlot, Gva, Maddr};
 use pv_mmu::{Blocked, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
@@ -140,7 +140,8 @@ fn several<M: GuestMemory + 'static, A: Apply>(
     let granter = state.grants.granter(request.handle);
     let room = first.room(if replaces { 1 } else { BATCH - first.index % BATCH });
     let tables = Tables::new(call.context.root_kernel.get());
-    let mut unmaps = Unmaps { state, traces: call.told(), memory, domain, granter, tables, table: None };
+    let mut unmaps =
+        Unmaps { state, traces: call.told(), memory, domain, granter, tables, changed: Changed::default() };
     Ok(call.j.change(|tx| {
         if let Some(granter) = granter {
             state.grants.lock(tx, granter);
@@ -192,8 +193,7 @@ struct Unmaps<'a, M> {
     /// Whose grants, if the first handle is one.
     granter: Option<DomainSlot>,
     tables: Tables,
-    /// The page table that is written to.
-    table: Option<Mfn>,
+    changed: Changed,
 }
 
 impl<M: GuestMemory> Unmaps<'_, M> {
@@ -237,7 +237,7 @@ impl<M: GuestMemory> Unmaps<'_, M> {
         let by_entry = mapping.usage.has(Use::BY_ENTRY);
         let at = if by_entry { Some(Maddr(request.host)) } else { self.entry(request.host) };
         let at = at.ok_or(REFUSED)?;
-        if *self.table.get_or_insert(at.mfn()) != at.mfn() {
+        if !self.changed.note(at) {
             return Err(None);
         }
         let subject =

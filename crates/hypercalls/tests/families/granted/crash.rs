@@ -216,3 +216,70 @@ fn exchanging_entries() {
     };
     everywhere(OP, &[11, LIST, 4], prepare, check);
 }
+
+/// One entry gets three pages, one after the other, and then loses them by three handles: only one of them is there.
+#[test]
+fn one_entry_named_again_and_again() {
+    let maps = || [0, 1, 0].map(|gref| Map { from: OTHER, gref, flags: HOST, at: 1 << 12 });
+    let entered = |world: &World| world.memory.load64(entry(world, DOM0, 1)) >> 12 & 0xffff;
+    let mapped = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        world.audit_all();
+        assert_eq!(
+            [0, 1, 2].map(|n| (get_map(world, n).status, get_map(world, n).handle)),
+            [(0, 0), (0, 1), (0, 2)]
+        );
+        assert_eq!(entered(world), page(world, OTHER, 0));
+    };
+    let prepare = |world: &mut World| {
+        granted(world);
+        put_maps(world, &maps());
+    };
+    everywhere(OP, &[0, LIST, 3], prepare, mapped);
+    let prepare = |world: &mut World| {
+        granted(world);
+        put_maps(world, &maps());
+        assert_eq!(world.call(OP, &[0, LIST, 3]), 0);
+        put_unmaps(world, &[(1 << 12, 1), (1 << 12, 2), (1 << 12, 0)]);
+    };
+    let unmapped = |world: &World, value: i64| {
+        assert_eq!(value, 0);
+        world.audit_all();
+        assert_eq!([0, 1, 2].map(|n| get_unmap(world, n)), [-1, 0, -1]);
+        assert_eq!(world.memory.load64(entry(world, DOM0, 1)), 0);
+    };
+    everywhere(OP, &[1, LIST, 3], prepare, unmapped);
+}
+
+/// A list of changes to one table, some of which name the same entry, go backwards, are refused or are for another table.
+#[test]
+fn entries_of_one_table_in_a_list() {
+    let flags = 0x67 | 1 << 52;
+    let value = |world: &World, index: usize| page(world, DOM0, index) << 12 | flags;
+    let at = |world: &World, index: u64| entry(world, DOM0, index).0;
+    let prepare = |world: &mut World| {
+        scene(world);
+        let refused = page(world, OTHER, 0) << 12 | flags;
+        let list = [
+            (at(world, 1), value(world, 0)),
+            (at(world, 2), value(world, 1)),
+            (at(world, 2), value(world, 2)),
+            (at(world, 3) | 2, value(world, 0)),
+            (at(world, 1), 0),
+            (at(world, 4), value(world, 3)),
+            (at(world, 5), refused),
+            (at(world, 6), value(world, 1)),
+        ];
+        for (index, (at, new)) in (0..).zip(list) {
+            world.put(LIST + 16 * index, &at);
+            world.put(LIST + 16 * index + 8, &new);
+        }
+    };
+    let check = |world: &World, result: i64| {
+        assert_eq!((result, world.get::<u32>(ARGUMENT)), (-16, 6));
+        world.audit_all();
+        let expected = [0, value(world, 2), value(world, 0), value(world, 3), 0, 0];
+        assert_eq!([1, 2, 3, 4, 5, 6].map(|index| world.memory.load64(entry(world, DOM0, index))), expected);
+    };
+    everywhere(1, &[LIST, 8, ARGUMENT, SELF.into()], prepare, check);
+}
