@@ -155,6 +155,7 @@ impl Campaign {
             return Ok(());
         };
         let before = self.asleep.clone();
+        let polled = self.world.polls();
         self.world.machine.devices.borrow_mut().console.clear();
         let budget = if self.r.chance(20) { 1 + self.r.below(7) as u32 } else { PLENTY };
         self.world.machine.budget.set(budget);
@@ -192,7 +193,7 @@ impl Campaign {
         let in_pieces = restarted || budget != PLENTY || self.world.has_rest(&entry);
         let mut lived = self.world.outcome(result, in_pieces, complete_at);
         lived.lived = true;
-        let polls = self.world.polls();
+        let polls = polled || self.world.polls();
         let lived_audit =
             if matches!(result, Err(Cut::Off(_) | Cut::Endless)) { Ok(()) } else { self.world.audit() };
         lived_audit.map_err(|e| fail("on a used composition", e))?;
