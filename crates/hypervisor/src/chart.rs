@@ -48,15 +48,17 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
     for range in record.facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
         writeln!(page, "configuration {:x} {:x}", range.start, range.end)?;
     }
-    let image = |copy| Range::new(record.image.base(copy), record.image.bytes());
+    for (name, copy) in [("image-a", Copy::A), ("image-b", Copy::B)] {
+        for (start, len) in record.image.runs(copy).into_iter().filter(|(_, len)| *len > 0) {
+            writeln!(page, "own {name} {:x} {:x}", start.0, start.0 + len)?;
+        }
+    }
     let (seals, seal_bytes) = record.image.seals();
     if let Some(isolation) = record.isolation {
         let memory = isolation.memory();
         writeln!(page, "own isolation {:x} {:x}", memory.start, memory.end)?;
     }
     for (name, range) in [
-        ("image-a", image(Copy::A)),
-        ("image-b", image(Copy::B)),
         ("seals", Range::new(seals, seal_bytes)),
         ("per-cpu", record.per_cpu),
         ("vault", composition::vault_memory(record, arena)),

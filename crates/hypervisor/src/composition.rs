@@ -18,6 +18,7 @@ use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, Release, State, Static};
 use frames::Frame;
 use ids::{CpuId, DomainSlot, Maddr, Mfn};
+use machine::image::Copy;
 use machine::paging::PageTables;
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
@@ -312,12 +313,13 @@ pub(crate) fn report(system: &System<Hardware>) {
     log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
     let own = state.host.ram_frames.saturating_sub(free + frames.list(DomainSlot(0)).pages());
     let table = least_vault_bytes(&limits(&record.ram, record.cpus));
+    let [shown, _] = record.image.runs(Copy::B);
     log!(
         "The hypervisor keeps {} KiB: frame table {}, M2P {}, image {}, heap {} ({} in use)",
         (own * ids::FRAME_SIZE) >> 10,
         table >> 10,
         record.m2p.len() >> 10,
-        record.image.bytes() >> 9,
+        (2 * record.image.bytes() - shown.1) >> 10,
         record.heap.len() >> 10,
         heap::used() >> 10
     );

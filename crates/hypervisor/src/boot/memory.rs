@@ -42,18 +42,20 @@ impl BootFrames<'_> {
     /// Takes and maps the machine-to-physical table, of so many bytes, and the vault, of so many at least and at most: all
     /// entries invalid, all records zero. What the vault may not need is mapped in small pages, to be given back.
     ///
-    /// The table has whole large pages, for tools map it in such pieces: what the last one has beside entries of RAM is
-    /// entries of nothing.
+    /// The table has whole large pages, for tools map it in such pieces. What the last one has behind the page of the
+    /// last entry is the third range: Dom0 may read it, guests' kernels do not see it.
     pub(super) fn m2p_and_vault(
         &mut self,
         tables: PageTables,
         m2p: u64,
         (least, most): (u64, u64),
-    ) -> (Range, Range) {
+    ) -> (Range, Range, Range) {
+        let entries = m2p.next_multiple_of(ids::FRAME_SIZE);
         let m2p = m2p.next_multiple_of(LARGE_PAGE);
         let both = self.take(m2p + most, LARGE_PAGE);
         let m2p = Range { start: both.start, end: both.start + m2p };
         let vault = Range { start: m2p.end, end: both.end };
+        let shown = Range { start: m2p.start + entries, end: m2p.end };
         for (range, fill) in [(m2p, 0xff), (vault, 0)] {
             // SAFETY: just taken, and in the direct map of the final tables.
             unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
@@ -61,7 +63,7 @@ impl BootFrames<'_> {
         let at = composition::vault_address(vault);
         let sure = vault.start + least / ids::FRAME_SIZE * ids::FRAME_SIZE;
         for (start, end, va, access, largest) in [
-            (m2p.start, m2p.end, layout::M2P, Access::GuestRead, PageSize::Large),
+            (m2p.start, shown.start, layout::M2P, Access::GuestRead, PageSize::Large),
             (vault.start, sure, at, Access::Write, PageSize::Large),
             (sure, vault.end, at + (sure - vault.start), Access::Write, PageSize::Small),
         ] {
@@ -69,7 +71,7 @@ impl BootFrames<'_> {
                 .map(self, va, Maddr(start), end - start, access, largest)
                 .expect("nothing is mapped there");
         }
-        (m2p, vault)
+        (m2p, vault, shown)
     }
 
     /// Sets the log's ring aside and moves the log there.
