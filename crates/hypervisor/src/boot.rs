@@ -81,7 +81,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let features = unsafe { control::enable_features() };
     log!("CPU features in use: {features:?}");
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
-    let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes() };
+    let mut memory =
+        BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes(), shown: Range::default() };
     let tables = new_tables(&mut memory, &ram, largest);
     // SAFETY: the boot tables are in use; no guest runs.
     unsafe { guarded::install(&mitigations) };
@@ -115,9 +116,9 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let frames = ram.end() / ids::FRAME_SIZE;
     let limits = composition::limits(&ram, cpus);
     let vault_bytes = composition::vault_bytes(&limits, pv_cpu::Extended::bytes(facts.cpu.xsave_bytes));
-    let (m2p, vault, shown) = memory.m2p_and_vault(tables, frames * 8, vault_bytes);
-    let image = second_image(&mut memory, tables, sections, Maddr(image.start), shown);
-    let heap = memory.take(composition::heap_bytes(&limits), ids::FRAME_SIZE);
+    let (m2p, vault) = memory.m2p_and_vault(tables, frames * 8, vault_bytes);
+    let m2p_end = memory.shown.start;
+    let heap = memory.take(composition::heap_bytes(&limits, efi.is_some()), ids::FRAME_SIZE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     facts.note = memory.note();
@@ -126,6 +127,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: just taken.
     unsafe { direct::zero(Maddr(chart.start), chart.len() as usize) };
     memory.map_sealed(tables, layout::CHART, chart);
+    let image = second_image(&mut memory, tables, sections, Maddr(image.start));
     let root = tables.root();
     memory.seal(
         tables,
@@ -144,7 +146,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
             trampoline,
             vault,
             m2p,
-            m2p_end: shown.start,
+            m2p_end,
             log,
             heap,
             chart,
@@ -270,18 +272,18 @@ fn new_tables(memory: &mut BootFrames<'_>, ram: &FreeRanges, largest: PageSize) 
     tables
 }
 
-/// Makes the second copy of the image. Of its code and constants as much as fits goes into `shown`, which Dom0 may read.
+/// Makes the second copy of the image: of its code and constants as much as there is room for where Dom0 may read.
 fn second_image(
     memory: &mut BootFrames<'_>,
     tables: PageTables,
     sections: Sections,
     load: Maddr,
-    shown: Range,
 ) -> ImageCopies {
-    let split = sections.text + sections.sealed_bytes().min(shown.len());
+    let seals = Maddr(memory.take_constant(SEAL_BYTES).start);
+    let code = memory.take_constant(sections.sealed_bytes().min(memory.shown.len()));
+    let split = sections.text + code.len();
     let rest = Maddr(memory.take(sections.end - split, ids::FRAME_SIZE).start);
-    let place = Place { code: Maddr(shown.start), split, rest };
-    let seals = Maddr(memory.take(SEAL_BYTES, ids::FRAME_SIZE).start);
+    let place = Place { code: Maddr(code.start), split, rest };
     // SAFETY: the boot loader put us at `load`, and these tables are in use; the other places were just taken.
     let copies = unsafe { ImageCopies::build(tables, memory, sections, load, place, seals) };
     copies.expect("no memory for the second image")

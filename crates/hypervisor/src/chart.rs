@@ -32,15 +32,20 @@ use crate::stop;
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// Writes the chart of the sealed record and the vault's regions.
-pub(crate) fn write(record: &Sealed, arena: &Arena) {
-    let mut page = Page { at: record.chart.start, end: record.chart.end };
-    if text(&mut page, record, arena).is_err() {
+/// Writes the chart of the sealed record and the vault's regions. Returns what it leaves of its memory, in whole frames.
+pub(crate) fn write(record: &Sealed, arena: &Arena) -> Range {
+    let mut length = Length(1);
+    let counted = text(&mut length, record, arena, record.chart);
+    let end = (record.chart.start + length.0).next_multiple_of(ids::FRAME_SIZE).min(record.chart.end);
+    let memory = Range { start: record.chart.start, end };
+    let mut page = Page { at: memory.start, end };
+    if counted.and_then(|()| text(&mut page, record, arena, memory)).is_err() {
         log!("The chart is longer than its memory: it is cut");
     }
+    Range { start: end, end: record.chart.end }
 }
 
-fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
+fn text(page: &mut impl Write, record: &Sealed, arena: &Arena, chart: Range) -> fmt::Result {
     writeln!(page, "revenant chart {VERSION}\nroot {:x}\ncpus {:x}", record.root.0, record.cpus)?;
     for range in record.ram.iter() {
         writeln!(page, "ram {:x} {:x}", range.start, range.end)?;
@@ -65,7 +70,7 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         ("m2p", record.m2p),
         ("log", record.log),
         ("heap", record.heap),
-        ("chart", record.chart),
+        ("chart", chart),
     ] {
         writeln!(page, "own {name} {:x} {:x}", range.start, range.end)?;
     }
@@ -79,6 +84,16 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         }
     }
     writeln!(page, "end")
+}
+
+/// Counts a text's bytes, and the zero behind it.
+struct Length(u64);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len() as u64;
+        Ok(())
+    }
 }
 
 /// What is left of the chart's memory.

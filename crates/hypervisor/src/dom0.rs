@@ -1,10 +1,10 @@
 //! First boot: all memory goes to the frame table, and Dom0 is made from the boot modules.
 #![expect(unsafe_code, reason = "reads the boot modules, writes the unpacked kernel")]
 
+use crate::boot_memory::{frames_within, free_range};
 use crate::console::log;
 use crate::guest::hardware::Hardware;
 use crate::sealed::{Sealed, sealed};
-use crate::boot_memory::{free_range, frames_within};
 use crate::{boot, console, heap, screen};
 use alloc::string::String;
 use boot_info::{BootFacts, Display, FreeRanges, Module, Range};

@@ -53,7 +53,7 @@ pub(crate) struct Sealed {
     pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
-    /// Memory mapped at `layout::CHART`.
+    /// Memory mapped at `layout::CHART`; what the chart leaves of it is the heap's.
     pub(crate) chart: Range,
     /// All RAM: what the direct map shows.
     pub(crate) ram: boot_info::FreeRanges,

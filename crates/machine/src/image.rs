@@ -93,7 +93,11 @@ pub struct Place {
 impl Place {
     /// One run, of an image that starts at `base`.
     const fn whole(base: Maddr, sections: &Sections) -> Self {
-        Self { code: Maddr(base.0 + sections.text), split: sections.text, rest: Maddr(base.0 + sections.text) }
+        Self {
+            code: Maddr(base.0 + sections.text),
+            split: sections.text,
+            rest: Maddr(base.0 + sections.text),
+        }
     }
 
     const fn at(&self, sections: &Sections, offset: u64) -> Maddr {
@@ -334,7 +338,14 @@ fn map_copy(
     ] {
         let split = place.split.clamp(start, end);
         for (start, end) in [(start, split), (split, end)] {
-            tables.map(memory, va + start, place.at(sections, start), end - start, access, PageSize::Small)?;
+            tables.map(
+                memory,
+                va + start,
+                place.at(sections, start),
+                end - start,
+                access,
+                PageSize::Small,
+            )?;
         }
     }
     Ok(())
