@@ -188,6 +188,8 @@ fn scratch_memory_comes_back() {
     log!("Self-test: heap and scratch heap work");
 }
 
+/// In code of its own: the second copy does not have the code of the first boot, from which this is called.
+#[inline(never)]
 fn the_image_switches() {
     let image = sealed().image;
     assert_eq!(image.running(), Copy::A);
