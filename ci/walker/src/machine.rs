@@ -7,7 +7,6 @@ use crate::paging::{ADDRESS, translate};
 
 /// Where the chart is mapped (`machine/src/layout.rs`, `CHART`).
 const CHART: u64 = 0xffff_81c0_0010_0000;
-const CHART_BYTES: usize = 0x8000;
 
 /// A stopped machine.
 pub struct Machine<'m> {
@@ -30,10 +29,9 @@ impl<'m> Machine<'m> {
         let used = (cr3 & ADDRESS) / FRAME;
         let shown = translate(memory, used, CHART).is_some();
         let root = if shown { used } else { isolated::behind(memory, cr3).unwrap_or(used) };
-        let bytes = bytes(memory, root, CHART, CHART_BYTES).map_err(|e| format!("no chart: {e}"))?;
-        let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-        let text = std::str::from_utf8(text).map_err(|_| "the chart is no text")?;
-        Ok(Machine { memory, chart: Chart::parse(text)? })
+        let text = text(memory, root, CHART).map_err(|e| format!("no chart: {e}"))?;
+        let text = String::from_utf8(text).map_err(|_| "the chart is no text")?;
+        Ok(Machine { memory, chart: Chart::parse(&text)? })
     }
 
     /// The frame of the hypervisor's own root table.
@@ -100,7 +98,8 @@ impl<'m> Machine<'m> {
 
     /// Whether a frame is one of the hypervisor's that Dom0 may read: an entry that names it holds no reference.
     pub(crate) fn is_shown(&self, mfn: u64) -> bool {
-        self.own_memory(mfn) == Some("m2p")
+        let at = mfn * FRAME;
+        self.chart.own.iter().any(|own| own.name == "m2p" && (own.start..own.end).contains(&at))
     }
 
     /// Whether all of a frame is RAM and not the firmware's: memory below 1 MiB stays the firmware's.
@@ -116,6 +115,19 @@ impl<'m> Machine<'m> {
         let bytes = bytes(self.memory, self.root(), region.va, region.stride * region.count)
             .map_err(|e| format!("{name}: {e}"))?;
         Ok(Records { region, bytes, count: region.count })
+    }
+}
+
+/// What is mapped at `va` and the pages behind, up to a zero.
+fn text(memory: &dyn Memory, root: u64, mut va: u64) -> Result<Vec<u8>, String> {
+    let mut found = Vec::new();
+    loop {
+        let page = bytes(memory, root, va, FRAME as usize)?;
+        found.extend(page.iter().take_while(|byte| **byte != 0));
+        if page.contains(&0) {
+            return Ok(found);
+        }
+        va += FRAME;
     }
 }
 

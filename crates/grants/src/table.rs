@@ -12,7 +12,7 @@ pub const INITIAL_FRAMES: u32 = 1;
 /// Status frames of the largest table in format 2.
 const MAX_STATUS: usize = status_frames(MAX_FRAMES) as usize;
 /// Lists of tracks a table has, by reference.
-pub(crate) const HEADS: usize = 1024;
+pub(crate) const HEADS: usize = 512;
 
 /// Status frames that `frames` frames of entries need in format 2.
 pub const fn status_frames(frames: u32) -> u32 {

@@ -8,7 +8,7 @@
 use boot_info::{BootFacts, Display, Firmware, FreeRanges, Range};
 use command_line::Options;
 use ids::{CpuId, Maddr};
-use machine::image::{ImageCopies, SEAL_BYTES, Sections};
+use machine::image::{self, ImageCopies, Place, SEAL_BYTES, Sections};
 use machine::paging::{Access, PageSize, PageTables};
 use machine::smp::Trampoline;
 use machine::{control, direct, layout, percpu, stack, tables, thunk};
@@ -37,6 +37,8 @@ pub(crate) static FREE: Mutex<Option<FreeRanges>> = Mutex::new(None);
 // SAFETY: the linker script defines them; only their addresses are taken.
 unsafe extern "C" {
     static image_start: u8;
+    static first_start: u8;
+    static first_data_start: u8;
     static text_start: u8;
     static text_end: u8;
     static pristine_start: u8;
@@ -79,7 +81,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let features = unsafe { control::enable_features() };
     log!("CPU features in use: {features:?}");
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
-    let mut memory = BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes() };
+    let mut memory =
+        BootFrames { free: &mut free, below: BOOT_MAP_END, total: ram.bytes(), shown: Range::default() };
     let tables = new_tables(&mut memory, &ram, largest);
     // SAFETY: the boot tables are in use; no guest runs.
     unsafe { guarded::install(&mitigations) };
@@ -88,7 +91,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
         // SAFETY: as above; no other CPU runs.
         other => unsafe { thunk::jump(other == Thunk::Fence) },
     }
-    let image = second_image(&mut memory, tables, sections, Maddr(image.start));
+    image::map_loaded(tables, &mut memory, &sections, Maddr(image.start)).expect("no memory for page tables");
     let cpus = facts.cpus().len() as u32; // `limit` sees to it
     let per_cpu = per_cpu_blocks(&mut memory, tables, cpus);
     let isolation = guarded::reserve(&mitigations, cpus, |len| memory.take(len, ids::FRAME_SIZE));
@@ -114,7 +117,8 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     let limits = composition::limits(&ram, cpus);
     let vault_bytes = composition::vault_bytes(&limits, pv_cpu::Extended::bytes(facts.cpu.xsave_bytes));
     let (m2p, vault) = memory.m2p_and_vault(tables, frames * 8, vault_bytes);
-    let heap = memory.take(composition::heap_bytes(&limits), ids::FRAME_SIZE);
+    let m2p_end = memory.shown.start;
+    let heap = memory.take(composition::heap_bytes(&limits, efi.is_some()), ids::FRAME_SIZE);
     // SAFETY: just taken.
     unsafe { heap::add_permanent(heap) };
     facts.note = memory.note();
@@ -123,6 +127,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
     // SAFETY: just taken.
     unsafe { direct::zero(Maddr(chart.start), chart.len() as usize) };
     memory.map_sealed(tables, layout::CHART, chart);
+    let image = second_image(&mut memory, tables, sections, Maddr(image.start));
     let root = tables.root();
     memory.seal(
         tables,
@@ -141,6 +146,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
             trampoline,
             vault,
             m2p,
+            m2p_end,
             log,
             heap,
             chart,
@@ -242,6 +248,8 @@ pub(crate) fn unreserved(ram: &FreeRanges, facts: &BootFacts, taken: [Range; 3])
 fn sections() -> Sections {
     let offset = |symbol: *const u8| (symbol.addr() - (&raw const image_start).addr()) as u64;
     Sections {
+        first: offset(&raw const first_start),
+        first_data: offset(&raw const first_data_start),
         text: offset(&raw const text_start),
         text_end: offset(&raw const text_end),
         pristine: offset(&raw const pristine_start),
@@ -264,16 +272,20 @@ fn new_tables(memory: &mut BootFrames<'_>, ram: &FreeRanges, largest: PageSize) 
     tables
 }
 
+/// Makes the second copy of the image: of its code and constants as much as there is room for where Dom0 may read.
 fn second_image(
     memory: &mut BootFrames<'_>,
     tables: PageTables,
     sections: Sections,
-    first: Maddr,
+    load: Maddr,
 ) -> ImageCopies {
-    let second = Maddr(memory.take(sections.end, LARGE_PAGE).start);
-    let seals = Maddr(memory.take(SEAL_BYTES, ids::FRAME_SIZE).start);
-    // SAFETY: `first` is where the boot loader put us; the others were just taken.
-    let copies = unsafe { ImageCopies::build(tables, memory, sections, [first, second], seals) };
+    let seals = Maddr(memory.take_constant(SEAL_BYTES).start);
+    let code = memory.take_constant(sections.sealed_bytes().min(memory.shown.len()));
+    let split = sections.text + code.len();
+    let rest = Maddr(memory.take(sections.end - split, ids::FRAME_SIZE).start);
+    let place = Place { code: Maddr(code.start), split, rest };
+    // SAFETY: the boot loader put us at `load`, and these tables are in use; the other places were just taken.
+    let copies = unsafe { ImageCopies::build(tables, memory, sections, load, place, seals) };
     copies.expect("no memory for the second image")
 }
 

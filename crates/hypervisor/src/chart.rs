@@ -32,15 +32,20 @@ use crate::stop;
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// Writes the chart of the sealed record and the vault's regions.
-pub(crate) fn write(record: &Sealed, arena: &Arena) {
-    let mut page = Page { at: record.chart.start, end: record.chart.end };
-    if text(&mut page, record, arena).is_err() {
+/// Writes the chart of the sealed record and the vault's regions. Returns what it leaves of its memory, in whole frames.
+pub(crate) fn write(record: &Sealed, arena: &Arena) -> Range {
+    let mut length = Length(1);
+    let counted = text(&mut length, record, arena, record.chart);
+    let end = (record.chart.start + length.0).next_multiple_of(ids::FRAME_SIZE).min(record.chart.end);
+    let memory = Range { start: record.chart.start, end };
+    let mut page = Page { at: memory.start, end };
+    if counted.and_then(|()| text(&mut page, record, arena, memory)).is_err() {
         log!("The chart is longer than its memory: it is cut");
     }
+    Range { start: end, end: record.chart.end }
 }
 
-fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
+fn text(page: &mut impl Write, record: &Sealed, arena: &Arena, chart: Range) -> fmt::Result {
     writeln!(page, "revenant chart {VERSION}\nroot {:x}\ncpus {:x}", record.root.0, record.cpus)?;
     for range in record.ram.iter() {
         writeln!(page, "ram {:x} {:x}", range.start, range.end)?;
@@ -48,22 +53,24 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
     for range in record.facts.acpi.config_spaces.iter().map(boot_info::ConfigSpace::range) {
         writeln!(page, "configuration {:x} {:x}", range.start, range.end)?;
     }
-    let image = |copy| Range::new(record.image.base(copy), record.image.bytes());
+    for (name, copy) in [("image-a", Copy::A), ("image-b", Copy::B)] {
+        for (start, len) in record.image.runs(copy).into_iter().filter(|(_, len)| *len > 0) {
+            writeln!(page, "own {name} {:x} {:x}", start.0, start.0 + len)?;
+        }
+    }
     let (seals, seal_bytes) = record.image.seals();
     if let Some(isolation) = record.isolation {
         let memory = isolation.memory();
         writeln!(page, "own isolation {:x} {:x}", memory.start, memory.end)?;
     }
     for (name, range) in [
-        ("image-a", image(Copy::A)),
-        ("image-b", image(Copy::B)),
         ("seals", Range::new(seals, seal_bytes)),
         ("per-cpu", record.per_cpu),
         ("vault", composition::vault_memory(record, arena)),
         ("m2p", record.m2p),
         ("log", record.log),
         ("heap", record.heap),
-        ("chart", record.chart),
+        ("chart", chart),
     ] {
         writeln!(page, "own {name} {:x} {:x}", range.start, range.end)?;
     }
@@ -77,6 +84,16 @@ fn text(page: &mut Page, record: &Sealed, arena: &Arena) -> fmt::Result {
         }
     }
     writeln!(page, "end")
+}
+
+/// Counts a text's bytes, and the zero behind it.
+struct Length(u64);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len() as u64;
+        Ok(())
+    }
 }
 
 /// What is left of the chart's memory.

@@ -18,6 +18,7 @@ use cpu_policy::{Controls, SystemPolicies};
 use domain::{Host, Limits, Release, State, Static};
 use frames::Frame;
 use ids::{CpuId, DomainSlot, Maddr, Mfn};
+use machine::image::Copy;
 use machine::paging::PageTables;
 use machine::tables::{self, Gate, ist};
 use machine::{control, cpuid, direct, layout, percpu};
@@ -37,7 +38,7 @@ const VCPUS: u64 = 256;
 const PORT_CHUNKS: u64 = 2048;
 
 /// What the vault has room for. Slots go by the machine's memory, lest small machines keep records that nobody can use:
-/// for each vCPU there are 24 MiB, for each 64 ports 6.
+/// for each vCPU there are 24 MiB, for each 64 ports 8.
 pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
     let mib = ram.bytes() >> 20;
     Limits {
@@ -45,7 +46,7 @@ pub(crate) fn limits(ram: &FreeRanges, cpus: u32) -> Limits {
         domains: DOMAINS,
         vcpus: (mib / 24).clamp(64, VCPUS) as usize,
         cpus: cpus as usize,
-        port_chunks: (mib / 6).clamp(256, PORT_CHUNKS) as usize,
+        port_chunks: (mib / 8).clamp(192, PORT_CHUNKS) as usize,
     }
 }
 
@@ -70,18 +71,23 @@ pub(crate) fn vault_bytes(limits: &Limits, extended: usize) -> (u64, u64) {
     (least, least + (records + REST) as u64)
 }
 
-/// First boot gives back what the regions leave of the vault's memory, in whole frames. No other CPU runs.
+/// First boot writes the chart, and gives back what it and the regions leave of their memory. No other CPU runs.
 fn give_back(record: &Sealed, arena: &Arena) {
     let rest = vault_rest(record, arena);
-    let tables = PageTables::at(record.root);
-    let first = vault_address(record.vault) + (rest.start - record.vault.start);
-    for va in (first..first + rest.len()).step_by(ids::FRAME_SIZE as usize) {
-        assert!(tables.unmap_page(&mut Existing, va).is_some(), "the vault's end is mapped in small pages");
-    }
+    unmap_and_free(record, vault_address(record.vault) + (rest.start - record.vault.start), rest);
+    let rest = chart::write(record, arena);
+    unmap_and_free(record, layout::CHART + (rest.start - record.chart.start), rest);
     control::flush_tlb();
+}
+
+fn unmap_and_free(record: &Sealed, first: u64, rest: Range) {
+    let tables = PageTables::at(record.root);
+    for va in (first..first + rest.len()).step_by(ids::FRAME_SIZE as usize) {
+        assert!(tables.unmap_page(&mut Existing, va).is_some(), "ends are mapped in small pages");
+    }
     let given = boot::FREE.lock().as_mut().is_none_or(|free| free.insert(rest).is_ok());
     if !given {
-        log!("{} KiB of the vault are lost to fragmentation", rest.len() >> 10);
+        log!("{} KiB of boot memory are lost to fragmentation", rest.len() >> 10);
     }
 }
 
@@ -118,7 +124,6 @@ pub(crate) fn compose() -> &'static System<Hardware> {
             .expect("the vault is large enough for all regions");
     if !state.machine.booted.get() {
         give_back(record, &arena);
-        chart::write(record, &arena);
         state.table_locks.devices.start();
     }
     state.efi = efi::services();
@@ -296,12 +301,14 @@ pub(crate) fn load_entry_points() {
 
 /// Bytes of the heap's permanent memory: for what the composition derives from the vault, and for lists and variables of
 /// the firmware that hypercalls hold meanwhile.
-pub(crate) fn heap_bytes(limits: &Limits) -> u64 {
-    /// Of one CPU and vCPU, rounded up well; and what does not depend on their numbers.
+pub(crate) fn heap_bytes(limits: &Limits, has_efi: bool) -> u64 {
+    /// Of one CPU and vCPU, rounded up well; what does not depend on their numbers; a variable of the firmware.
     const CPU: usize = 4 << 10;
-    const VCPU: usize = 512;
-    const REST: usize = 128 << 10;
-    (limits.cpus * CPU + limits.vcpus * VCPU + REST) as u64
+    const VCPU: usize = 256;
+    const REST: usize = 80 << 10;
+    const VARIABLE: usize = 64 << 10;
+    let variable = if has_efi { VARIABLE } else { 0 };
+    (limits.cpus * CPU + limits.vcpus * VCPU + REST + variable) as u64
 }
 
 /// Says who has the memory.
@@ -312,12 +319,13 @@ pub(crate) fn report(system: &System<Hardware>) {
     log!("{} MiB free for domains", (free * ids::FRAME_SIZE) >> 20);
     let own = state.host.ram_frames.saturating_sub(free + frames.list(DomainSlot(0)).pages());
     let table = least_vault_bytes(&limits(&record.ram, record.cpus));
+    let [shown, _] = record.image.runs(Copy::B);
     log!(
         "The hypervisor keeps {} KiB: frame table {}, M2P {}, image {}, heap {} ({} in use)",
         (own * ids::FRAME_SIZE) >> 10,
         table >> 10,
         record.m2p.len() >> 10,
-        record.image.bytes() >> 9,
+        (2 * record.image.bytes() - shown.1) >> 10,
         record.heap.len() >> 10,
         heap::used() >> 10
     );

@@ -22,7 +22,7 @@ use crate::{options, screen};
 
 /// Bytes at the start of the ring's memory that hold its [`State`].
 const STATE_BYTES: u64 = 4096;
-const EARLY_BYTES: usize = 16 << 10;
+const EARLY_BYTES: usize = 8 << 10;
 
 static EARLY_CELLS: [AtomicU8; EARLY_BYTES] = [const { AtomicU8::new(0) }; EARLY_BYTES];
 static EARLY_STATE: State = State::new();

@@ -1,6 +1,7 @@
 //! First boot: all memory goes to the frame table, and Dom0 is made from the boot modules.
 #![expect(unsafe_code, reason = "reads the boot modules, writes the unpacked kernel")]
 
+use crate::boot_memory::{frames_within, free_range};
 use crate::console::log;
 use crate::guest::hardware::Hardware;
 use crate::sealed::{Sealed, sealed};
@@ -11,7 +12,7 @@ use domain::dom0::{self, Dom0Inputs};
 use guest_loader::bzimage::{self, Kernel};
 use guest_loader::elf_kernel::ElfKernel;
 use guest_loader::{LoadError, decompress};
-use ids::{Maddr, Mfn};
+use ids::Maddr;
 use machine::{direct, rtc};
 use system::{Applier, Clock, System};
 use vault::Journal;
@@ -169,24 +170,6 @@ fn give_memory(system: &'static System<Hardware>, journal: &mut Journal<Applier<
     }
     for range in free.iter() {
         free_range(system, journal, range);
-    }
-}
-
-/// The whole frames of a range: first, end.
-fn frames_within(range: Range) -> (Mfn, Mfn) {
-    (Mfn(range.start.div_ceil(ids::FRAME_SIZE)), Mfn(range.end / ids::FRAME_SIZE))
-}
-
-fn free_range(system: &'static System<Hardware>, journal: &mut Journal<Applier<Hardware>>, range: Range) {
-    let (start, end) = (Mfn(range.start / ids::FRAME_SIZE), Mfn(range.end.div_ceil(ids::FRAME_SIZE)));
-    let frames = &system.state.frames;
-    let mut at = start;
-    while at.0 < end.0 {
-        at.0 += journal.change(|tx| frames.seed_frames(tx, at, end));
-    }
-    at = start;
-    while at.0 < end.0 {
-        at.0 += journal.change(|tx| frames.seed_block(tx, at, end));
     }
 }
 

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod bios;
 mod boot;
+mod boot_memory;
 mod cells;
 mod chaos;
 mod chart;

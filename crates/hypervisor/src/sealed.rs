@@ -45,13 +45,15 @@ pub(crate) struct Sealed {
     pub(crate) trampoline: Trampoline,
     /// Memory mapped at `composition::vault_address`; what the regions leave of it is the heap's.
     pub(crate) vault: Range,
-    /// Memory mapped at `layout::M2P`.
+    /// The machine-to-physical table's whole pieces, which Dom0 may read.
     pub(crate) m2p: Range,
+    /// Where its entries end, in whole pages mapped at `layout::M2P`. Behind them lies code of the image.
+    pub(crate) m2p_end: u64,
     /// The log's ring: kept over a microreboot (`console::adopt`).
     pub(crate) log: Range,
     /// The heap's permanent memory.
     pub(crate) heap: Range,
-    /// Memory mapped at `layout::CHART`.
+    /// Memory mapped at `layout::CHART`; what the chart leaves of it is the heap's.
     pub(crate) chart: Range,
     /// All RAM: what the direct map shows.
     pub(crate) ram: boot_info::FreeRanges,

@@ -1,13 +1,14 @@
 //! What happens once the machine floor stands.
 
 use machine::control;
-use system::own_vector;
+use system::{System, own_vector};
 
 use crate::console::log;
+use crate::guest::hardware::Hardware;
 use crate::guest::run;
 use crate::refusal::refuse;
 use crate::sealed::sealed;
-use crate::{boot, composition, console, devices, dom0, screen, selftest, smp, watchdog};
+use crate::{boot, boot_memory, composition, console, devices, dom0, screen, selftest, smp, watchdog};
 
 /// On CPU 0's own stack, in the final address space.
 pub(crate) extern "C" fn first_boot() -> ! {
@@ -21,8 +22,9 @@ pub(crate) extern "C" fn first_boot() -> ! {
         record.per_cpu.start
     );
     log!(
-        "Image {} KiB, twice; M2P [{:#x}, {:#x}); {} KiB of memory free",
+        "Image {} KiB, twice; {} KiB for this start; M2P [{:#x}, {:#x}); {} KiB of memory free",
         record.image.bytes() >> 10,
+        record.image.first_boots().1 >> 10,
         record.m2p.start,
         record.m2p.end,
         free >> 10
@@ -46,11 +48,18 @@ pub(crate) extern "C" fn first_boot() -> ! {
     if let Err(error) = dom0::create(system) {
         refuse!("{error}");
     }
+    go_on(system, test)
+}
+
+/// The end of the first boot, in code that stays.
+#[inline(never)]
+fn go_on(system: &'static System<Hardware>, tested: bool) -> ! {
+    boot_memory::forget_first_boot(system);
     composition::report(system);
-    devices::route_console(record.facts, own_vector::CONSOLE);
+    devices::route_console(sealed().facts, own_vector::CONSOLE);
     console::set_receive_interrupt();
     system.write_wall_clock();
-    if !test {
+    if !tested {
         smp::start_others();
     }
     system.settle_homes(smp::has_started);

@@ -4,6 +4,8 @@
 //! table of one of them. Every address space shares that L3 table, so one store and a TLB flush on each CPU makes the
 //! whole machine run the other copy. Code and constants are sealed page by page, so that a damaged page is recognised
 //! and taken from the other copy. Variables (`.data`, `.bss`) are derived state: a copy is *refreshed*, never kept.
+//!
+//! What only the first boot needs lies before all that, in copy A alone: its memory is given back at the end of boot.
 #![expect(unsafe_code, reason = "copies and compares the image through the direct map")]
 
 use ids::Maddr;
@@ -48,7 +50,11 @@ impl Copy {
 /// Where the sections lie, as byte offsets from the image's start; all multiples of 4 KiB, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sections {
-    /// Start of code; what is before (the boot section) is data by now.
+    /// Start of the code that only the first boot runs; what is before (the boot section) is data by now.
+    pub first: u64,
+    /// End of that code, start of data that only the first boot uses.
+    pub first_data: u64,
+    /// Start of code that stays: from here on there are two copies.
     pub text: u64,
     /// End of code, start of constants.
     pub text_end: u64,
@@ -66,6 +72,41 @@ impl Sections {
     const fn data_len(&self) -> u64 {
         self.data_end - self.data
     }
+
+    /// Bytes of code and constants in a copy.
+    pub const fn sealed_bytes(&self) -> u64 {
+        self.data - self.text
+    }
+}
+
+/// The memory of a copy: two runs, the second from offset `split` of the image on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Where the code starts.
+    pub code: Maddr,
+    /// Offset in the image, at most that of the variables.
+    pub split: u64,
+    /// Where the bytes from `split` on are.
+    pub rest: Maddr,
+}
+
+impl Place {
+    /// One run, of an image that starts at `base`.
+    const fn whole(base: Maddr, sections: &Sections) -> Self {
+        Self {
+            code: Maddr(base.0 + sections.text),
+            split: sections.text,
+            rest: Maddr(base.0 + sections.text),
+        }
+    }
+
+    const fn at(&self, sections: &Sections, offset: u64) -> Maddr {
+        if offset < self.split {
+            Maddr(self.code.0 + (offset - sections.text))
+        } else {
+            Maddr(self.rest.0 + (offset - self.split))
+        }
+    }
 }
 
 /// A page that differs from its seal in both copies.
@@ -79,45 +120,68 @@ pub struct Beyond {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageCopies {
     sections: Sections,
-    base: [Maddr; 2],
+    places: [Place; 2],
     l2: [Maddr; 2],
     l3: Maddr,
     seals: Maddr,
     sum: Sum,
 }
 
+/// Maps the image that the boot loader put at `load`, for tables that are not in use yet.
+///
+/// # Errors
+/// There is no memory for tables, or something is mapped there.
+pub fn map_loaded(
+    tables: PageTables,
+    memory: &mut impl TableMemory,
+    sections: &Sections,
+    load: Maddr,
+) -> Result<(), MapError> {
+    for (start, end, access) in [
+        (0, sections.first, Access::Read),
+        (sections.first, sections.first_data, Access::Execute),
+        (sections.first_data, sections.text, Access::Write),
+    ] {
+        let (va, maddr) = (layout::IMAGE + start, Maddr(load.0 + start));
+        tables.map(memory, va, maddr, end - start, access, PageSize::Small)?;
+    }
+    map_copy(tables, memory, layout::IMAGE, sections, &Place::whole(load, sections))
+}
+
 impl ImageCopies {
-    /// Makes the second copy at `second` from the running one at `first` (variables as they were at the start), the
-    /// L2 and L1 tables of both, and the seals at `seals`; selects copy A in `tables`.
+    /// Makes the second copy at `second` from the running one, which the boot loader put at `load` (variables as they
+    /// were at the start), its L2 and L1 tables, and the seals at `seals`.
+    ///
+    /// # Errors
+    /// There is no memory for tables, or something is mapped in the GiB above the image.
     ///
     /// # Safety
-    /// `first` is the running image; `second` (`sections.end` bytes) and `seals` ([`SEAL_BYTES`]) are the caller's and
-    /// in the direct map.
+    /// `tables` are in use and map the image by [`map_loaded`]; `second` and `seals` ([`SEAL_BYTES`]) are the caller's
+    /// and in the direct map.
     pub unsafe fn build(
         tables: PageTables,
         memory: &mut impl TableMemory,
         sections: Sections,
-        [first, second]: [Maddr; 2],
+        load: Maddr,
+        second: Place,
         seals: Maddr,
     ) -> Result<Self, MapError> {
         assert!(sections.data / PAGE <= MAX_SEALED_PAGES, "image too large for its seal area");
         let l3 = tables.table(memory, layout::IMAGE, PageSize::Huge)?;
-        let mut l2 = [Maddr(0); 2];
-        for copy in [Copy::B, Copy::A] {
-            memory.write(l3, layout::l3_index(layout::IMAGE), 0);
-            let base = [first, second][copy.index()];
-            map_copy(tables, memory, &sections, base)?;
-            let entry = memory.read(l3, layout::l3_index(layout::IMAGE));
-            l2[copy.index()] = Maddr(entry & crate::paging::ADDRESS_MASK);
-        }
-        let copies = Self { sections, base: [first, second], l2, l3, seals, sum: Sum::of_this_cpu() };
-        // SAFETY: the caller owns both; variables are refreshed next.
-        unsafe { direct::copy(first, second, sections.data as usize) };
-        for page in 0..sections.data / PAGE {
+        // Tables of the second copy are made a GiB above, where they are the same.
+        const BESIDE: u64 = layout::IMAGE + PageSize::Huge.bytes();
+        map_copy(tables, memory, BESIDE, &sections, &second)?;
+        let l2 = [layout::IMAGE, BESIDE]
+            .map(|va| Maddr(memory.read(l3, layout::l3_index(va)) & crate::paging::ADDRESS_MASK));
+        memory.write(l3, layout::l3_index(BESIDE), 0);
+        let places = [Place::whole(load, &sections), second];
+        let copies = Self { sections, places, l2, l3, seals, sum: Sum::of_this_cpu() };
+        for page in copies.pages() {
+            // SAFETY: the caller owns the second place.
+            unsafe { copies.copy_page(Copy::A, page * PAGE, Copy::B, page * PAGE) };
+            let sum = copies.sum.of(copies.page(Copy::A, page));
             // SAFETY: the caller's promise.
-            unsafe {
-                direct::write_word(Maddr(seals.0 + page * 8), copies.sum.of(copies.page(Copy::A, page)))
-            };
+            unsafe { direct::write_word(Maddr(seals.0 + page * 8), sum) };
         }
         // SAFETY: copy B does not run.
         unsafe { copies.refresh_variables(Copy::B) };
@@ -133,12 +197,19 @@ impl ImageCopies {
 
     /// Bytes in a copy.
     pub const fn bytes(&self) -> u64 {
-        self.sections.end
+        self.sections.end - self.sections.text
     }
 
-    /// The machine address of `copy`.
-    pub const fn base(&self, copy: Copy) -> Maddr {
-        self.base[copy.index()]
+    /// The memory of `copy`: start and bytes of its two runs, of which the first may be empty.
+    pub const fn runs(&self, copy: Copy) -> [(Maddr, u64); 2] {
+        let (place, s) = (&self.places[copy.index()], &self.sections);
+        [(place.code, place.split - s.text), (place.rest, s.end - place.split)]
+    }
+
+    /// Start and bytes of what only the first boot needed, in the image that the boot loader loaded.
+    pub const fn first_boots(&self) -> (Maddr, u64) {
+        let bytes = self.sections.text;
+        (Maddr(self.places[0].code.0 - bytes), bytes)
     }
 
     /// Machine address and bytes of the seals.
@@ -146,10 +217,10 @@ impl ImageCopies {
         (self.seals, SEAL_BYTES)
     }
 
-    /// The machine address behind image address `va` in `copy`; `None` outside of the image.
+    /// The machine address behind image address `va` in `copy`; `None` outside of what both have.
     pub fn maddr(&self, copy: Copy, va: u64) -> Option<Maddr> {
         let offset = va.checked_sub(layout::IMAGE)?;
-        (offset < self.sections.end).then(|| Maddr(self.base(copy).0 + offset))
+        (self.sections.text..self.sections.end).contains(&offset).then(|| self.at(copy, offset))
     }
 
     /// Runs `copy` from the next instruction on: one store to the shared L3 table, then this CPU's TLB. Other CPUs
@@ -168,20 +239,19 @@ impl ImageCopies {
 
     /// Offset of the first page of code or constants in `copy` that differs from its seal.
     pub fn first_damaged(&self, copy: Copy) -> Option<u64> {
-        (0..self.sealed_pages()).find(|&page| !self.is_intact(copy, page)).map(|page| page * PAGE)
+        self.pages().find(|&page| !self.is_intact(copy, page)).map(|page| page * PAGE)
     }
 
-    /// True if sealed page `page` (0 to [`Self::sealed_pages`] - 1) of `copy` is as boot left it: for an audit in small
-    /// steps.
-    pub fn is_intact(&self, copy: Copy, page: u64) -> bool {
+    /// True if page `page` of `copy`, counted from the image's start, is as boot left it.
+    fn is_intact(&self, copy: Copy, page: u64) -> bool {
         // SAFETY: within the seal area, which is RAM of ours.
         let expected = unsafe { direct::read_word(Maddr(self.seals.0 + page * 8)) };
         self.sum.of(self.page(copy, page)) == expected
     }
 
-    /// Pages of code and constants in a copy.
-    pub const fn sealed_pages(&self) -> u64 {
-        self.sections.data / PAGE
+    /// Pages of code and constants, counted from the image's start.
+    const fn pages(&self) -> core::ops::Range<u64> {
+        self.sections.text / PAGE..self.sections.data / PAGE
     }
 
     /// Makes `copy` as it was at the start: variables refreshed, damaged pages of code and constants taken from the
@@ -194,16 +264,15 @@ impl ImageCopies {
     /// `copy` is not running.
     pub unsafe fn make_pristine(&self, copy: Copy) -> Result<u64, Beyond> {
         let mut repaired = 0;
-        for page in 0..self.sealed_pages() {
+        for page in self.pages() {
             if self.is_intact(copy, page) {
                 continue;
             }
             if !self.is_intact(copy.other(), page) {
                 return Err(Beyond { offset: page * PAGE });
             }
-            let [from, to] = [copy.other(), copy].map(|c| Maddr(self.base(c).0 + page * PAGE));
-            // SAFETY: `to` is in a copy that does not run; the two places are distinct.
-            unsafe { direct::copy(from, to, PAGE as usize) };
+            // SAFETY: `copy` does not run.
+            unsafe { self.copy_page(copy.other(), page * PAGE, copy, page * PAGE) };
             repaired += 1;
         }
         // SAFETY: the caller's promise.
@@ -213,8 +282,8 @@ impl ImageCopies {
 
     /// Where the variables of `copy` begin and end.
     pub const fn variables(&self, copy: Copy) -> (Maddr, Maddr) {
-        let base = self.base(copy).0;
-        (Maddr(base + self.sections.data), Maddr(base + self.sections.end))
+        let start = self.at(copy, self.sections.data);
+        (start, Maddr(start.0 + (self.sections.end - self.sections.data)))
     }
 
     /// Gives the variables of `copy` the values they had at the start.
@@ -222,12 +291,25 @@ impl ImageCopies {
     /// # Safety
     /// `copy` is not running.
     pub unsafe fn refresh_variables(&self, copy: Copy) {
-        let at = |offset| Maddr(self.base(copy).0 + offset);
         let s = &self.sections;
-        // SAFETY: nobody uses the variables of a copy that does not run.
-        unsafe { direct::copy(at(s.pristine), at(s.data), s.data_len() as usize) };
+        for done in (0..s.data_len()).step_by(PAGE as usize) {
+            // SAFETY: nobody uses the variables of a copy that does not run.
+            unsafe { self.copy_page(copy, s.pristine + done, copy, s.data + done) };
+        }
         // SAFETY: as above.
-        unsafe { direct::zero(at(s.data_end), (s.end - s.data_end) as usize) };
+        unsafe { direct::zero(self.at(copy, s.data_end), (s.end - s.data_end) as usize) };
+    }
+
+    const fn at(&self, copy: Copy, offset: u64) -> Maddr {
+        self.places[copy.index()].at(&self.sections, offset)
+    }
+
+    /// # Safety
+    /// The page at offset `to_offset` of `to` is another one, and nobody uses it.
+    unsafe fn copy_page(&self, from: Copy, from_offset: u64, to: Copy, to_offset: u64) {
+        let (from, to) = (self.at(from, from_offset), self.at(to, to_offset));
+        // SAFETY: the caller's promise; both are RAM of ours.
+        unsafe { direct::copy(from, to, PAGE as usize) };
     }
 
     const fn entry(&self) -> Maddr {
@@ -236,25 +318,35 @@ impl ImageCopies {
 
     fn page(&self, copy: Copy, page: u64) -> &[u8; PAGE as usize] {
         // SAFETY: code and constants: RAM of ours that is written only by `make_pristine`, of a copy that does not run.
-        let bytes = unsafe { direct::bytes(Maddr(self.base(copy).0 + page * PAGE), PAGE as usize) };
+        let bytes = unsafe { direct::bytes(self.at(copy, page * PAGE), PAGE as usize) };
         bytes.try_into().expect("a page")
     }
 }
 
+/// Maps what a copy at `place` has, with the image's start at `va`.
 fn map_copy(
     tables: PageTables,
     memory: &mut impl TableMemory,
+    va: u64,
     sections: &Sections,
-    base: Maddr,
+    place: &Place,
 ) -> Result<(), MapError> {
     for (start, end, access) in [
-        (0, sections.text, Access::Read),
         (sections.text, sections.text_end, Access::Execute),
         (sections.text_end, sections.data, Access::Read),
         (sections.data, sections.end, Access::Write),
     ] {
-        let (va, maddr) = (layout::IMAGE + start, Maddr(base.0 + start));
-        tables.map(memory, va, maddr, end - start, access, PageSize::Large)?;
+        let split = place.split.clamp(start, end);
+        for (start, end) in [(start, split), (split, end)] {
+            tables.map(
+                memory,
+                va + start,
+                place.at(sections, start),
+                end - start,
+                access,
+                PageSize::Small,
+            )?;
+        }
     }
     Ok(())
 }

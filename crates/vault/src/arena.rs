@@ -87,20 +87,28 @@ impl Arena {
     /// Takes the next `count` records. `None` when the arena is too small.
     #[expect(unsafe_code, reason = "the one place where memory becomes records")]
     pub fn carve<R: Record>(&mut self, count: usize) -> Option<&'static [R]> {
-        let start = self.next.checked_next_multiple_of(align_of::<R>().max(64))?;
-        let end = start.checked_add(size_of::<R>().checked_mul(count)?)?;
-        if end > self.end {
-            return None;
-        }
-        self.next = end;
-        if let Some(place) = self.carved.iter_mut().find(|place| place.is_none()) {
-            let stride = size_of::<R>();
-            *place = Some(Carved { name: R::NAME, start, stride, count, fields: R::FIELDS });
-        }
+        let region = Carved { name: R::NAME, start: 0, stride: size_of::<R>(), count, fields: R::FIELDS };
+        let start = self.take(region, align_of::<R>().max(64))?;
         // SAFETY: (1) `new`'s contract gives the memory to this arena, and each carve moves past it;
         // (2) R is valid for zeroed memory (FromZeros) and for what its own atomics left there;
         // (3) R holds atomics only, so shared references are all that is needed.
         Some(unsafe { core::slice::from_raw_parts(start as *const R, count) })
+    }
+
+    /// Takes the next memory for `region`; returns where it starts. One function for all kinds of records.
+    #[inline(never)]
+    fn take(&mut self, mut region: Carved, align: usize) -> Option<usize> {
+        let start = self.next.checked_next_multiple_of(align)?;
+        let end = start.checked_add(region.stride.checked_mul(region.count)?)?;
+        if end > self.end {
+            return None;
+        }
+        self.next = end;
+        region.start = start;
+        if let Some(place) = self.carved.iter_mut().find(|place| place.is_none()) {
+            *place = Some(region);
+        }
+        Some(start)
     }
 
     /// The first 48 regions carved, in order.

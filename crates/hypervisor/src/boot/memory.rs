@@ -21,6 +21,8 @@ pub(super) struct BootFrames<'a> {
     pub(super) below: u64,
     /// Bytes of RAM, for the refusal.
     pub(super) total: u64,
+    /// What is left of the memory that Dom0 may read anyway: behind the last entry of the machine-to-physical table.
+    pub(super) shown: Range,
 }
 
 impl BootFrames<'_> {
@@ -29,6 +31,17 @@ impl BootFrames<'_> {
         let len = len.next_multiple_of(ids::FRAME_SIZE);
         let start = self.free.take(len, align, self.below);
         Range::new(start.unwrap_or_else(|| self.too_little(len)), len)
+    }
+
+    /// The same for what never changes again and is no secret: where Dom0 may read, if there is room.
+    pub(super) fn take_constant(&mut self, len: u64) -> Range {
+        let len = len.next_multiple_of(ids::FRAME_SIZE);
+        if self.shown.len() < len {
+            return self.take(len, ids::FRAME_SIZE);
+        }
+        let taken = Range::new(Maddr(self.shown.start), len);
+        self.shown.start = taken.end;
+        taken
     }
 
     fn too_little(&self, len: u64) -> ! {
@@ -42,18 +55,20 @@ impl BootFrames<'_> {
     /// Takes and maps the machine-to-physical table, of so many bytes, and the vault, of so many at least and at most: all
     /// entries invalid, all records zero. What the vault may not need is mapped in small pages, to be given back.
     ///
-    /// The table has whole large pages, for tools map it in such pieces: what the last one has beside entries of RAM is
-    /// entries of nothing.
+    /// The table has whole large pages, for tools map it in such pieces. What the last one has behind the page of the
+    /// last entry Dom0 may read, too, and guests' kernels do not see: it becomes [`shown`](Self::shown).
     pub(super) fn m2p_and_vault(
         &mut self,
         tables: PageTables,
         m2p: u64,
         (least, most): (u64, u64),
     ) -> (Range, Range) {
+        let entries = m2p.next_multiple_of(ids::FRAME_SIZE);
         let m2p = m2p.next_multiple_of(LARGE_PAGE);
         let both = self.take(m2p + most, LARGE_PAGE);
         let m2p = Range { start: both.start, end: both.start + m2p };
         let vault = Range { start: m2p.end, end: both.end };
+        self.shown = Range { start: m2p.start + entries, end: m2p.end };
         for (range, fill) in [(m2p, 0xff), (vault, 0)] {
             // SAFETY: just taken, and in the direct map of the final tables.
             unsafe { direct::pointer::<u8>(Maddr(range.start)).write_bytes(fill, range.len() as usize) };
@@ -61,7 +76,7 @@ impl BootFrames<'_> {
         let at = composition::vault_address(vault);
         let sure = vault.start + least / ids::FRAME_SIZE * ids::FRAME_SIZE;
         for (start, end, va, access, largest) in [
-            (m2p.start, m2p.end, layout::M2P, Access::GuestRead, PageSize::Large),
+            (m2p.start, m2p.start + entries, layout::M2P, Access::GuestRead, PageSize::Large),
             (vault.start, sure, at, Access::Write, PageSize::Large),
             (sure, vault.end, at + (sure - vault.start), Access::Write, PageSize::Small),
         ] {
@@ -112,7 +127,7 @@ impl BootFrames<'_> {
 
     /// Maps a copy of the facts read-only, for good. Copied bytewise: they are large for the stack.
     pub(super) fn seal_facts(&mut self, tables: PageTables, facts: &BootFacts) -> &'static BootFacts {
-        let range = self.take(size_of::<BootFacts>() as u64, ids::FRAME_SIZE);
+        let range = self.take_constant(size_of::<BootFacts>() as u64);
         let to = direct::pointer::<BootFacts>(Maddr(range.start));
         // SAFETY: just taken and large enough; the facts hold plain data, and nothing is dropped at either place.
         unsafe { to.copy_from_nonoverlapping(facts, 1) };

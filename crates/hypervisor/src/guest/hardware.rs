@@ -74,7 +74,7 @@ impl TableMemory for Existing {
         unsafe { direct::read_word(Maddr(table.0 + 8 * index as u64)) }
     }
     fn write(&mut self, table: Maddr, index: usize, entry: u64) {
-        // SAFETY: as above; entries of this CPU's own windows, or of first boot's vault.
+        // SAFETY: as above; entries of this CPU's own windows, or of first boot's vault and image.
         unsafe { direct::write_word(Maddr(table.0 + 8 * index as u64), entry) };
     }
     fn allocate(&mut self) -> Option<Maddr> {
@@ -168,9 +168,9 @@ impl Platform for Hardware {
         shootdown::wait(this_cpu(), cpus);
     }
     fn set_m2p(&self, mfn: Mfn, pfn: u64) {
-        let m2p = &sealed().m2p;
-        let at = m2p.start + 8 * mfn.0;
-        if at < m2p.end {
+        let record = sealed();
+        let at = record.m2p.start + 8 * mfn.0;
+        if at < record.m2p_end {
             // SAFETY: within the table's own memory.
             unsafe { direct::write_word(Maddr(at), pfn) };
         }
