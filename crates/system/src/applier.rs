@@ -6,7 +6,7 @@ use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, restore_pte};
-use vault::{Apply, Effect, Once, Word, kind};
+use vault::{Apply, Effect, Log, Once, Word, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
@@ -104,6 +104,10 @@ impl<P: Platform> Apply for Applier<P> {
 
     fn undoing(&mut self) {
         self.system.state.frames.note_undone();
+    }
+
+    fn undone(&mut self, log: &Log, entries: usize) {
+        self.system.collect(log, entries, self);
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {

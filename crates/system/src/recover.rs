@@ -4,6 +4,7 @@ use crate::System;
 use crate::applier::Applier;
 use crate::charge::MOST_FAILURES;
 use crate::platform::Platform;
+use core::convert::Infallible;
 use ids::{CpuId, VcpuSlot};
 use pv_cpu::vector;
 use vault::{Journal, Log, MAX_UNDO, Phase};
@@ -115,15 +116,16 @@ impl<P: Platform> System<P> {
         &self.state.logs[stopped.cpu.0 as usize]
     }
 
-    /// Frees frames to which a reference that was undone here was the last. With a repair cut short by another failure
-    /// too: the log keeps its entries until there are others, and what this writes is in the first, which is looked at
-    /// before.
-    fn collect(&'static self, journal: &mut Journal<Applier<P>>) {
+    /// Frees frames to which a reference that was undone here was the last, of the log's first `entries` undo entries.
+    /// With a repair cut short by another failure too: the log keeps its entries until there are others, and what this
+    /// writes is in the first, which is looked at before.
+    pub(crate) fn collect(&'static self, log: &Log, entries: usize, apply: &mut Applier<P>) {
         let frames = &self.state.frames;
-        for index in 0..MAX_UNDO {
-            let lost = journal.log().changed_word(index).and_then(|address| frames.lost_at(address));
-            if let Some(mfn) = lost {
-                journal.change(|tx| frames.collect(tx, mfn));
+        for index in 0..entries {
+            if let Some(mfn) = log.changed_word(index).and_then(|address| frames.lost_at(address)) {
+                let collected: Result<bool, Infallible> =
+                    log.transaction_between(apply, |tx| Ok(frames.collect(tx, mfn)));
+                debug_assert!(collected.is_ok());
             }
         }
     }
@@ -145,7 +147,7 @@ impl<P: Platform> System<P> {
             return journal.log().end();
         }
         if journal.log().head().phase() != Phase::Idle {
-            self.collect(&mut journal);
+            self.collect(journal.log(), MAX_UNDO, &mut journal.apply);
         }
         if journal.log().head().phase() != Phase::Idle || registers.vector.get() != vector::NONE {
             // The CPU failed between the entry stub and the opening of the log: if the log is open, then for work

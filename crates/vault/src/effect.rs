@@ -80,6 +80,12 @@ pub trait Apply {
     /// A transaction that took references or changed words otherwise is about to be undone, while others are at work.
     fn undoing(&mut self) {}
 
+    /// It is undone, and its locks are free; [`Log::changed_word`] still tells which shared words its first `entries` undo
+    /// entries were about.
+    fn undone(&mut self, log: &Log, entries: usize) {
+        let _ = (log, entries);
+    }
+
     /// The outbox that ends an entry is empty; the log closes next. Whatever marks the entry as pending
     /// must be gone when this returns, so that a closed log with a pending entry means: not begun.
     fn ended(&mut self) {}

@@ -108,6 +108,18 @@ impl Log {
         self.run(apply, true, f)
     }
 
+    /// As [`transaction`](Self::transaction), for what follows from another one's undoing: it ends no entry.
+    ///
+    /// # Errors
+    /// Whatever `f` returns.
+    pub fn transaction_between<'l, O, E>(
+        &'l self,
+        apply: &mut impl Apply,
+        f: impl FnOnce(&mut Tx<'l>) -> Result<O, E>,
+    ) -> Result<O, E> {
+        self.run(apply, false, f)
+    }
+
     /// As [`transaction`](Self::transaction); unless `in_entry`, it ends no entry whatever `f` says.
     #[inline(always)]
     pub(crate) fn run<'l, O, E>(
@@ -126,11 +138,15 @@ impl Log {
                 Ok(o)
             }
             Err(e) => {
-                if self.head().undo() != 0 {
+                let entries = self.head().undo();
+                if entries != 0 {
                     apply.undoing();
                 }
                 self.roll_back(apply);
                 tx.into_held().release_all();
+                if entries != 0 {
+                    apply.undone(self, entries);
+                }
                 Err(e)
             }
         }

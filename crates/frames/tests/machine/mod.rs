@@ -2,6 +2,7 @@
 
 use frames::{Frames, Heap, Locks, NoMemory};
 use ids::{DomainSlot, Mfn};
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use vault::{Apply, Effect, Ground, Journal, Log, Once, Word, kind};
 
@@ -18,6 +19,17 @@ impl Apply for Effects {
 
     fn undoing(&mut self) {
         self.0.note_undone();
+    }
+
+    fn undone(&mut self, log: &Log, entries: usize) {
+        for mfn in
+            (0..entries).filter_map(|index| self.0.lost_at(log.changed_word(index)?)).collect::<Vec<_>>()
+        {
+            let frames = self.0;
+            let done: Result<bool, Infallible> =
+                log.transaction_between(self, |tx| Ok(frames.collect(tx, mfn)));
+            assert_eq!(done, Ok(true));
+        }
     }
 
     fn apply(&mut self, e: &Effect, once: &mut Once<'_, '_>) {
