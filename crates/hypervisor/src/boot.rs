@@ -78,7 +78,7 @@ pub(crate) extern "C" fn rust_start(magic: u32, info: u32, load: u32) -> ! {
 
     let mitigations = cpu::mitigations(&options);
     // SAFETY: boot owns this CPU.
-    let features = unsafe { control::enable_features() };
+    let features = unsafe { control::enable_features(mitigations.xpti.dom0) };
     log!("CPU features in use: {features:?}");
     let largest = if features.huge_pages { PageSize::Huge } else { PageSize::Large };
     let mut memory =

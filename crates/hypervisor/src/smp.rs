@@ -75,7 +75,7 @@ extern "C" fn taken_entry(cpu: CpuId) -> ! {
     // Before an NMI can overwrite it.
     let kept = stop::kept_at_nmi(cpu);
     // SAFETY: as in `cpu_entry`.
-    unsafe { control::enable_features() };
+    unsafe { control::enable_features(sealed().isolation.is_some()) };
     // SAFETY: boot wrote this CPU's tables; its gates are those in use.
     unsafe { tables::load(cpu) };
     devices::enable_local_apic(sealed().facts, cpu.0 as usize);
@@ -86,7 +86,7 @@ extern "C" fn taken_entry(cpu: CpuId) -> ! {
 /// A CPU's first Rust code: the same state as the boot CPU's, then `start`.
 extern "C" fn cpu_entry(cpu: CpuId) -> ! {
     // SAFETY: this CPU was just started; the PAT after reset has write-back at index 0 too.
-    unsafe { control::enable_features() };
+    unsafe { control::enable_features(sealed().isolation.is_some()) };
     // SAFETY: boot wrote this CPU's tables.
     unsafe { tables::load(cpu) };
     devices::enable_local_apic(sealed().facts, cpu.0 as usize);

@@ -108,7 +108,8 @@ pub struct Enabled {
     /// 1 GiB pages.
     pub huge_pages: bool,
     /// Global pages. Not beneath another hypervisor on AMD's processors, as Xen decides: flushing them takes writes to
-    /// CR4, which that one intercepts.
+    /// CR4, which that one intercepts. Nor, as on Xen, where guests run on isolated tables: each entry and exit loads
+    /// CR3 there, and what survived that would take two writes to CR4 to flush.
     pub global_pages: bool,
 }
 
@@ -133,12 +134,14 @@ pub fn detect() -> Enabled {
 }
 
 /// Switches on what the hypervisor runs with: WP, NX, MCE, FXSR, and PGE, SMEP, SMAP, UMIP and OSXSAVE where CPUID has
-/// them; FSGSBASE stays off. Sets Xen's PAT. Each CPU calls it once, before it uses tables with NX entries.
+/// them; FSGSBASE stays off. Sets Xen's PAT. Each CPU calls it once, before it uses tables with NX entries; `isolated`
+/// says whether guests run on isolated tables.
 ///
 /// # Safety
 /// Boot owns this CPU; no mapping in use depends on the firmware's PAT beyond index 0.
-pub unsafe fn enable_features() -> Enabled {
-    let found = detect();
+pub unsafe fn enable_features(isolated: bool) -> Enabled {
+    let mut found = detect();
+    found.global_pages &= !isolated;
     let mut cr4 = Cr4::CR4_ENABLE_PAE
         | Cr4::CR4_ENABLE_MACHINE_CHECK
         | Cr4::CR4_ENABLE_SSE

@@ -19,6 +19,8 @@ pub(crate) struct Hardware {
     pub(crate) nmi_reasons: u8,
     /// Reads and writes of ports.
     pub(crate) port_accesses: u32,
+    /// The last write of a port, and its value.
+    pub(crate) written: Option<(u16, u32)>,
 }
 
 /// A machine with one CPU and one pin.
@@ -122,8 +124,9 @@ impl Platform for Machine {
         self.hardware().port_accesses += 1;
         0
     }
-    fn port_out(&self, _: u16, _: u32, _: u32) {
+    fn port_out(&self, port: u16, _: u32, value: u32) {
         self.hardware().port_accesses += 1;
+        self.hardware().written = Some((port, value));
     }
     fn owns_port(&self, _: u16) -> bool {
         false

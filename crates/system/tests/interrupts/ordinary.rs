@@ -115,3 +115,43 @@ fn ports_read_all_ones_and_writes_are_dropped() {
     }
     assert_eq!(w.machine.hardware().port_accesses, 0);
 }
+
+#[test]
+fn of_the_interval_timer_dom0_has_channel_2() {
+    let w = World::new();
+    let state = w.system.state;
+    let context = state.contexts.context(VCPU);
+    let slot = state.domains.vcpu(VCPU).domain.get();
+    let mut j = Journal::new(&state.logs[0], SetUp(w.system), u32::MAX);
+    j.log().begin();
+    j.change(|tx| {
+        tx.set(&context.iopl, 1);
+        tx.set(&state.domains.domain(slot).privileged, true);
+    });
+    j.log().end();
+    let reads =
+        |port: u64| executes(&w, Mode::Kernel, PROTECTION, &IN_AL_DX, &[(Reg::Rdx, port), (Reg::Rax, 0)])[0];
+    // The machine's ports read 0 in this test.
+    for (port, value) in [(0x40, 0xff), (0x41, 0xff), (0x42, 0), (0x43, 0xff), (0x61, 0)] {
+        assert_eq!(reads(port), value, "port {port:#x}");
+    }
+    let writes = |port: u64, value: u64| {
+        w.machine.hardware().written = None;
+        executes(&w, Mode::Kernel, PROTECTION, &OUT_DX_AL, &[(Reg::Rdx, port), (Reg::Rax, value)]);
+        w.machine.hardware().written
+    };
+    for (port, value, written) in [
+        (0x40, 1, None),
+        (0x42, 0x12, Some(0x12)),
+        // Counters 0 and 1; counter 2; what is read back of all, and of the first two.
+        (0x43, 0x34, None),
+        (0x43, 0x74, None),
+        (0x43, 0xb0, Some(0xb0)),
+        (0x43, 0xce, Some(0xc8)),
+        (0x43, 0xc6, None),
+        // The gate and the speaker, not what silences NMIs.
+        (0x61, 0xff, Some(3)),
+    ] {
+        assert_eq!(writes(port, value), written.map(|value| (port as u16, value)), "{port:#x} {value:#x}");
+    }
+}
