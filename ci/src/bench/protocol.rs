@@ -17,9 +17,10 @@ use crate::command::output;
 use crate::symbols::Symbols;
 
 /// Files of the commit protocol: undo entries, heads, effects as values, and the loop that applies them.
-const TRANSACTIONS: [&str; 7] = [
+const TRANSACTIONS: [&str; 8] = [
     "crates/vault/src/tx.rs",
     "crates/vault/src/log.rs",
+    "crates/vault/src/drain.rs",
     "crates/vault/src/head.rs",
     "crates/vault/src/effect.rs",
     "crates/vault/src/step.rs",
