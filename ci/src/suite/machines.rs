@@ -46,11 +46,26 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "xl makes PV guests, with disk and network, on 2 CPUs",
+        name: "xl makes PV guests, of Debian 13 with disk and network, on 2 CPUs",
         cpus: 2,
+        memory: 1536,
+        xen: "dom0_mem=700M,max:700M",
         toolstack: true,
+        guests: Guests { kernel: Some(Suite::Trixie), disk: false },
         guest_tests: &["xl-guest", "xl-disk", "xl-net"],
+        append: "lab.set=GUEST=trixie",
         limit: 300,
+        ..USUAL
+    },
+    Test {
+        name: "PV guests with 1, 2, 4 and 8 vCPUs at once, one of Debian 13, serve files to each other on 2 CPUs",
+        cpus: 2,
+        memory: 2000,
+        xen: "dom0_mem=700M,max:700M",
+        toolstack: true,
+        guests: Guests { kernel: Some(Suite::Trixie), disk: false },
+        guest_tests: &["xl-many"],
+        limit: 600,
         ..USUAL
     },
     Test {
