@@ -55,7 +55,7 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
 }
 
 /// Programs and modules that a guest's tests want.
-const GUESTS_PROGRAM: &str = "compute";
+const GUESTS_PROGRAMS: [&str; 2] = ["compute", "suspend-channel"];
 const GUESTS_MODULES: [&str; 2] = ["xen", "frontend"];
 
 /// A small one for guests, not compressed.
@@ -63,7 +63,7 @@ fn make_small(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<u8>> {
     let busybox = unpacked(workspace, Suite::Bookworm, "busybox-static")?.join("bin/busybox");
     let mut tree = Tree::default();
     add_busybox(&mut tree, &busybox)?;
-    add_guest(&mut tree, workspace, |program| program == GUESTS_PROGRAM)?;
+    add_guest(&mut tree, workspace, |program| GUESTS_PROGRAMS.contains(&program))?;
     add_modules(&mut tree, kernel, |group| GUESTS_MODULES.contains(&group))?;
     Ok(tree.finish())
 }

@@ -69,10 +69,13 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "PV guests end in every way, and nothing is lost when xl is killed, on 2 CPUs",
+        name: "PV guests end in every way, are dumped, and nothing is lost when xl is killed, on 2 CPUs",
         cpus: 2,
+        memory: 1280,
+        // A guest's memory is dumped into Dom0's.
+        xen: "dom0_mem=640M,max:640M",
         toolstack: true,
-        guest_tests: &["xl-ends", "xl-cycles", "xl-refuses"],
+        guest_tests: &["xl-ends", "xl-cycles", "xl-refuses", "xl-crash"],
         limit: 420,
         ..USUAL
     },
