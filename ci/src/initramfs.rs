@@ -14,6 +14,7 @@ use crate::kernel::Kernel;
 use crate::packages::{Suite, unpacked};
 use crate::pygrub;
 use crate::toolstack;
+use crate::vmlinux;
 use crate::workspace::Workspace;
 
 /// Kernel modules by the name that `lab.load=` and the guest's `load` take.
@@ -45,12 +46,26 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
     timed(&format!("making the initramfs for Linux {}", kernel.release), || {
         let mut tree = Tree::default();
         add_busybox(&mut tree, &busybox)?;
-        add_guest(&mut tree, workspace)?;
-        add_modules(&mut tree, kernel)?;
+        add_guest(&mut tree, workspace, |_| true)?;
+        add_modules(&mut tree, kernel, |_| true)?;
         fs::create_dir_all(workspace.build("initrd"))?;
         compress(&tree.finish(), &result)
     })?;
     Ok(result)
+}
+
+/// Programs and modules that a guest's tests want.
+const GUESTS_PROGRAMS: [&str; 2] = ["compute", "suspend-channel"];
+const GUESTS_MODULES: [&str; 2] = ["xen", "frontend"];
+
+/// A small one for guests, not compressed.
+fn make_small(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<u8>> {
+    let busybox = unpacked(workspace, Suite::Bookworm, "busybox-static")?.join("bin/busybox");
+    let mut tree = Tree::default();
+    add_busybox(&mut tree, &busybox)?;
+    add_guest(&mut tree, workspace, |program| GUESTS_PROGRAMS.contains(&program))?;
+    add_modules(&mut tree, kernel, |group| GUESTS_MODULES.contains(&group))?;
+    Ok(tree.finish())
 }
 
 /// What guests may boot beside Dom0's own kernel.
@@ -81,21 +96,29 @@ pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel, more: Guest
     let result = workspace.build(&format!("initrd/{name}.cpio.gz"));
     let inputs: Vec<&Path> = parts.iter().map(PathBuf::as_path).collect();
     if !up_to_date(&result, &inputs) {
-        let bytes = parts.iter().map(fs::read).collect::<std::io::Result<Vec<_>>>()?;
-        fs::write(&result, bytes.concat())?;
+        let mut bytes = Vec::new();
+        for part in &parts {
+            bytes.extend(fs::read(part)?);
+            // Linux looks for the next archive there.
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        fs::write(&result, bytes)?;
     }
     Ok(result)
 }
 
-/// The archive with a guest's kernel and initramfs, those that Dom0 could have: `vmlinuz` and `initrd` in `folder`.
+/// The archive with what guests boot, in `folder`. As a distribution has them, packed: `vmlinuz`, and Dom0's initramfs as
+/// `initrd`. So that nobody unpacks anything, for most guests: `vmlinux`, and `ramdisk` with what they need.
 fn guests(workspace: &Workspace, kernel: &Kernel, initramfs: &Path, folder: &str) -> Result<PathBuf> {
-    let result = workspace.build(&format!("initrd/{}-{}.cpio.gz", kernel.release, folder.replace('/', "-")));
+    let result = workspace.build(&format!("initrd/{}-{}.cpio", kernel.release, folder.replace('/', "-")));
     let tool = std::env::current_exe()?;
     if !up_to_date(&result, &[initramfs, &kernel.image, tool.as_path()]) {
         let mut tree = Tree::default();
         tree.file(&format!("{folder}/vmlinuz"), 0o644, &fs::read(&kernel.image)?);
         tree.file(&format!("{folder}/initrd"), 0o644, &fs::read(initramfs)?);
-        compress(&tree.finish(), &result)?;
+        tree.file(&format!("{folder}/vmlinux"), 0o644, &fs::read(vmlinux::make(workspace, kernel)?)?);
+        tree.file(&format!("{folder}/ramdisk"), 0o644, &make_small(workspace, kernel)?);
+        fs::write(&result, tree.finish())?;
     }
     Ok(result)
 }
@@ -163,8 +186,8 @@ const KERNEL: [&str; 5] = [
     "-Wl,-Ttext=0xffffffff80001000",
 ];
 
-/// The lab's own part: scripts as they are, C programs built statically, kernels in assembly.
-fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
+/// The lab's own part: scripts as they are, C programs that are `wanted`, built statically, kernels in assembly.
+fn add_guest(tree: &mut Tree, workspace: &Workspace, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let base = workspace.path("ci/guest");
     let programs = workspace.build("guest");
     fs::create_dir_all(&programs)?;
@@ -176,6 +199,9 @@ fn add_guest(tree: &mut Tree, workspace: &Workspace) -> Result<()> {
                 Some(program) => (program, BARE_32.as_slice()),
                 None => (program, [].as_slice()),
             };
+            if !wanted(program) {
+                continue;
+            }
             let built = programs.join(program);
             output(
                 Command::new("gcc")
@@ -213,9 +239,9 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn add_modules(tree: &mut Tree, kernel: &Kernel) -> Result<()> {
+fn add_modules(tree: &mut Tree, kernel: &Kernel, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let index = kernel.modules()?;
-    for (group, names) in MODULE_GROUPS {
+    for (group, names) in MODULE_GROUPS.into_iter().filter(|(group, _)| wanted(group)) {
         let mut list = String::new();
         for path in index.load_order(names)? {
             let plain = path.strip_suffix(".xz").unwrap_or(&path);

@@ -33,6 +33,7 @@ mod symbols;
 mod table;
 mod toolchain;
 mod toolstack;
+mod vmlinux;
 mod workspace;
 
 use std::env;

@@ -113,6 +113,11 @@ pub enum Change {
     SetTsc(TscInfo),
     /// How it sees the TSC.
     Tsc,
+    /// When it has suspended it says so by an event channel, not by `VIRQ_DOM_EXC`.
+    Subscribe {
+        /// Its port; 0: none.
+        port: u32,
+    },
 }
 
 /// What is said to a change.

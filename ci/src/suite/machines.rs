@@ -46,18 +46,36 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "xl makes PV guests, with disk and network, on 2 CPUs",
+        name: "xl makes PV guests, of Debian 13 with disk and network, on 2 CPUs",
         cpus: 2,
+        memory: 1536,
+        xen: "dom0_mem=700M,max:700M",
         toolstack: true,
+        guests: Guests { kernel: Some(Suite::Trixie), disk: false },
         guest_tests: &["xl-guest", "xl-disk", "xl-net"],
+        append: "lab.set=GUEST=trixie",
         limit: 300,
         ..USUAL
     },
     Test {
-        name: "PV guests end in every way, and nothing is lost when xl is killed, on 2 CPUs",
+        name: "PV guests with 1, 2, 4 and 8 vCPUs at once, one of Debian 13, serve files to each other on 2 CPUs",
         cpus: 2,
+        memory: 2000,
+        xen: "dom0_mem=700M,max:700M",
         toolstack: true,
-        guest_tests: &["xl-ends", "xl-cycles", "xl-refuses"],
+        guests: Guests { kernel: Some(Suite::Trixie), disk: false },
+        guest_tests: &["xl-many"],
+        limit: 600,
+        ..USUAL
+    },
+    Test {
+        name: "PV guests end in every way, are dumped, and nothing is lost when xl is killed, on 2 CPUs",
+        cpus: 2,
+        memory: 1280,
+        // A guest's memory is dumped into Dom0's.
+        xen: "dom0_mem=640M,max:640M",
+        toolstack: true,
+        guest_tests: &["xl-ends", "xl-cycles", "xl-refuses", "xl-crash"],
         limit: 420,
         ..USUAL
     },

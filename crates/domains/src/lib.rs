@@ -49,6 +49,9 @@ record! {
         pub assists: Durable<u64>,
         /// Reason of its shutdown (`SHUTDOWN_*`) plus one; 0 while it has none.
         pub shutdown: Durable<u32>,
+        /// Its port by which it says that it has suspended, to whom the port leads and in place of `VIRQ_DOM_EXC`
+        /// (`XEN_DOMCTL_subscribe`); 0: none. State class: durable.
+        pub suspend_port: Durable<u32>,
         /// Hypervisor failures that came in the middle of its vCPUs' entries, in all.
         pub charged: GuestOwned<u32>,
         /// Its handle (a UUID, as 16 bytes in memory order); zero for Dom0.

@@ -168,6 +168,7 @@ impl Domain {
         tx.set(&self.shared_info, Mfn(0));
         tx.set(&self.assists, 0);
         tx.set(&self.shutdown, 0);
+        tx.set(&self.suspend_port, 0);
         self.handle.iter().for_each(|word| tx.set(word, 0));
         self.charged.set(0);
     }

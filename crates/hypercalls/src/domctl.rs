@@ -133,6 +133,7 @@ fn changed<M: GuestMemory + 'static, A: Apply>(
         Change::HypercallPage { frame } => return settings::hypercall_page(call, slot, Mfn(frame)).map(Err),
         Change::SetWidth { bits } => return settings::set_width(bits).map(Err),
         Change::SetTsc(info) => return settings::set_tsc(call, slot, &info).map(Err),
+        Change::Subscribe { port } => return settings::subscribe(call, slot, port).map(Err),
         Change::Create { .. } => Err(Errno::EINVAL),
     };
     done.map(|()| Err(Outcome::Replied))

@@ -1,10 +1,11 @@
 //! The end of a domain's life, by itself, by the toolstack or by the hypervisor.
 
 use domain::State;
-use domains::Life;
+use domains::{Domain, Life};
 use guest_memory::GuestMemory;
 use ids::DomainSlot;
 use vault::{Effect, Tx, kind};
+use xen_abi::sched::SHUTDOWN_SUSPEND;
 use xen_abi::xen::VIRQ_DOM_EXC;
 
 /// Makes the CPUs of a domain's vCPUs look around.
@@ -34,8 +35,23 @@ pub fn shut_down<M: GuestMemory>(
     }
     domain.set_life(tx, Life::Shutdown);
     kick_all(state, tx, slot);
-    if !domain.privileged.get()
-        && let Some(event) = state.events(memory).global_virq_event(VIRQ_DOM_EXC)
+    tell(state, memory, tx, slot, domain);
+}
+
+/// Dom0 is told that a domain has ended; who subscribed to its suspending is told of that in its place.
+fn tell<M: GuestMemory>(
+    state: &'static State,
+    memory: &'static M,
+    tx: &mut Tx<'static>,
+    slot: DomainSlot,
+    domain: &Domain,
+) {
+    let (events, port) = (state.events(memory), domain.suspend_port.get());
+    if domain.shutdown.get() == SHUTDOWN_SUSPEND + 1 && port != 0 {
+        // As on Xen it is the domain's own affair if that is no port of its by now.
+        let _ = events.send(tx, slot, port);
+    } else if !domain.privileged.get()
+        && let Some(event) = events.global_virq_event(VIRQ_DOM_EXC)
     {
         tx.publish(event);
     }

@@ -2,6 +2,7 @@
 
 use crate::queue::Derived;
 use crate::record::Region;
+use crate::runstate::State;
 
 /// A broken invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +30,11 @@ pub fn audit(region: &Region, derived: Option<&Derived>) -> Result<(), Violation
         let words = [&vcpu.singleshot, &vcpu.periodic, &vcpu.poll, &vcpu.period, first, second];
         let armed = words.map(|word| word.get());
         if !vcpu.live.get() {
-            let empty = armed == [0; 6]
-                && vcpu.area.get().0 == 0
-                && spent == 0
-                && vcpu.entered.get() == 0
-                && vcpu.state.get() == 0;
-            empty.then_some(()).ok_or(Violation::Dead(slot))?;
+            // Of one that was there, the times it ran stay.
+            let unused = spent == 0 && vcpu.entered.get() == 0 && vcpu.state.get() == 0;
+            let rests = unused || vcpu.state.get() == State::Offline as u32;
+            let empty = armed == [0; 6] && vcpu.area.get().0 == 0;
+            (empty && rests).then_some(()).ok_or(Violation::Dead(slot))?;
             continue;
         }
         if (armed[1] == 0) != (armed[3] == 0) || armed.iter().any(|at| *at > i64::MAX as u64) {

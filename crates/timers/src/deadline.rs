@@ -39,6 +39,7 @@ impl<'l> Timers<'l> {
         if vcpu.live.get() {
             return Err(Error::Exists);
         }
+        vcpu.spent.iter().for_each(|spent| tx.set(spent, 0));
         tx.set(&vcpu.state, State::Offline as u32);
         tx.set(&vcpu.entered, now);
         tx.set(&vcpu.created, now);
@@ -204,8 +205,8 @@ impl<'l> Timers<'l> {
         Ok(fired)
     }
 
-    /// One step of a domain's end: forgets up to 16 of its vCPUs. Repeat it, one transaction each, until it
-    /// answers `true`.
+    /// One step of a domain's end: forgets up to 16 of its vCPUs but for the times they ran, which the toolstack may ask for
+    /// as long as the domain is known. Repeat it, one transaction each, until it answers `true`.
     ///
     /// # Errors
     /// None that a domain can cause.
@@ -221,13 +222,10 @@ impl<'l> Timers<'l> {
     fn forget(&self, tx: &mut Tx<'l>, slot: VcpuSlot) -> Result<(), Error> {
         let vcpu = self.region.vcpu(slot)?;
         tx.lock(self.derived.vcpu(slot)?);
-        let times =
-            [&vcpu.singleshot, &vcpu.period, &vcpu.periodic, &vcpu.poll, &vcpu.entered, &vcpu.created];
-        for word in times.into_iter().chain(&vcpu.spent).chain(&vcpu.watchdogs) {
-            tx.set(word, 0);
-        }
+        let times = [&vcpu.singleshot, &vcpu.period, &vcpu.periodic, &vcpu.poll];
+        times.into_iter().chain(&vcpu.watchdogs).for_each(|word| tx.set(word, 0));
         tx.set(&vcpu.area, Gva(0));
-        tx.set(&vcpu.state, 0);
+        tx.set(&vcpu.state, State::Offline as u32);
         tx.set(&vcpu.live, false);
         tx.publish(changed(slot));
         Ok(())

@@ -1,5 +1,6 @@
 //! How long a vCPU was running, runnable, blocked and offline (public/vcpu.h, `vcpu_runstate_info`).
 
+use crate::record::VcpuTimer;
 use crate::{Error, Timers};
 use guest_memory::{Fault, GuestMemory};
 use ids::{Gva, VcpuSlot};
@@ -101,13 +102,14 @@ impl<'l> Timers<'l> {
         Ok(())
     }
 
-    /// A vCPU's runstate. Of another CPU's running vCPU it may be torn by an update under way, unless it is
-    /// [held](Self::hold).
+    /// A vCPU's runstate; its last one, when its domain has been destroyed and is still there. Of another CPU's running
+    /// vCPU it may be torn by an update under way, unless it is [held](Self::hold).
     ///
     /// # Errors
-    /// `NoSuchVcpu`.
+    /// `NoSuchVcpu`: nor was there one.
     pub fn runstate(&self, slot: VcpuSlot) -> Result<Runstate, Error> {
-        let vcpu = self.region.vcpu(slot)?;
+        let was = |vcpu: &&VcpuTimer| vcpu.live.get() || vcpu.state.get() != 0;
+        let vcpu = self.region.vcpus.get(slot.0 as usize).filter(was).ok_or(Error::NoSuchVcpu)?;
         let spent = [0, 1, 2, 3].map(|state| vcpu.spent[state].get());
         Ok(Runstate { state: vcpu.state.get(), entered: vcpu.entered.get(), spent })
     }

@@ -114,6 +114,16 @@ pub struct DomctlAddressSize {
     pub size: u32,
 }
 
+/// Member of `XEN_DOMCTL_subscribe`. C name: `xen_domctl_subscribe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DomctlSubscribe {
+    /// The domain's port.
+    pub port: u32,
+}
+
+const_assert_eq!(size_of::<DomctlSubscribe>(), 4);
+
 /// Member of `XEN_DOMCTL_settscinfo` and `gettscinfo`. C name: `xen_domctl_tsc_info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

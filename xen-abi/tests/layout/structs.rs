@@ -311,6 +311,7 @@ pub(crate) fn rows() -> Vec<StructRow> {
         domctl::DomctlSetdomainhandle = "struct xen_domctl_setdomainhandle" { handle };
         domctl::DomctlHypercallInit = "struct xen_domctl_hypercall_init" { gmfn };
         domctl::DomctlAddressSize = "struct xen_domctl_address_size" { size };
+        domctl::DomctlSubscribe = "struct xen_domctl_subscribe" { port };
         domctl::DomctlTscInfo = "struct xen_domctl_tsc_info" { tsc_mode, gtsc_khz, incarnation, pad, elapsed_nsec };
         domctl::DomctlGetpageframeinfo3 = "struct xen_domctl_getpageframeinfo3" { num, array };
         domctl::DomctlShadowOp = "struct xen_domctl_shadow_op" { op, mode, mb, dirty_bitmap, pages, stats };

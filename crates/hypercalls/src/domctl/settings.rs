@@ -32,6 +32,20 @@ pub(super) fn set_handle<M: GuestMemory + 'static, A: Apply>(
     })
 }
 
+/// The port by which it says that it has suspended; it is not looked at before that.
+pub(super) fn subscribe<M: GuestMemory + 'static, A: Apply>(
+    call: &mut Call<'_, M, A>,
+    slot: DomainSlot,
+    port: u32,
+) -> CallResult {
+    let (record, lock) = (call.state.domains.domain(slot), call.state.domain_locks.of(slot));
+    call.reply_after(|tx| {
+        tx.lock(lock);
+        tx.set(&record.suspend_port, port);
+        Ok(())
+    })
+}
+
 /// Fills a frame with hypercall stubs.
 ///
 /// # Errors

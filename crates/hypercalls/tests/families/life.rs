@@ -2,7 +2,7 @@
 
 use crate::control::domctl;
 use crate::crash::everywhere;
-use crate::fixture::{ARGUMENT, FRAMES, LIST, LIST2, NEW, OTHER_ID, OWNED, World};
+use crate::fixture::{ARGUMENT, FRAMES, LIST, LIST2, NEW, OTHER_ID, World};
 use crate::memory::{get_list, put_list, reservation};
 use domains::{Life, VcpuState};
 use frames::{Got, Kind, Owner};
@@ -35,12 +35,12 @@ const PAGES: u64 = 10;
 /// Which of its frames Dom0 maps.
 const MAPPED: usize = 7;
 
-fn error(errno: Errno) -> i64 {
+pub(crate) fn error(errno: Errno) -> i64 {
     errno.to_result()
 }
 
 /// What the toolstack asks for.
-fn wanted() -> DomctlCreatedomain {
+pub(crate) fn wanted() -> DomctlCreatedomain {
     let mut m = DomctlCreatedomain::new_zeroed();
     (m.ssidref, m.handle, m.max_vcpus, m.max_evtchn_port) = (12, [7; 16], VCPUS, 1023);
     (m.max_grant_frames, m.max_maptrack_frames, m.grant_opts) = (-1, -1, 2);
@@ -67,7 +67,7 @@ fn create(world: &World) {
     assert_eq!((result, op.domain), (0, ID));
 }
 
-fn life(world: &World) -> Life {
+pub(crate) fn life(world: &World) -> Life {
     world.state.domains.domain(NEW).life()
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn shared_info(world: &World) -> u64 {
     world.state.domains.domain(NEW).shared_info.get().0
 }
 
-fn info(world: &World) -> DomctlGetdomaininfo {
+pub(crate) fn info(world: &World) -> DomctlGetdomaininfo {
     let (result, op) = domctl(world, XEN_DOMCTL_GETDOMAININFO, ID, &[]);
     assert_eq!(result, 0);
     DomctlGetdomaininfo::read_from_prefix(op.u.as_bytes()).unwrap().0
@@ -338,37 +338,6 @@ fn a_crash_while_a_domain_is_paused_pauses_it_once() {
     let check = |world: &World, value: i64| {
         let record = world.state.domains.domain(NEW);
         assert_eq!((value, record.pauses.get(), record.halting.get()), (0, 1, false));
-    };
-    everywhere(DOMCTL, &[ARGUMENT], prepare, check);
-}
-
-#[test]
-fn a_crash_while_a_domain_ends_loses_no_frame() {
-    let prepare = |world: &mut World| {
-        build(world);
-        put_op(world, XEN_DOMCTL_DESTROYDOMAIN, ID, [0; 16]);
-    };
-    let check = |world: &World, value: i64| {
-        assert_eq!((value, life(world)), (0, Life::Dead));
-        // What Dom0 maps is there until it does not.
-        let [.., left] = world.audit_slots(&[]);
-        assert_eq!((left.len(), hypercalls::find_dead(world.state)), (1, None));
-        assert_eq!(ask(world, XEN_DOMCTL_DESTROYDOMAIN, ID, &0u64), 0);
-        world.change(|tx| tx.publish(frames::Frames::put_typed(Mfn(left[0]))));
-        assert_eq!(hypercalls::find_dead(world.state), Some(NEW));
-        world.change(|tx| hypercalls::forget_dead(world.state, world.memory, tx, NEW));
-        assert_eq!(
-            (life(world), ask(world, XEN_DOMCTL_PAUSEDOMAIN, ID, &0u64)),
-            (Life::Gone, error(Errno::ESRCH))
-        );
-        world.change(|tx| assert!(hypercalls::remove_gone(world.state, tx, || true)));
-        assert_eq!((life(world), world.state.domains.has_dead()), (Life::Free, false));
-        let [dom0, _, none] = world.audit_slots(&[]);
-        assert_eq!((dom0.len() as u64, none.len()), (OWNED, 0));
-        // Another one finds nothing of it.
-        let next = DomctlCreatedomain { max_vcpus: 14, ..wanted() };
-        assert_eq!(ask(world, XEN_DOMCTL_CREATEDOMAIN, 0, &next), 0);
-        assert_eq!(ask(world, XEN_DOMCTL_MAX_VCPUS, ID + 1, &14u32), 0);
     };
     everywhere(DOMCTL, &[ARGUMENT], prepare, check);
 }

@@ -4,6 +4,7 @@ mod console;
 mod control;
 mod crash;
 mod efi;
+mod ending;
 mod firmware;
 mod fixture;
 mod granted;
