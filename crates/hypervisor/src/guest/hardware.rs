@@ -1,7 +1,7 @@
 //! The machine as the composition sees it.
 #![expect(unsafe_code, reason = "drives the processor")]
 
-use super::{access, gs, guarded, idle, shootdown, stubs};
+use super::{access, gs, guarded, idle, shootdown, stubs, windows};
 use crate::console::{self, log};
 use crate::sealed::sealed;
 use crate::{devices, fpu_areas, machine_nmi, pci_config, stop, watchdog};
@@ -10,7 +10,7 @@ use core::arch::asm;
 
 use ids::{CpuId, Maddr, Mfn, VcpuSlot};
 use machine::apic::LocalApic;
-use machine::paging::{PageTables, TableMemory};
+use machine::paging::TableMemory;
 use machine::{clock, control, direct, percpu, port, tables};
 use pv_cpu::Context;
 use system::{Base, Clock, Flush, Platform, Power, own_vector};
@@ -54,9 +54,6 @@ const TSC_AUX: u32 = 0xc000_0103;
 /// CR4 bits of a guest that reach the processor: TSD, DE, FSGSBASE.
 const GUEST_CR4: u64 = 1 << 2 | 1 << 3 | 1 << 16;
 const CR0_TS: u64 = 1 << 3;
-/// Descriptor windows: present, writable (the processor sets accessed bits), accessed, dirty, no execute.
-const WINDOW_ENTRY: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 63;
-
 fn msr_of(which: Base) -> u32 {
     match which {
         Base::Fs => FS_BASE,
@@ -88,25 +85,6 @@ pub(crate) fn this_cpu() -> CpuId {
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) here, options(pure, nomem, nostack, preserves_flags)) };
     percpu::cpu_of(here).unwrap_or(CpuId(0))
-}
-
-/// Shows `frames` in a window of this CPU's block, the rest of the window empty.
-fn show_window(window: u64, pages: u64, frames: &[Mfn]) {
-    let start = percpu::block(this_cpu()) + window;
-    let Some(table) = PageTables::at(sealed().root).existing_table(&Existing, start) else { return };
-    for page in 0..pages {
-        let va = start + page * ids::FRAME_SIZE;
-        let entry = match frames.get(page as usize) {
-            Some(mfn) if mfn.0 != 0 => mfn.maddr().0 | WINDOW_ENTRY,
-            _ => 0,
-        };
-        let index = (va >> 12 & 511) as usize;
-        // Most of a window stays empty from one vCPU to the next.
-        if Existing.read(table, index) != entry {
-            Existing.write(table, index, entry);
-            control::flush_page(va);
-        }
-    }
 }
 
 impl Hardware {
@@ -176,10 +154,10 @@ impl Platform for Hardware {
         }
     }
     fn set_gdt(&self, frames: &[Mfn]) {
-        show_window(percpu::GDT_WINDOW, 14, frames);
+        windows::GDT.show(frames);
     }
     fn set_ldt(&self, frames: &[Mfn], entries: u32) {
-        show_window(percpu::LDT_WINDOW, percpu::WINDOW_PAGES, frames);
+        windows::LDT.show(frames);
         tables::set_ldt(this_cpu(), entries);
     }
     fn set_debug(&self, registers: &[u64; 8]) {

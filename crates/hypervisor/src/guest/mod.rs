@@ -22,5 +22,6 @@ pub(crate) mod shootdown;
 pub(crate) mod stubs;
 pub(crate) mod swift;
 mod swift_fault;
+mod windows;
 
 pub(crate) use registers::{register_macros, sysenter_macro, to_kernel_macros, vectors_macro};
