@@ -81,7 +81,7 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Order, 8000),
     ];
     for (mistake, within) in mistakes {
-        let noticed = noticed(|| meetings(&Plan { mistake: Some(mistake), ..plan(10, TWO, within) }));
+        let noticed = noticed(|| meetings(&Plan { mistake: Some(mistake), ..plan(14, TWO, within) }));
         assert!(noticed.is_err(), "{mistake:?} is not noticed within {within} crashes");
     }
 }

@@ -35,11 +35,11 @@ pub struct EntryWrite {
 }
 
 impl<M: GuestMemory> Mmu<'_, M> {
-    /// Writes one entry, whatever the level of the table that holds it; `done` runs in the transaction that does it
-    /// (progress, result). If that is a live L1 table, those that `next` names are written with it, as long as they are
-    /// [of the same](Self::further_leaves); `done` hears how many it were in all. A table that the entry named and that
-    /// may have lost its last holder is noted in `debt`, a word of the vCPU that asks, by the same transaction, and
-    /// [settled](Self::settle) before this returns: `done` hears whether that is still to come.
+    /// Writes one entry, whatever the level of the table that holds it, and with an entry of a live L1 table
+    /// [those](Self::further_leaves) that `next` names; `done` runs in the transaction that does it (progress, result)
+    /// and hears how many. A table that the entry named and that may have lost its last holder is noted in `debt`, a word
+    /// of the vCPU that asks, by that transaction, and [settled](Self::settle) before this returns: `done` hears whether
+    /// that is still to come.
     ///
     /// # Errors
     /// [`MmuError`]. [`MmuError::Preempted`] also with the write done and the debt not settled.
@@ -60,20 +60,17 @@ impl<M: GuestMemory> Mmu<'_, M> {
             return Err(MmuError::Invalid);
         }
         match usage.kind().level() {
-            Some(1) if usage.is_validated() => self.update_leaf(
-                j,
-                at,
-                ad,
-                subject,
-                |_| Some(new.0),
-                |tx| {
-                    let with = match next(1) {
-                        Some(second) => self.further_leaves(tx, at, second, subject, &mut next),
-                        None => 1,
-                    };
-                    done(tx, with, false);
-                },
-            ),
+            Some(1) if usage.is_validated() => {
+                let mut further = |tx: &mut Tx<'static>| match next(1) {
+                    Some(second) => self.further_leaves(tx, at, second, subject, &mut next),
+                    None => 1,
+                };
+                let done = |tx: &mut Tx<'static>| {
+                    let count = further(tx);
+                    done(tx, count, false);
+                };
+                self.update_leaf(j, at, ad, subject, |_| Some(new.0), done)
+            }
             Some(level) if usage.is_validated() => {
                 self.update_table(j, write, level, subject, debt, &mut |tx, owes| done(tx, 1, owes))
             }
