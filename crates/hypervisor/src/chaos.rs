@@ -13,7 +13,8 @@ mod on {
     use ids::{CpuId, Maddr};
     use machine::{clock, direct, percpu};
 
-    /// Points between two failures: fewer could be one entry's own, which would be charged with them.
+    /// Points between two failures: fewer could be one entry's own, which would be charged with them. Long work in one
+    /// entry is cut short for the same reason (`Platform::budget`).
     const FEWEST: u64 = 6_000;
     const SPREAD: u64 = 12_000;
     /// No address, no small number, no flag.
