@@ -2,12 +2,11 @@
 //! fraction of the time, for `xl` has nothing to unpack.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
+use guest_loader::bzimage::{self, Kernel as Packed};
+use guest_loader::decompress::{decompress_into, decompressed_size_hint};
 
 use crate::command::{timed, up_to_date};
 use crate::kernel::Kernel;
@@ -20,7 +19,7 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
     if !up_to_date(&result, &[&kernel.image, &tool]) {
         timed(&format!("unpacking Linux {}", kernel.release), || {
             let file = fs::read(&kernel.image)?;
-            let elf = unpack(payload(&file).context("no payload in the bzImage")?)?;
+            let elf = unpacked(&file)?;
             fs::create_dir_all(workspace.build("initrd"))?;
             Ok(fs::write(&result, trimmed(&elf).context("the kernel is no ELF file")?)?)
         })?;
@@ -28,42 +27,17 @@ pub(crate) fn make(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
     Ok(result)
 }
 
-/// Offsets in a bzImage (Linux, Documentation/x86/boot.rst): sectors of the setup code, place and length of what is packed.
-const SETUP_SECTORS: usize = 0x1f1;
-const PAYLOAD_OFFSET: usize = 0x248;
-const PAYLOAD_LENGTH: usize = 0x24c;
-const SECTOR: usize = 512;
-/// Behind what is packed stands its size unpacked.
-const SIZE: usize = 4;
-
-/// What is packed in a bzImage.
-fn payload(file: &[u8]) -> Option<&[u8]> {
-    let setup = (usize::from(*file.get(SETUP_SECTORS)?) + 1) * SECTOR;
-    let start = setup.checked_add(number(file, PAYLOAD_OFFSET, 4)?)?;
-    file.get(start..start.checked_add(number(file, PAYLOAD_LENGTH, 4)?)?.checked_sub(SIZE)?)
-}
-
-/// Unpacks what Debian's kernels are packed by: xz in Debian 12, zstd in Debian 13.
-fn unpack(packed: &[u8]) -> Result<Vec<u8>> {
-    let program = match packed {
-        [0xfd, b'7', b'z', ..] => "xz",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
-        _ => bail!("packed by something else than xz and zstd"),
+/// The ELF file in a boot module, by what the hypervisor unpacks Dom0's with.
+fn unpacked(file: &[u8]) -> Result<Vec<u8>> {
+    let packed = match bzimage::payload(file)? {
+        Packed::Elf(elf) => return Ok(elf.to_vec()),
+        Packed::Payload(packed) => packed,
     };
-    let mut child = Command::new(program)
-        .args(["-d", "-c", "-q"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {program}"))?;
-    let mut input = child.stdin.take().context("no way to write")?;
-    let packed = packed.to_vec();
-    // Beside the reading, for neither end waits for the other then.
-    let writer = thread::spawn(move || input.write_all(&packed));
-    let output = child.wait_with_output()?;
-    let written = writer.join().is_ok_and(|result| result.is_ok());
-    ensure!(output.status.success() && written, "{program} cannot unpack the kernel");
-    Ok(output.stdout)
+    let size = decompressed_size_hint(packed).context("no size behind what is packed")?;
+    let mut elf = vec![0; size as usize];
+    let length = decompress_into(packed, &mut elf)?;
+    elf.truncate(length);
+    Ok(elf)
 }
 
 /// Sizes and fields of the ELF header and of a program header.
@@ -171,19 +145,10 @@ mod tests {
 
     #[test]
     fn what_is_no_kernel_is_refused() {
-        assert_eq!((payload(&[0; 700]), trimmed(&[0; 50])), (None, None));
+        assert_eq!(trimmed(&[0; 50]), None);
         let mut file = kernel();
         file.truncate(0x3008);
         assert_eq!(trimmed(&file), None);
-        assert!(unpack(b"plain").is_err());
-    }
-
-    #[test]
-    fn a_payload_ends_before_its_size() {
-        let mut file = vec![0; 4 * SECTOR];
-        file[SETUP_SECTORS] = 1;
-        file[PAYLOAD_OFFSET..PAYLOAD_OFFSET + 8].copy_from_slice(&[3, 0, 0, 0, 9, 0, 0, 0]);
-        file[2 * SECTOR + 3..][..9].copy_from_slice(b"kernel\0\0\0");
-        assert_eq!(payload(&file), Some(&b"kerne"[..]));
+        assert!(unpacked(b"plain").is_err());
     }
 }
