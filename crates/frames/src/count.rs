@@ -258,24 +258,17 @@ impl Frames {
         }
     }
 
-    /// What dropping a reference (`what` is the effect's kind) makes of a frame that neither is freed nor lets go of a
-    /// table by it: the frame's word, what it is and what it becomes. `None`: more follows from it.
+    /// What dropping a reference (`what` is the effect's kind) makes of a frame that is not freed by it: the frame's word,
+    /// what it is and what it becomes.
     #[inline(always)]
     pub fn plain_put(&self, what: u32, mfn: Mfn) -> Option<(&'static Word, u64, u64)> {
         let frame = self.frame(mfn)?;
         let old = frame.usage();
-        let new = if what == kind::PUT_REF {
-            old.without_one_ref()?
-        } else if !old.is_plain() {
-            old.without_one_typed()?
-        } else {
-            let new = old.without_one_writable()?;
-            if new.typed() == 0 {
-                self.count_unwritable();
-            }
-            new
+        let new = match what {
+            kind::PUT_REF => old.minus_ref(),
+            _ => self.without_typed(old, old.minus_typed()),
         };
-        Some((&frame.usage, old.0, new.0))
+        (!is_freed(old, new)).then_some((&frame.usage, old.0, new.0))
     }
 
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
@@ -353,7 +346,7 @@ impl Frames {
         loop {
             let old = frame.usage();
             let mut new = step(old);
-            if new.is_bare() && !new.is_validated() && !new.is_in_work() && !old.is_bare() {
+            if is_freed(old, new) {
                 new = Usage::free(Some(LOOSE));
                 self.chain_free(once, mfn, frame, old.owner());
             }
@@ -362,6 +355,12 @@ impl Frames {
             }
         }
     }
+}
+
+/// Whether a frame is free that becomes `new`.
+#[inline(always)]
+const fn is_freed(old: Usage, new: Usage) -> bool {
+    new.is_bare() && !new.is_validated() && !new.is_in_work() && !old.is_bare()
 }
 
 /// What a typed reference makes of a usage: `Ok(Ok(new))`, or why not.

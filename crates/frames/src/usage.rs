@@ -261,30 +261,6 @@ impl Usage {
         if self.count() == TYPED_MAX || self.count() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
     }
 
-    /// With one of several general references less.
-    #[inline(always)]
-    pub(crate) const fn without_one_ref(self) -> Option<Self> {
-        if self.general().wrapping_sub(2) < REFS - 2 { Some(Self(self.0 - 1)) } else { None }
-    }
-
-    /// Of a frame that is not in work: with one of several typed references less.
-    #[inline(always)]
-    pub(crate) const fn without_one_typed(self) -> Option<Self> {
-        let several = self.count().wrapping_sub(2) < TYPED_MAX - 2;
-        if several && !self.is_in_work() { Some(Self(self.0 - (1 << TYPED))) } else { None }
-    }
-
-    /// Of a writable page that something refers to besides: with one writable reference less.
-    #[inline(always)]
-    pub(crate) const fn without_one_writable(self) -> Option<Self> {
-        let some = self.count().wrapping_sub(1) < TYPED_MAX - 1;
-        if some && self.general() != 0 {
-            Some(Self(self.0 - (1 << TYPED)).with_kind(Kind::Writable))
-        } else {
-            None
-        }
-    }
-
     pub(crate) const fn with_owner(self, owner: Owner) -> Self {
         Self(self.0 & !(u64::MAX << OWNER) | (owner.0 as u64) << OWNER)
     }
