@@ -44,9 +44,10 @@ impl<'l, M: GuestMemory> Events<'l, M> {
             return Err(Error::Again);
         }
         self.derived.domain(slot)?.lower_lowest_free(port);
-        // Order: the pending bit goes while the port is still ours; then the port, then what led to it.
-        tx.publish(deliver::cleared(slot, port));
+        // Order: nobody raises the port from here on; then the pending bit goes, and the delivery lock waits for whoever is
+        // raising it. Until the lock of the records is free, nobody else gets the port.
         tx.publish_set(&record.word, PortWord::FREE);
+        tx.publish(deliver::cleared(slot, port));
         match word.state() {
             State::Interdomain => self.free_peer(tx, domain, word),
             State::Virq => self.free_virq(tx, domain, word, port),

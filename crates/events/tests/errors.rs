@@ -180,6 +180,24 @@ fn a_closed_port_is_reborn_without_its_event() {
 }
 
 #[test]
+fn a_port_that_is_raised_while_it_is_closed_is_reborn_without_its_event() {
+    for fifo in [false, true] {
+        let mut w = World::new();
+        if fifo {
+            assert_eq!(w.run(Op::InitControl(1, 0)), Answer::Value(0));
+            assert_eq!(w.run(Op::ExpandArray(1)), Answer::Value(0));
+        }
+        assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+        w.run(Op::Mask(1, 1));
+        w.rival = Some((D, 1));
+        assert_eq!(w.run(Op::Close(1, 1)), Answer::Value(0));
+        w.rival = None;
+        assert_eq!(w.run(Op::BindIpi(1, 0)), Answer::Value(1));
+        assert_eq!(w.events().is_pending(D, 1), Ok(false), "fifo: {fifo}");
+    }
+}
+
+#[test]
 fn a_linked_port_is_not_reused() {
     let mut w = World::new();
     for op in [Op::InitControl(1, 0), Op::ExpandArray(1)] {

@@ -109,18 +109,32 @@ pub(crate) struct World {
     dropped: &'static Dropped,
     guests: Vec<Guest>,
     pub(crate) kicked: BTreeSet<u32>,
+    /// Another CPU raises this port before and after each effect on events.
+    pub(crate) rival: Option<(DomainSlot, u32)>,
 }
 
 pub(crate) struct Effects<'w> {
     events: Events<'static, Memory>,
     dropped: &'static Dropped,
     kicked: &'w mut BTreeSet<u32>,
+    rival: Option<(DomainSlot, u32)>,
+}
+
+impl Effects<'_> {
+    fn rival_raises(&mut self) {
+        let kicked = self.rival.and_then(|(slot, port)| self.events.raise(slot, port));
+        self.kicked.extend(kicked.map(|slot| slot.0));
+    }
 }
 
 impl Apply for Effects<'_> {
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         match effect.kind {
-            kind::EVENT => self.events.apply(effect, |slot| self.kicked.extend([slot.0])),
+            kind::EVENT => {
+                self.rival_raises();
+                self.events.apply(effect, |slot| self.kicked.extend([slot.0]));
+                self.rival_raises();
+            }
             kind::KICK => self.kicked.extend([effect.x]),
             kind::GUEST_STORE if effect.x == 8 => self.events.mem.store64(Maddr(effect.a), effect.b),
             kind::GUEST_STORE => self.events.mem.store8(Maddr(effect.a), effect.b as u8),
@@ -164,6 +178,7 @@ impl World {
             dropped,
             guests: vec![Guest::default(); 8],
             kicked: BTreeSet::new(),
+            rival: None,
         };
         for slot in 0..DOMAINS {
             assert_eq!(world.run(Op::Create(slot)), Answer::Value(0));
@@ -187,7 +202,8 @@ impl World {
     }
 
     fn effects(&mut self) -> Effects<'_> {
-        Effects { events: self.events(), dropped: self.dropped, kicked: &mut self.kicked }
+        let (events, rival) = (self.events(), self.rival);
+        Effects { events, dropped: self.dropped, kicked: &mut self.kicked, rival }
     }
 
     /// Runs one transaction.
