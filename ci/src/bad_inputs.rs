@@ -11,9 +11,10 @@ use crate::check::Tally;
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::kernel::Kernel;
+use crate::lanes;
 use crate::options::{Given, Options};
 use crate::packages::Suite;
-use crate::qemu::End;
+use crate::qemu::{End, Outcome};
 use crate::stand;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
@@ -188,7 +189,7 @@ impl BadInput {
                 (_, true) => made("large"),
                 (_, false) => made("text"),
             },
-            name: "bad-input".into(),
+            name: format!("bad-input-{}", self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")),
             steps: vec![Step::See(format!("(XEN) Cannot boot: {}", self.says)), Step::See("\n".into())],
             // Its last words are what is waited for; a panic is not.
             survives: true,
@@ -223,25 +224,32 @@ pub(crate) fn run(
     image: &Path,
     matches: impl Fn(&str) -> bool,
 ) -> Result<Tally> {
-    let mut tally = Tally::default();
     let chosen: Vec<&BadInput> = INPUTS.iter().filter(|input| matches(&title(input))).collect();
     if chosen.is_empty() {
-        return Ok(tally);
+        return Ok(Tally::default());
     }
     progress(&format!("{} bad inputs", chosen.len()));
     make_files(workspace, image)?;
-    for input in chosen {
-        let outcome = stand::boot(workspace, toolchain, &input.options(workspace, image))?;
-        let held = outcome.end == End::Done;
-        let verdict = if held { "ok" } else { "FAILED" };
-        let line = said(&outcome.log);
-        println!("test {} ... {verdict} ({}): {line}", title(input), seconds(outcome.took));
-        if !held {
-            println!("    {}", outcome.end);
-        }
-        tally.add(Tally::one(held));
+    let one = |input: &BadInput| {
+        Tally::one(match stand::boot(workspace, toolchain, &input.options(workspace, image)) {
+            Ok(outcome) => judge(input, &outcome),
+            Err(error) => {
+                println!("test {} ... FAILED: {error:#}", title(input));
+                false
+            }
+        })
+    };
+    Ok(lanes::run(lanes::room(), chosen, |_| 1, one, Tally::add))
+}
+
+/// Prints how a boot ended; whether it was as it must be.
+fn judge(input: &BadInput, outcome: &Outcome) -> bool {
+    let (line, took) = (said(&outcome.log), seconds(outcome.took));
+    match &outcome.end {
+        End::Done => println!("test {} ... ok ({took}): {line}", title(input)),
+        end => println!("test {} ... FAILED ({took}): {line}\n    {end}", title(input)),
     }
-    Ok(tally)
+    outcome.end == End::Done
 }
 
 /// The line of a log that says why there is no boot.

@@ -15,6 +15,7 @@ mod initramfs;
 mod inspect;
 mod iso;
 mod kernel;
+mod lanes;
 mod laws;
 mod machine;
 mod modules;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -99,6 +100,9 @@ pub(crate) struct Scene<'a> {
 /// What is done at [`Step::Visit`](crate::expect::Step::Visit); the answer is what is wrong, if anything is.
 pub(crate) type Visitor<'v> = dyn FnMut(&Scene<'_>) -> Result<Option<String>> + 'v;
 
+/// Runs of this process so far: several may go on at once.
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
 /// Files of one run; the control sockets have short paths, which unix sockets need.
 struct Place {
     log: PathBuf,
@@ -110,8 +114,9 @@ impl Place {
     fn new(workspace: &Workspace, name: &str) -> Result<Place> {
         let logs = workspace.build("logs");
         fs::create_dir_all(&logs)?;
-        let [control, second] = ["", "-2"]
-            .map(|which| std::env::temp_dir().join(format!("lab-{}{which}.qmp", std::process::id())));
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let socket = |which| format!("lab-{}-{run}{which}.qmp", std::process::id());
+        let [control, second] = ["", "-2"].map(|which| std::env::temp_dir().join(socket(which)));
         let _ = (fs::remove_file(&control), fs::remove_file(&second));
         let log = logs.join(format!("{name}.log"));
         // An earlier run's screen must not be taken for this one's.

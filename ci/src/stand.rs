@@ -1,6 +1,7 @@
 //! From options to a booted machine: takes the artefacts, writes the medium, runs it.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
@@ -15,6 +16,7 @@ use crate::machine;
 use crate::options::{Below, Options};
 use crate::packages::{Suite, unpacked};
 use crate::qemu::{self, Outcome, Run, Visitor};
+use crate::scratch;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -40,8 +42,12 @@ pub(crate) fn artefacts(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Writes the boot medium for these options.
-fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<PathBuf> {
+/// Held while anything is made that machines share: images, kernels, initramfs.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// What GRUB is to load for these options.
+fn entry(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<BootEntry> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let hypervisor = match (options.below, &options.image) {
         (Below::Bare, _) => None,
         (Below::Peer, _) => Some(peer(workspace)?),
@@ -54,12 +60,17 @@ fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Re
         false => initramfs::make(workspace, &kernel),
     })?;
     let kernel = options.kernel_file.or_usual(|| Ok(kernel.image))?;
-    let entry = BootEntry {
+    Ok(BootEntry {
         hypervisor: hypervisor.map(|image| (image, hypervisor_options(options))),
         kernel: kernel.map(|image| (image, kernel_options(options))),
         initrd,
         graphics: options.machine.graphics.clone(),
-    };
+    })
+}
+
+/// Writes the boot medium for these options.
+fn medium(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<PathBuf> {
+    let entry = entry(workspace, toolchain, options)?;
     let iso = entry.write(&workspace.build(&format!("iso/{}", options.name)))?;
     if options.machine.uefi {
         machine::make_variables(&iso).context("making the UEFI's memory (ci/setup.sh installs ovmf)")?;
@@ -107,6 +118,7 @@ pub(crate) fn boot_for(
     let talk = Conversation::new(options.steps.clone(), refuse);
     let mut options = options.clone();
     options.machine.inspected |= options.inspection != Inspection::None;
+    scratch::provide(workspace, &options.name, &mut options.machine.more)?;
     qemu::converse(workspace, &run(&options, &iso), talk, visitor)
         .with_context(|| format!("running {}", options.name))
 }

@@ -1,4 +1,4 @@
-//! The QEMU tests: one table, run one after another.
+//! The QEMU tests: one table, run beside each other as far as the host has processors for their machines.
 
 pub(crate) mod chaos;
 mod failures;
@@ -17,6 +17,7 @@ use crate::expect::Step;
 use crate::image;
 use crate::initramfs::Guests;
 use crate::inspect::Inspection;
+use crate::lanes;
 use crate::options::{Below, Options};
 use crate::packages::Suite;
 use crate::qemu::{End, Outcome};
@@ -71,6 +72,8 @@ struct Test {
     model: &'static str,
     /// The mode of the screen, in GRUB's words.
     graphics: &'static str,
+    /// What the hypervisor may keep of the machine's memory in KiB; 0: not judged.
+    keeps: u64,
     /// What comes after the texts.
     last: Last,
     /// More QEMU arguments.
@@ -116,6 +119,7 @@ const USUAL: Test = Test {
     uefi: false,
     model: "",
     graphics: "",
+    keeps: 0,
     last: Last::Nothing,
     qemu: "",
     second_port: false,
@@ -217,18 +221,23 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
         tally.add(check::check(workspace, toolchain)?);
     }
     let chosen: Vec<&Test> = all().filter(|test| matches(test.name, filter)).collect();
-    scratch::make(workspace)?;
     // Built once for all tests without features of their own.
     let plain = chosen.iter().any(|test| test.below == Below::Revenant && test.features.is_empty())
         || bad_inputs::any(|name| matches(name, filter))
         || matches(survive::SAMPLE, filter);
     let image = if plain { build(workspace, toolchain, &mut tally) } else { None };
-    progress(&format!("{} QEMU tests", chosen.len()));
-    for test in chosen {
-        let mut options = test.options();
-        options.image = image.clone().filter(|_| test.features.is_empty());
-        tally.add(run_one(workspace, toolchain, test, &options));
-    }
+    progress(&format!("{} QEMU tests on {} processors", chosen.len(), lanes::room()));
+    tally.add(lanes::run(
+        lanes::room(),
+        chosen,
+        |test| test.cpus,
+        |test| {
+            let mut options = test.options();
+            options.image = image.clone().filter(|_| test.features.is_empty());
+            run_one(workspace, toolchain, test, &options)
+        },
+        Tally::add,
+    ));
     if let Some(image) = &image {
         tally.add(bad_inputs::run(workspace, toolchain, image, |name| matches(name, filter))?);
     }
@@ -268,19 +277,19 @@ fn matches(name: &str, filter: &[String]) -> bool {
 
 /// Runs one test and prints its line; a test that cannot be run has failed.
 fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &Options) -> Tally {
-    match stand::boot(workspace, toolchain, options).and_then(|outcome| tables(workspace, test, outcome)) {
+    match stand::boot(workspace, toolchain, options).and_then(|outcome| judge(workspace, test, outcome)) {
         Ok(outcome) if outcome.end == End::Done => {
-            println!("test {} ... ok ({})", test.name, seconds(outcome.took));
-            if let Some(seen) = outcome.walked {
-                println!("    walked: {seen}");
-            }
+            // One print: others go on beside.
+            let walked = outcome.walked.map(|seen| format!("\n    walked: {seen}")).unwrap_or_default();
+            println!("test {} ... ok ({}){walked}", test.name, seconds(outcome.took));
             // A medium is some 30 MB; a failed test's stays for looking into.
-            let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", test.log())));
+            let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", options.name)));
+            let _ = fs::remove_dir_all(scratch::folder(workspace, &options.name));
             Tally::one(true)
         }
         Ok(outcome) => {
-            println!("test {} ... FAILED ({}): {}", test.name, seconds(outcome.took), outcome.end);
-            println!("    console log: {}", outcome.log.display());
+            let (took, log) = (seconds(outcome.took), outcome.log.display());
+            println!("test {} ... FAILED ({took}): {}\n    console log: {log}", test.name, outcome.end);
             if let Err(full) = space::check(workspace) {
                 println!("    {full:#}");
             }
@@ -293,12 +302,25 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
     }
 }
 
-/// A test that prints what the stock tools answer has passed if that is what Xen's answer.
-fn tables(workspace: &Workspace, test: &Test, mut outcome: Outcome) -> Result<Outcome> {
+/// What the console's texts do not decide. A test that prints what the stock tools answer has passed if that is what Xen's
+/// answer; one that says how much memory the hypervisor may keep, if it keeps no more.
+fn judge(workspace: &Workspace, test: &Test, mut outcome: Outcome) -> Result<Outcome> {
     if outcome.end == End::Done && test.guest_tests.contains(&table::TEST) {
         outcome.end = table::judge(workspace, &outcome.log)?.map_or(End::Done, End::Unsound);
     }
+    if outcome.end == End::Done && test.keeps != 0 {
+        let kept = kept(&String::from_utf8_lossy(&fs::read(&outcome.log)?));
+        if kept.is_none_or(|kept| kept > test.keeps) {
+            let said = kept.map_or("does not say what it keeps".into(), |kept| format!("keeps {kept} KiB"));
+            outcome.end = End::Unsound(format!("the hypervisor {said}; {} KiB are allowed", test.keeps));
+        }
+    }
     Ok(outcome)
+}
+
+/// What a console's log says the hypervisor keeps, in KiB.
+fn kept(log: &str) -> Option<u64> {
+    log.split_once("The hypervisor keeps ")?.1.split_once(" KiB")?.0.parse().ok()
 }
 
 #[cfg(test)]
@@ -330,6 +352,12 @@ mod tests {
         );
         assert_eq!(options.append.trim(), "lab.test=g,h");
         assert_eq!(options.refuse, ["LAB-RESULT g fail", "LAB-RESULT h fail"]);
+    }
+
+    #[test]
+    fn the_log_says_what_is_kept() {
+        assert_eq!(kept("(XEN) The hypervisor keeps 13500 KiB: frame table 5\n"), Some(13500));
+        assert_eq!(kept("(XEN) Boot complete\n"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The QEMU tests on an image that fails all the time, over derived memory full of nonsense.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,8 +11,8 @@ use super::{Test, all, matches, run_one};
 use crate::check::Tally;
 use crate::command::progress;
 use crate::image;
+use crate::lanes;
 use crate::options::Below;
-use crate::scratch;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -26,27 +28,36 @@ fn is_for_chaos(test: &Test) -> bool {
 
 /// Runs the tests whose name contains one of the words, or all; a microreboot must have come in each.
 pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String]) -> Result<bool> {
-    scratch::make(workspace)?;
     let image = image::build(workspace, toolchain, &[FEATURE.to_string()])?;
     let chosen: Vec<&Test> = all().filter(|test| is_for_chaos(test) && matches(test.name, filter)).collect();
     progress(&format!("{} QEMU tests on an image that fails all the time", chosen.len()));
-    let (mut tally, mut failures) = (Tally::default(), 0);
-    for test in chosen {
-        let mut options = test.options();
-        options.image = Some(image.clone());
-        options.survives = true;
-        options.timeout = Duration::from_secs(test.limit) * SLOWER;
-        options.name = format!("chaos-{}", test.log());
-        let mut one = run_one(workspace, toolchain, test, &options);
-        let log = fs::read(workspace.build(&format!("logs/{}.log", options.name))).unwrap_or_default();
-        let times = String::from_utf8_lossy(&log).matches("Recovered from failure ").count();
-        println!("    {times} microreboots");
-        if times == 0 {
-            one = Tally::one(false);
-        }
-        failures += times;
-        tally.add(one);
-    }
+    let failures = AtomicUsize::new(0);
+    let tally = lanes::run(
+        lanes::room(),
+        chosen,
+        |test| test.cpus,
+        |test| {
+            let (one, times) = fail_always(workspace, toolchain, &image, test);
+            failures.fetch_add(times, Ordering::Relaxed);
+            one
+        },
+        Tally::add,
+    );
+    let failures = failures.into_inner();
     println!("{} passed, {} failed, {failures} microreboots", tally.passed, tally.failed);
     Ok(tally.failed == 0 && tally.passed > 0)
+}
+
+/// Runs one test on that image; also returns how many microreboots came.
+fn fail_always(workspace: &Workspace, toolchain: &Toolchain, image: &Path, test: &Test) -> (Tally, usize) {
+    let mut options = test.options();
+    options.image = Some(image.to_path_buf());
+    options.survives = true;
+    options.timeout = Duration::from_secs(test.limit) * SLOWER;
+    options.name = format!("chaos-{}", test.log());
+    let passed = run_one(workspace, toolchain, test, &options);
+    let log = fs::read(workspace.build(&format!("logs/{}.log", options.name))).unwrap_or_default();
+    let times = String::from_utf8_lossy(&log).matches("Recovered from failure ").count();
+    println!("    {times} microreboots in: {}", test.name);
+    (if times == 0 { Tally::one(false) } else { passed }, times)
 }

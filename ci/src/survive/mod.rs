@@ -52,7 +52,6 @@ const MOST_BOOTS: u32 = 10;
 pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<bool> {
     let image = image::build(workspace, toolchain, &options.features)?;
     let mut campaign = Campaign::new(workspace, &image, options)?;
-    scratch::make(workspace)?;
     let (mut boot, mut bad) = (0, 0);
     while !campaign.is_over() && bad < MOST_BOOTS {
         bad += u32::from(!one_boot(workspace, toolchain, options, &image, &mut campaign, boot)?);
@@ -80,7 +79,6 @@ pub(crate) fn sweep(
     step: usize,
 ) -> Result<bool> {
     let image = image::build(workspace, toolchain, &options.features)?;
-    scratch::make(workspace)?;
     let mut sweep = Sweep::new(&Symbols::read(&image.with_extension("debug"))?, step)?;
     let mut options = options.clone();
     options.name = "stubs".into();
