@@ -112,7 +112,7 @@ impl Clock for Hardware {
 impl Platform for Hardware {
     fn budget(&self) -> u32 {
         // Where failures come all the time, no entry is as long as it takes for several of them.
-        if cfg!(feature = "chaos") { 32 } else { 2048 }
+        if cfg!(feature = "chaos") { 32 } else { 256 }
     }
     #[inline(always)]
     fn dispatching(&self) {
