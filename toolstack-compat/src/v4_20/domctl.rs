@@ -1,5 +1,5 @@
-//! `domctl` of Xen 4.20 (public/domctl.h, interface version 0x17). A new domain's member has one word more; the rest is
-//! as in [4.17](crate::v4_17::domctl).
+//! `domctl` of Xen 4.20 (public/domctl.h, interface version 0x17). A new domain's member has one word more, and each new
+//! domain is told its colours of caches; the rest is as in [4.17](crate::v4_17::domctl).
 
 use crate::control::DomainRequest;
 use crate::v4_17;
@@ -11,6 +11,23 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `XEN_DOMCTL_INTERFACE_VERSION` of this release.
 pub const INTERFACE_VERSION: u32 = 0x17;
+
+/// `XEN_DOMCTL_set_llc_colors`: which part of the last cache a domain's memory may take.
+pub const SET_LLC_COLORS: u32 = 89;
+
+/// `xen_domctl_set_llc_colors`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetLlcColors {
+    /// How many colours are given.
+    pub count: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Guest address of them, 32 bits each.
+    pub colors: u64,
+}
+
+const _: () = assert!(size_of::<SetLlcColors>() == 16);
 
 /// `xen_domctl_createdomain` of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -49,10 +66,15 @@ const _: () = assert!(size_of::<Createdomain>() == 68);
 /// Decodes an argument of this release's.
 ///
 /// # Errors
-/// `EACCES`: of another interface version; `EINVAL`: impossible values.
+/// `EACCES`: of another interface version; `EINVAL`: impossible values; `EOPNOTSUPP`: of a cache's colours. No processor of
+/// this architecture has them, and the stock toolstack takes that for an answer, but no other refusal.
 pub fn decode(op: &Domctl) -> Result<DomainRequest, Errno> {
     if op.interface_version != INTERFACE_VERSION {
         return Err(Errno::EACCES);
+    }
+    if op.cmd == SET_LLC_COLORS {
+        let (colors, _) = SetLlcColors::read_from_prefix(op.u.as_bytes()).map_err(|_| Errno::EINVAL)?;
+        return Err(if colors.pad == 0 { Errno::EOPNOTSUPP } else { Errno::EINVAL });
     }
     let mut older = Domctl { interface_version: XEN_DOMCTL_INTERFACE_VERSION, ..*op };
     if op.cmd == XEN_DOMCTL_CREATEDOMAIN {
@@ -86,7 +108,7 @@ fn in_4_17(new: &Createdomain) -> DomctlCreatedomain {
 
 #[cfg(test)]
 mod tests {
-    use super::{Createdomain, INTERFACE_VERSION};
+    use super::{Createdomain, INTERFACE_VERSION, SET_LLC_COLORS};
     use crate::change::Change;
     use crate::control::DomainRequest;
     use crate::domctl::decode;
@@ -138,6 +160,18 @@ mod tests {
         assert!(matches!(decoded, Ok(DomainRequest::Change(Change::Create { id: 7, new })) if new.pool == 4));
         new.altp2m_opts = 1;
         assert_eq!(create(INTERFACE_VERSION, new.as_bytes()), Err(Errno::EINVAL));
+    }
+
+    /// What the stock toolstack sends for a guest without colours, and with a wrong pad.
+    #[test]
+    fn colours_of_caches_are_refused_in_a_way_that_the_toolstack_takes() {
+        let mut op = Domctl::new_zeroed();
+        (op.cmd, op.interface_version, op.domain) = (SET_LLC_COLORS, INTERFACE_VERSION, 1);
+        assert_eq!(decode(&op), Err(Errno::EOPNOTSUPP));
+        op.u[0] = 1 << 32;
+        assert_eq!(decode(&op), Err(Errno::EINVAL));
+        (op.interface_version, op.u[0]) = (0x15, 0);
+        assert_eq!(decode(&op), Ok(DomainRequest::Other { command: SET_LLC_COLORS }));
     }
 
     #[test]
