@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::command::{output, timed, up_to_date};
 use crate::cpio::Archive;
@@ -77,11 +77,14 @@ pub(crate) struct Guests {
     pub(crate) disk: bool,
 }
 
-/// The kernel's initramfs with the toolstack's archive behind it, and what guests boot from.
+/// The kernel's initramfs with the archive of its suite's toolstack behind it, and what guests boot from.
 pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel, more: Guests) -> Result<PathBuf> {
     let plain = make(workspace, kernel)?;
-    let mut parts =
-        vec![plain.clone(), toolstack::make(workspace)?, guests(workspace, kernel, &plain, "guests")?];
+    let mut parts = vec![
+        plain.clone(),
+        toolstack::make(workspace, kernel.suite)?,
+        guests(workspace, kernel, &plain, "guests")?,
+    ];
     let mut name = format!("{}-toolstack", kernel.release);
     if let Some(suite) = more.kernel {
         let other = Kernel::get(workspace, suite)?;
@@ -90,6 +93,7 @@ pub(crate) fn with_toolstack(workspace: &Workspace, kernel: &Kernel, more: Guest
         name = format!("{name}-and-{}", suite.name());
     }
     if more.disk {
+        ensure!(kernel.suite == Suite::Bookworm, "pygrub is there for Debian 12 alone");
         parts.push(pygrub::make(workspace, kernel, &plain)?);
         name.push_str("-and-pygrub");
     }

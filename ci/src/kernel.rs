@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 /// One unpacked kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {
+    /// Whose it is.
+    pub(crate) suite: Suite,
     /// As `uname -r` prints it.
     pub(crate) release: String,
     /// The bzImage.
@@ -35,7 +37,7 @@ impl Kernel {
                 output(Command::new("/sbin/depmod").arg("-b").arg(&root).arg(&release))
             })?;
         }
-        Ok(Kernel { release, image, module_folder })
+        Ok(Kernel { suite, release, image, module_folder })
     }
 
     /// The kernel's module index.

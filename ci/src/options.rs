@@ -18,7 +18,7 @@ use crate::packages::Suite;
 pub(crate) enum Below {
     /// The image of this checkout.
     Revenant,
-    /// Debian's Xen 4.17.
+    /// The Xen of the kernel's suite.
     Peer,
     /// Nothing: Linux alone.
     Bare,
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     pub(crate) initrd: Given,
     /// The machine.
     pub(crate) machine: Machine,
-    /// Debian's Xen toolstack is in the initramfs.
+    /// The Xen toolstack of the kernel's suite is in the initramfs.
     pub(crate) toolstack: bool,
     /// What guests may boot beside Dom0's own kernel (with the toolstack).
     pub(crate) guests: Guests,

@@ -40,6 +40,14 @@ impl Suite {
         }
     }
 
+    /// The version of its Xen, as packages' names have it.
+    pub(crate) fn xen(self) -> &'static str {
+        match self {
+            Suite::Bookworm => "4.17",
+            Suite::Trixie => "4.20",
+        }
+    }
+
     fn sources(self) -> String {
         let name = self.name();
         let key = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -26,15 +26,17 @@ const KERNEL_LAST_WORDS: [&str; 1] = ["Kernel panic - not syncing"];
 /// The same from a hypervisor: Xen's and ours. A run that is to survive a panic goes on.
 const HYPERVISOR_LAST_WORDS: [&str; 3] = ["Panic on CPU", "(XEN) panicked at", "(XEN) Cannot boot"];
 
-/// Debian's Xen 4.17 for `multiboot2`.
-pub(crate) fn peer(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(unpacked(workspace, Suite::Bookworm, "xen-hypervisor-4.17-amd64")?.join("boot/xen-4.17-amd64.gz"))
+/// A suite's Xen for `multiboot2`.
+pub(crate) fn peer(workspace: &Workspace, suite: Suite) -> Result<PathBuf> {
+    let name = format!("{}-amd64", suite.xen());
+    let package = unpacked(workspace, suite, &format!("xen-hypervisor-{name}"))?;
+    Ok(package.join(format!("boot/xen-{name}.gz")))
 }
 
 /// Downloads and makes all that runs need, for every kernel.
 pub(crate) fn artefacts(workspace: &Workspace) -> Result<()> {
-    peer(workspace)?;
     for suite in [Suite::Bookworm, Suite::Trixie] {
+        peer(workspace, suite)?;
         let kernel = Kernel::get(workspace, suite)?;
         initramfs::with_toolstack(workspace, &kernel, Guests::default())?;
     }
@@ -50,7 +52,7 @@ fn entry(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Res
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let hypervisor = match (options.below, &options.image) {
         (Below::Bare, _) => None,
-        (Below::Peer, _) => Some(peer(workspace)?),
+        (Below::Peer, _) => Some(peer(workspace, options.kernel)?),
         (Below::Revenant, Some(image)) => Some(image.clone()),
         (Below::Revenant, None) => Some(image::build(workspace, toolchain, &options.features)?),
     };
@@ -126,10 +128,10 @@ pub(crate) fn boot_for(
 /// Boots to a shell on the user's terminal.
 pub(crate) fn interactive(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Result<()> {
     let iso = medium(workspace, toolchain, options)?;
-    let what = match options.below {
-        Below::Revenant => "Revenant",
-        Below::Peer => "Xen 4.17",
-        Below::Bare => "no hypervisor",
+    let what: String = match options.below {
+        Below::Revenant => "Revenant".into(),
+        Below::Peer => format!("Xen {}", options.kernel.xen()),
+        Below::Bare => "no hypervisor".into(),
     };
     progress(&format!(
         "booting {what} with Linux of {} on {} CPU, {} MiB (a shell in about half a minute)",

@@ -44,7 +44,7 @@ struct Test {
     memory: u32,
     /// Scripts of `ci/guest/tests` to run in Dom0, one after another, and see pass.
     guest_tests: &'static [&'static str],
-    /// Debian's Xen toolstack is in the initramfs.
+    /// The Xen toolstack of the kernel's suite is in the initramfs.
     toolstack: bool,
     /// What guests boot beside Dom0's own kernel.
     guests: Guests,

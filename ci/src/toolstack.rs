@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,8 +13,8 @@ use crate::initramfs::{Tree, compress};
 use crate::packages::{Suite, unpacked};
 use crate::workspace::Workspace;
 
-/// Packages that are searched for shared libraries.
-const LIBRARIES: [&str; 26] = [
+/// Packages that are searched for shared libraries, beside those whose names have a version.
+const LIBRARIES: [&str; 23] = [
     "libc6",
     "libgcc-s1",
     "libxencall1",
@@ -22,7 +23,6 @@ const LIBRARIES: [&str; 26] = [
     "libxenforeignmemory1",
     "libxengnttab1",
     "libxenhypfs1",
-    "libxenmisc4.17",
     "libxenstore4",
     "libxentoolcore1",
     "libxentoollog1",
@@ -37,12 +37,20 @@ const LIBRARIES: [&str; 26] = [
     "libzstd1",
     "libtinfo6",
     "libncurses6",
-    "libefiboot1",
-    "libefivar1",
     "libpopt0",
 ];
 
-/// Where those packages keep them.
+/// The others.
+fn versioned_libraries(suite: Suite) -> [String; 3] {
+    // Debian 13 renamed libraries whose times have 64 bits since.
+    let renamed = match suite {
+        Suite::Bookworm => "",
+        Suite::Trixie => "t64",
+    };
+    [format!("libxenmisc{}", suite.xen()), format!("libefiboot1{renamed}"), format!("libefivar1{renamed}")]
+}
+
+/// Where all those packages keep them; Debian 12's Xen has some in a folder of its own.
 const LIBRARY_FOLDERS: [&str; 4] = [
     "lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu",
@@ -50,46 +58,42 @@ const LIBRARY_FOLDERS: [&str; 4] = [
     "usr/lib/xen-4.17/lib/x86_64-linux-gnu",
 ];
 
-const XEN_BIN: &str = "usr/lib/xen-4.17/bin";
+/// Those of Xen's own programs that are taken.
+const XEN_PROGRAMS: [&str; 30] = [
+    "xl",
+    "xenstored",
+    "xenconsoled",
+    "xen-init-dom0",
+    "xenconsole",
+    "libxl-save-helper",
+    "xen-hptool",
+    "xenpm",
+    "xenwatchdogd",
+    "xen-cpuid",
+    "xenctx",
+    "lsevtchn",
+    "xentop",
+    "xen-diag",
+    "xen-livepatch",
+    "xen-lowmemd",
+    "xen-memshare",
+    "xen-mfndump",
+    "xen-ucode",
+    "xencov",
+    "xenlockprof",
+    "xenperf",
+    "xenstore-control",
+    "xentrace",
+    "flask-get-bool",
+    "flask-getenforce",
+    "flask-label-pci",
+    "flask-loadpolicy",
+    "flask-setenforce",
+    "readnotes",
+];
 
-/// The programs taken: package, folder, names. The hotplug scripts want bash and util-linux's flock.
-const PROGRAMS: [(&str, &str, &[&str]); 7] = [
-    (
-        "xen-utils-4.17",
-        XEN_BIN,
-        &[
-            "xl",
-            "xenstored",
-            "xenconsoled",
-            "xen-init-dom0",
-            "xenconsole",
-            "libxl-save-helper",
-            "xen-hptool",
-            "xenpm",
-            "xenwatchdogd",
-            "xen-cpuid",
-            "xenctx",
-            "lsevtchn",
-            "xentop",
-            "xen-diag",
-            "xen-livepatch",
-            "xen-lowmemd",
-            "xen-memshare",
-            "xen-mfndump",
-            "xen-ucode",
-            "xencov",
-            "xenlockprof",
-            "xenperf",
-            "xenstore-control",
-            "xentrace",
-            "flask-get-bool",
-            "flask-getenforce",
-            "flask-label-pci",
-            "flask-loadpolicy",
-            "flask-setenforce",
-            "readnotes",
-        ],
-    ),
+/// The other programs: package, folder, names. The hotplug scripts want bash and util-linux's flock.
+const PROGRAMS: [(&str, &str, &[&str]); 6] = [
     (
         "xenstore-utils",
         "usr/bin",
@@ -116,23 +120,19 @@ const UNWINDER: &str = "libgcc_s.so.1";
 /// The loader's name is in every program.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
-/// Makes the toolstack's archive if it is not there yet.
-pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
-    let result = workspace.build("initrd/toolstack-4.17.cpio.gz");
+/// Makes the archive of a suite's toolstack if it is not there yet.
+pub(crate) fn make(workspace: &Workspace, suite: Suite) -> Result<PathBuf> {
+    let result = workspace.build(&format!("initrd/toolstack-{}.cpio.gz", suite.xen()));
     let tool = std::env::current_exe()?;
     if up_to_date(&result, &[tool.as_path()]) {
         return Ok(result);
     }
     let mut shelves = Vec::new();
-    for package in LIBRARIES {
-        shelves.push(unpacked(workspace, Suite::Bookworm, package)?);
+    for package in LIBRARIES.into_iter().map(String::from).chain(versioned_libraries(suite)) {
+        shelves.push(unpacked(workspace, suite, &package)?);
     }
-    let mut sources = Vec::new();
-    for (package, folder, names) in PROGRAMS {
-        let root = unpacked(workspace, Suite::Bookworm, package)?;
-        sources.extend(names.iter().map(|name| (format!("{folder}/{name}"), root.join(folder).join(name))));
-    }
-    let scripts = unpacked(workspace, Suite::Bookworm, "xen-utils-common")?;
+    let sources = programs(workspace, suite)?;
+    let scripts = unpacked(workspace, suite, "xen-utils-common")?;
     timed("making the toolstack's archive", || {
         let mut tree = Tree::default();
         for (place, file) in &sources {
@@ -151,6 +151,24 @@ pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
         compress(&tree.finish(), &result)
     })?;
     Ok(result)
+}
+
+/// All programs: the place of each in the archive, and its file.
+fn programs(workspace: &Workspace, suite: Suite) -> Result<Vec<(String, PathBuf)>> {
+    let (xen, bin) = (format!("xen-utils-{}", suite.xen()), format!("usr/lib/xen-{}/bin", suite.xen()));
+    let of_xen = (xen.as_str(), bin.as_str(), XEN_PROGRAMS.as_slice());
+    let mut sources = Vec::new();
+    for (package, folder, names) in iter::once(of_xen).chain(PROGRAMS) {
+        let root = unpacked(workspace, suite, package)?;
+        for name in names {
+            let place = format!("{folder}/{name}");
+            // Debian 13 ships all in `usr`; scripts name programs by their older places.
+            let file =
+                [root.join(&place), root.join("usr").join(&place)].into_iter().find(|file| file.exists());
+            sources.push((place, file.with_context(|| format!("{package} has no {folder}/{name}"))?));
+        }
+    }
+    Ok(sources)
 }
 
 /// The hotplug scripts and the toolstack's configuration.

@@ -138,7 +138,7 @@ fn column(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Mo
 fn measure(workspace: &Workspace, toolchain: &Toolchain, below: Below, model: &Model) -> Result<Figures> {
     let hypervisor = match below {
         Below::Bare => None,
-        Below::Peer => Some(stand::peer(workspace)?),
+        Below::Peer => Some(stand::peer(workspace, Suite::Bookworm)?),
         Below::Revenant => Some(image::build(workspace, toolchain, &[])?),
     };
     let kernel = Kernel::get(workspace, Suite::Bookworm)?.image;
