@@ -60,6 +60,17 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
+        name: "Debian 13's own xl, of Xen 4.20, makes a PV guest with disk and network, on 2 CPUs",
+        kernel: Suite::Trixie,
+        cpus: 2,
+        memory: 1280,
+        xen: "xen-version=4.20 dom0_mem=640M,max:640M",
+        toolstack: true,
+        guest_tests: &["xl-devices"],
+        limit: 240,
+        ..USUAL
+    },
+    Test {
         name: "PV guests with 1, 2, 4 and 8 vCPUs at once, one of Debian 13, serve files to each other on 2 CPUs",
         cpus: 2,
         memory: 2000,
