@@ -316,7 +316,9 @@ fn crash_everywhere(
         }
         w.derived = Box::leak(Box::new(rebuild(&w.region)));
         w.log.roll_back(&mut Effects(&mut w.seen));
-        w.seen.clear();
+        if w.log.head().phase() == Phase::Outbox {
+            w.seen.clear();
+        }
         w.log.drain(&mut Effects(&mut w.seen));
         assert_eq!(audit(&w.region), Ok(()));
         let committed = w.log.head().phase() == Phase::Undo && w.log.head().progress() == 1;
