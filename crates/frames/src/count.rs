@@ -3,7 +3,7 @@
 use crate::usage::{Kind, Usage};
 use crate::{BOTH, Frame, Frames, LOOSE, Owner, Stage, TYPED};
 use ids::Mfn;
-use vault::{Effect, Once, Tx, Word, kind};
+use vault::{Effect, Once, Tx, kind};
 
 /// What an effect `VALID` does beside or instead of what its name says: one typed reference more.
 const MORE: u32 = 1;
@@ -117,6 +117,15 @@ impl Frames {
                 return Ok(Got::Taken);
             }
         }
+    }
+
+    /// Takes a typed reference to a table of `owner` that is valid and held, as those of the kernel are which all roots
+    /// name. False: nothing was done, it is for [`get_typed`](Self::get_typed).
+    #[inline(always)]
+    pub fn take_valid(&self, tx: &mut Tx<'_>, mfn: Mfn, owner: Owner, kind: Kind) -> bool {
+        let Some(frame) = self.frame(mfn) else { return false };
+        let old = frame.usage();
+        old.is_held_as(owner, kind) && tx.exchange(&frame.usage, old.0, old.one_typed_more().0)
     }
 
     /// Claims an untyped frame as `kind`, in work from cursor 0, with one typed reference for the caller.
@@ -258,19 +267,6 @@ impl Frames {
         }
     }
 
-    /// What dropping a reference (`what` is the effect's kind) makes of a frame that is not freed by it: the frame's word,
-    /// what it is and what it becomes.
-    #[inline(always)]
-    pub fn plain_put(&self, what: u32, mfn: Mfn) -> Option<(&'static Word, u64, u64)> {
-        let frame = self.frame(mfn)?;
-        let old = frame.usage();
-        let new = match what {
-            kind::PUT_REF => old.minus_ref(),
-            _ => self.without_typed(old, old.minus_typed()),
-        };
-        (!is_freed(old, new)).then_some((&frame.usage, old.0, new.0))
-    }
-
     /// Applies a dropped general reference, exactly once; frees the frame if it was the last.
     #[inline(never)]
     pub fn apply_put_ref(&self, once: &mut Once<'_, '_>, mfn: Mfn) {
@@ -302,7 +298,7 @@ impl Frames {
 
     /// What a usage becomes whose typed references are fewer in `new`.
     #[inline(always)]
-    fn without_typed(&self, old: Usage, new: Usage) -> Usage {
+    pub(crate) fn without_typed(&self, old: Usage, new: Usage) -> Usage {
         if old.is_plain() {
             if new.typed() == 0 {
                 self.count_unwritable();
@@ -359,7 +355,7 @@ impl Frames {
 
 /// Whether a frame is free that becomes `new`.
 #[inline(always)]
-const fn is_freed(old: Usage, new: Usage) -> bool {
+pub(crate) const fn is_freed(old: Usage, new: Usage) -> bool {
     new.is_bare() && !new.is_validated() && !new.is_in_work() && !old.is_bare()
 }
 

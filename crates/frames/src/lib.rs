@@ -22,6 +22,7 @@ mod frame;
 mod hand_over;
 mod leave;
 mod list;
+mod put;
 mod staged;
 mod stale;
 mod usage;

@@ -225,6 +225,20 @@ impl Usage {
             && !self.is_pinned()
     }
 
+    /// Whether it is a valid table of `owner`, of `kind`, that somebody holds already, and by far not too often.
+    #[inline(always)]
+    pub(crate) const fn is_held_as(self, owner: Owner, kind: Kind) -> bool {
+        let many = 1 << (KIND - 1);
+        let wanted = (owner.0 as u64) << OWNER | VALIDATED | (kind as u64) << KIND;
+        let said = u64::MAX << OWNER | IN_WORK | VALIDATED | 7 << KIND | many;
+        self.0 & said == wanted && self.count() != 0
+    }
+
+    /// Whether one typed reference holds it, which is no pin's, and no work goes on.
+    pub const fn is_held_once(self) -> bool {
+        self.0 & (TYPED_MAX << TYPED | IN_WORK | PINNED) == 1 << TYPED
+    }
+
     /// Whether the hypervisor shares the frame with its owner and nobody else refers to it.
     pub const fn is_shared_alone(self) -> bool {
         self.refs() == 0 && self.typed() == 1 && self.is_plain() && !self.is_allocated()
@@ -246,23 +260,62 @@ impl Usage {
     }
 
     pub(crate) const fn plus_ref(self) -> Self {
-        if self.general() == REFS { self } else { Self(self.0 + 1) }
+        if self.general() == REFS { self } else { Self(self.0.wrapping_add(1)) }
     }
 
     pub(crate) const fn minus_ref(self) -> Self {
-        if self.general() == REFS || self.general() == 0 { self } else { Self(self.0 - 1) }
+        if self.general() == REFS || self.general() == 0 { self } else { Self(self.0.wrapping_sub(1)) }
     }
 
     pub(crate) const fn plus_typed(self) -> Self {
-        if self.count() == TYPED_MAX { self } else { Self(self.0 + (1 << TYPED)) }
+        if self.count() == TYPED_MAX { self } else { self.one_typed_more() }
+    }
+
+    /// Of one whose count has room for it.
+    #[inline(always)]
+    pub(crate) const fn one_typed_more(self) -> Self {
+        Self(self.0.wrapping_add(1 << TYPED))
     }
 
     pub(crate) const fn minus_typed(self) -> Self {
-        if self.count() == TYPED_MAX || self.count() == 0 { self } else { Self(self.0 - (1 << TYPED)) }
+        if self.count() == TYPED_MAX || self.count() == 0 {
+            self
+        } else {
+            Self(self.0.wrapping_sub(1 << TYPED))
+        }
     }
 
     pub(crate) const fn with_owner(self, owner: Owner) -> Self {
         Self(self.0 & !(u64::MAX << OWNER) | (owner.0 as u64) << OWNER)
+    }
+
+    /// What dropping one of several references makes of it, of a kind that stays what it is; `None`: not so simple.
+    #[inline(always)]
+    pub(crate) const fn one_ref_less(self) -> Option<Self> {
+        if self.general().wrapping_sub(2) < REFS - 2 { Some(Self(self.0 - 1)) } else { None }
+    }
+
+    /// The same of one of several typed references to what is no writable page.
+    #[inline(always)]
+    pub(crate) const fn one_typed_less(self) -> Option<Self> {
+        let many = 1 << (KIND - 1);
+        if self.0 & (IN_WORK | VALIDATED | many) == VALIDATED && self.count() > 1 {
+            Some(Self(self.0.wrapping_sub(1 << TYPED)))
+        } else {
+            None
+        }
+    }
+
+    /// The same of a writable reference to a page that has general ones.
+    #[inline(always)]
+    pub(crate) const fn one_writable_less(self) -> Option<Self> {
+        let many = 1 << (KIND - 1);
+        let sure = self.0 & (IN_WORK | VALIDATED | many) == 0 && self.is_plain();
+        if sure && self.count() != 0 && self.general() != 0 {
+            Some(Self(self.0.wrapping_sub(1 << TYPED)).with_kind(Kind::Writable))
+        } else {
+            None
+        }
     }
 
     pub(crate) const fn without_allocation(self) -> Self {

@@ -19,6 +19,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// 64-bit words in a cache line.
 pub const LINE_WORDS: usize = 8;
+/// Cache lines that are looked at in one go.
+pub const BLOCK_LINES: usize = 4;
 
 /// A guest virtual address could not be read or written (the errno is `-EFAULT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,11 @@ pub trait GuestMemory {
     /// All bits that are set in some word of an aligned cache line: each word is read atomically, the line not.
     fn bits_in_line(&self, at: Maddr) -> u64 {
         (0..LINE_WORDS as u64).fold(0, |all, i| all | self.load64(Maddr(at.0 + 8 * i)))
+    }
+    /// The same of [`BLOCK_LINES`] lines, aligned to as much.
+    fn bits_in_block(&self, at: Maddr) -> u64 {
+        let line = |i| self.bits_in_line(Maddr(at.0 + 8 * (LINE_WORDS * i) as u64));
+        (0..BLOCK_LINES).fold(0, |all, i| all | line(i))
     }
     /// Writes an aligned 64-bit word.
     fn store64(&self, at: Maddr, value: u64);

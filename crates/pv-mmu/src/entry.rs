@@ -207,11 +207,6 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
     }
 
-    /// Whether an entry that maps a frame holds no reference to it: device memory, and what the hypervisor shows.
-    fn is_uncounted(&self, mfn: Mfn) -> bool {
-        self.frames.frame(mfn).is_none_or(|frame| frame.usage().owner().slot().is_none())
-    }
-
     /// Whether a frame is device memory.
     pub fn is_io(&self, mfn: Mfn) -> bool {
         self.frames.frame(mfn).is_none_or(|f| f.usage().owner() == Owner::IO)
@@ -241,9 +236,15 @@ impl<M: GuestMemory> Mmu<'_, M> {
     #[inline]
     pub(crate) fn put_leaf(&self, pte: Pte) -> Option<Effect> {
         let mfn = pte.mfn();
-        if !pte.is_present() || self.is_uncounted(mfn) {
+        if !pte.is_present() || !holds_reference(self.frames, mfn) {
             return None;
         }
         Some(if pte.is_writable() { Frames::put_typed(mfn) } else { Frames::put_ref(mfn) })
     }
+}
+
+/// Whether an L1 entry that maps a frame holds a reference to it: not to device memory, nor to what the hypervisor shows.
+#[inline(always)]
+pub(crate) fn holds_reference(frames: &Frames, mfn: Mfn) -> bool {
+    frames.frame(mfn).is_some_and(|frame| frame.usage().owner().slot().is_some())
 }

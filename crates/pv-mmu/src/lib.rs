@@ -16,10 +16,12 @@ extern crate std;
 
 mod descriptors;
 mod entry;
+mod given;
 mod granted;
 mod pin;
 mod pte;
 mod root;
+mod runs;
 mod scan;
 mod sweep;
 mod together;
@@ -28,7 +30,9 @@ mod update;
 mod walk;
 mod work;
 
+pub(crate) use entry::holds_reference;
 pub use entry::{IoRanges, IoRule};
+pub use given::apply_put_entries;
 pub use granted::Blocked;
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
 pub use sweep::DeviceTables;

@@ -1,18 +1,18 @@
-//! The reverse of validation: a table gives its entries' references back, a few a transaction.
+//! The reverse of validation: a table gives its entries' references back.
+//!
+//! Nobody writes to a table in work, and its entries say which references it holds. So one effect drops those of many
+//! entries: the transaction only says which.
 
-use crate::scan::previous_present;
+use crate::given::put_entries;
+use crate::scan::{Lines, previous_present};
 use crate::work::{ENTRIES, FLUSH_ALL, entry_address, is_hypervisor_slot};
 use crate::{Mmu, MmuError, Pte};
-use frames::{Frame, Frames, Kind, Owner, Stage};
+use frames::{Frame, Kind, Owner, Stage};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use vault::{Apply, Journal, Tx};
 
-/// Entries one transaction gives back at most (its effects are bounded).
-const BATCH: usize = 48;
-
 enum Step {
-    Advanced,
     Empty,
     Below(Mfn),
     Gone,
@@ -120,10 +120,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 self.unwork_step(tx, mfn, level, frame, then)
             });
             match step {
-                Step::Advanced => j.spend()?,
                 Step::Empty => return Ok(true),
                 Step::Gone => return Ok(false),
-                Step::Below(child) => drop(self.unwork(j, child, level - 1, &mut |_| {})?),
+                Step::Below(child) => {
+                    self.unwork(j, child, level - 1, &mut |_| {})?;
+                    j.spend()?;
+                }
             }
         }
     }
@@ -147,12 +149,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
         if let Some(child) = self.stopped_below(mfn, level, usage.cursor()) {
             return Step::Below(child);
         }
-        if usage.cursor() == 0 {
-            self.frames.finish_unwork(tx, mfn, frame);
-            then(tx);
-            return Step::Empty;
+        if let Some(child) = self.give_back(tx, mfn, level, frame, usage.cursor()) {
+            return Step::Below(child);
         }
-        self.give_back(tx, mfn, level, frame)
+        self.frames.finish_unwork(tx, mfn, frame);
+        then(tx);
+        Step::Empty
     }
 
     /// The table below whose work stopped with this one's: the entry at the cursor names it, and holds no
@@ -167,41 +169,39 @@ impl<M: GuestMemory> Mmu<'_, M> {
         (pte.is_present() && stopped).then_some(pte.mfn())
     }
 
-    /// Gives back a run of entries below the cursor. A table below that only this entry holds is begun
-    /// with the last of them and goes before the rest; its reference belongs to that work from then on.
-    fn give_back(&self, tx: &mut Tx<'static>, mfn: Mfn, level: u32, frame: &Frame) -> Step {
-        let (mut index, mut given) = (frame.usage().cursor(), 0);
-        let mut below = None;
-        while index > 0 && given < BATCH && below.is_none() {
-            let Some(present) = previous_present(self.memory, mfn, index) else {
-                index = 0;
-                break;
-            };
-            index = present;
-            let pte = Pte(self.memory.load64(entry_address(mfn, index)));
-            if level == 1 {
-                if let Some(effect) = self.put_leaf(pte) {
-                    tx.publish(effect);
-                    given += 1;
-                }
-            } else if !is_hypervisor_slot(level, index) {
-                if self.begin_below(tx, pte.mfn(), level - 1) {
-                    below = Some(pte.mfn());
-                } else {
-                    tx.publish(Frames::put_typed(pte.mfn()));
-                    given += 1;
-                }
-            }
+    /// Gives back the entries below `cursor`. A table below that only its entry holds is begun with those above it and
+    /// goes before the rest, which stays; its reference belongs to that work from then on.
+    #[inline(never)]
+    fn give_back(
+        &self,
+        tx: &mut Tx<'static>,
+        mfn: Mfn,
+        level: u32,
+        frame: &Frame,
+        cursor: u16,
+    ) -> Option<Mfn> {
+        if level == 1 {
+            put_entries(tx, mfn, level, 0..cursor, Lines::NONE);
+            return None;
         }
-        self.frames.move_cursor(tx, frame, index);
-        below.map_or(Step::Advanced, Step::Below)
+        let (mut index, mut lines) = (cursor, Lines::NONE);
+        while let Some((present, pte)) = previous_present(self.memory, mfn, index) {
+            index = present;
+            if !is_hypervisor_slot(level, index) && self.begin_below(tx, pte.mfn(), level - 1) {
+                put_entries(tx, mfn, level, index + 1..cursor, lines);
+                self.frames.move_cursor(tx, frame, index);
+                return Some(pte.mfn());
+            }
+            lines = lines.with(index);
+        }
+        put_entries(tx, mfn, level, 0..cursor, lines);
+        None
     }
 
     /// Begins the reverse of validation on a child that only its parent's entry holds.
     fn begin_below(&self, tx: &mut Tx<'static>, child: Mfn, level: u32) -> bool {
         let Some(frame) = self.frames.frame(child) else { return false };
-        let usage = frame.usage();
-        if usage.typed() != 1 || usage.is_pinned() {
+        if !frame.usage().is_held_once() {
             return false;
         }
         tx.lock(self.locks.of(child, level));

@@ -2,8 +2,8 @@
 
 use crate::entry::Refusal;
 use crate::root::M2P_SLOT;
-use crate::scan::next_present;
-use crate::{Mmu, MmuError, Pte, Subject, adjusted_l1, adjusted_table};
+use crate::runs::Run;
+use crate::{Mmu, MmuError, Pte, Subject, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
@@ -11,8 +11,6 @@ use vault::{Apply, Effect, Journal, Tx, kind};
 
 /// Entries of a table.
 pub(crate) const ENTRIES: u16 = 512;
-/// References one transaction takes at most (its undo entries are bounded).
-const BATCH: usize = 96;
 /// Root entries that belong to the hypervisor.
 pub(crate) const HYPERVISOR_SLOTS: core::ops::Range<u16> = 256..272;
 
@@ -40,8 +38,9 @@ enum Begun {
 /// A table (frame and level) to lock before the one worked on.
 pub type Outer = Option<(Mfn, u32)>;
 
+#[inline(always)]
 pub(crate) fn entry_address(table: Mfn, index: u16) -> Maddr {
-    Maddr(table.maddr().0 + 8 * u64::from(index))
+    Maddr(table.maddr().0.wrapping_add(8 * u64::from(index)))
 }
 
 /// Whether entry `index` of a table of `level` is the hypervisor's.
@@ -234,14 +233,25 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 if usage.stage() != Stage::UP {
                     self.frames.set_stage(tx, frame, Stage::UP);
                 }
-                match usage.cursor() {
-                    ENTRIES => {
+                let start = usage.cursor();
+                let run = match level {
+                    _ if start == ENTRIES => Run::To(ENTRIES),
+                    1 => self.work_leaves(tx, mfn, start, subject, outer)?,
+                    _ => self.work_tables(tx, mfn, level, start, subject)?,
+                };
+                let to = match run {
+                    Run::To(ENTRIES) => {
+                        // The cursor goes with the work.
                         self.complete(tx, mfn, level, frame, then)?;
-                        Ok(Step::Complete)
+                        return Ok(Step::Complete);
                     }
-                    _ if level == 1 => self.work_leaves(tx, mfn, frame, subject, outer),
-                    _ => self.work_tables(tx, mfn, level, frame, subject),
+                    Run::InTheWay(m) => return Ok(Step::InTheWay(m)),
+                    Run::To(index) | Run::Below(_, index) => index,
+                };
+                if to != start {
+                    self.frames.move_cursor(tx, frame, to);
                 }
+                Ok(if let Run::Below(child, _) = run { Step::Below(child) } else { Step::Advanced })
             })?;
             match step {
                 // Paid for what is done, so that every entry gets on however deep it must descend first.
@@ -253,6 +263,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.get_table(j, child, level - 1, subject, Some((mfn, level)), &mut |tx| {
                         self.child_done(tx, mfn, level, frame, child)
                     })?;
+                    j.spend()?;
                 }
             }
         }
@@ -306,93 +317,5 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
         self.frames.finish_table(tx, mfn, frame);
         then(tx)
-    }
-
-    /// A run of L1 entries in one transaction. The table is not in use, so its entries are adjusted
-    /// right away: adjusting is idempotent and a rolled-back adjustment harmless.
-    fn work_leaves(
-        &self,
-        tx: &mut Tx<'static>,
-        mfn: Mfn,
-        frame: &Frame,
-        subject: Subject,
-        outer: Outer,
-    ) -> Result<Step, MmuError> {
-        let start = frame.usage().cursor();
-        let (mut index, mut taken) = (start, 0);
-        loop {
-            index = next_present(self.memory, mfn, index);
-            if index == ENTRIES || taken == BATCH {
-                break;
-            }
-            let at = entry_address(mfn, index);
-            let pte = Pte(self.memory.load64(at));
-            let mut allowed = pte;
-            match self.get_leaf(tx, pte, subject, mfn) {
-                Ok(()) => {}
-                Err(Refusal::ReadOnly) => allowed = pte.read_only(),
-                // What came before stays; the table in the way is dealt with between transactions.
-                Err(Refusal::Dormant(m)) if index == start => {
-                    let own = m == mfn || outer.is_some_and(|(above, _)| above == m);
-                    return if own { Err(MmuError::Invalid) } else { Ok(Step::InTheWay(m)) };
-                }
-                Err(Refusal::Final(e)) if index == start => return Err(e),
-                Err(_) => break,
-            }
-            let adjusted = adjusted_l1(allowed);
-            if adjusted != pte {
-                self.memory.store64(at, adjusted.0);
-            }
-            taken += 1;
-            index += 1;
-        }
-        self.frames.move_cursor(tx, frame, index);
-        Ok(Step::Advanced)
-    }
-
-    /// Entries of a higher table: runs of absent ones, or tables below that are valid already.
-    fn work_tables(
-        &self,
-        tx: &mut Tx<'static>,
-        mfn: Mfn,
-        level: u32,
-        frame: &Frame,
-        subject: Subject,
-    ) -> Result<Step, MmuError> {
-        let start = frame.usage().cursor();
-        let (mut index, mut taken) = (start, 0);
-        let mut below = None;
-        loop {
-            index = next_present(self.memory, mfn, index);
-            if index == ENTRIES || taken == BATCH {
-                break;
-            }
-            let at = entry_address(mfn, index);
-            let pte = Pte(self.memory.load64(at));
-            if !is_hypervisor_slot(level, index) {
-                if pte.0 & Pte::PSE != 0 {
-                    if index == start {
-                        return Err(MmuError::Invalid);
-                    }
-                    break;
-                }
-                match self.frames.get_typed(tx, pte.mfn(), subject.tables, Kind::table(level - 1)) {
-                    Ok(Got::Taken) => self.memory.store64(at, adjusted_table(pte).0),
-                    _ => {
-                        below = Some(pte.mfn());
-                        break;
-                    }
-                }
-                taken += 1;
-            }
-            index += 1;
-        }
-        if index == start
-            && let Some(child) = below
-        {
-            return Ok(Step::Below(child));
-        }
-        self.frames.move_cursor(tx, frame, index);
-        Ok(Step::Advanced)
     }
 }

@@ -5,8 +5,8 @@ use crate::{Base, System};
 use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
-use pv_mmu::{AdBits, apply_pte, restore_pte};
-use vault::{Apply, Effect, Log, Once, Word, kind};
+use pv_mmu::{AdBits, apply_pte, apply_put_entries, restore_pte};
+use vault::{Apply, Effect, Log, Once, Puts, Word, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
@@ -49,39 +49,25 @@ impl<P: Platform> Apply for Applier<P> {
                 self.context.registers.set(Reg::Rip, effect.a);
                 self.context.registers.set_index(effect.x, effect.b);
             }
-            _ => return false,
+            _ => return self.apply_alone(effect),
         }
         true
     }
 
     #[inline(never)]
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
-        let platform = self.system.platform;
-        match effect.kind {
-            kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
-            kind::PTE => {
-                let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
-                apply_pte(platform, Maddr(effect.a), effect.b, ad, self.again);
-            }
-            kind::GUEST_STORE => self.guest_store(effect),
-            kind::COPY_OUT => self.copy_out(effect, once),
-            kind::CONTEXT => self.system.synchronise(self.context, effect.x),
-            kind::EVENT => {
-                let system = self.system;
-                system.state.events(platform).apply(effect, |vcpu| system.alert(vcpu));
-                system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
-            }
-            kind::KICK => self.system.wake(VcpuSlot(effect.x)),
-            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
-            kind::FLUSH => self.flush(effect),
-            kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
-            _ => self.apply_rare(effect, once),
-        }
+        self.apply_rare(effect, once);
     }
 
     #[inline(always)]
     fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
         self.system.state.frames.plain_put(kind, Mfn(mfn))
+    }
+
+    #[inline(never)]
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let (frames, memory) = (&self.system.state.frames, self.system.platform);
+        apply_put_entries(frames, memory, self, effect, puts);
     }
 
     #[inline(always)]
@@ -140,6 +126,34 @@ impl<P: Platform> Apply for Applier<P> {
     }
 }
 
+impl<P: Platform> Applier<P> {
+    /// Applies an effect that refers to nothing in the log. False: it is none of these.
+    #[inline(never)]
+    fn apply_alone(&mut self, effect: Effect) -> bool {
+        let platform = self.system.platform;
+        match effect.kind {
+            kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
+            kind::PTE => {
+                let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
+                apply_pte(platform, Maddr(effect.a), effect.b, ad, self.again);
+            }
+            kind::GUEST_STORE => self.guest_store(&effect),
+            kind::CONTEXT => self.system.synchronise(self.context, effect.x),
+            kind::EVENT => {
+                let system = self.system;
+                system.state.events(platform).apply(&effect, |vcpu| system.alert(vcpu));
+                system.wake_pollers(DomainSlot(effect.a as u16), effect.x);
+            }
+            kind::KICK => self.system.wake(VcpuSlot(effect.x)),
+            kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
+            kind::FLUSH => self.flush(&effect),
+            kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
+            _ => return false,
+        }
+        true
+    }
+}
+
 impl<P: Platform> System<P> {
     /// Prints messages, or does not, as parameters say: by an effect, and in every life.
     pub fn follow_levels(&self) {
@@ -165,6 +179,7 @@ impl<P: Platform> Applier<P> {
     fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let platform = self.system.platform;
         match effect.kind {
+            kind::COPY_OUT => self.copy_out(effect, once),
             kind::SCHEDULE => self.system.wake_all(effect.x),
             kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
             kind::HAND_OVER => {

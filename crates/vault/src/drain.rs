@@ -4,6 +4,7 @@ use crate::effect::{Apply, Effect, Once, poke};
 use crate::head::{Head, Phase};
 use crate::lock::Held;
 use crate::log::{Log, read_effect};
+use crate::puts::Puts;
 use crate::{kind, step};
 use core::sync::atomic::AtomicU64;
 
@@ -35,6 +36,17 @@ impl Log {
         held.release_all();
     }
 
+    /// The same of a transaction just committed that has one effect, as many have.
+    #[inline(never)]
+    pub(crate) fn drain_one<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
+        let effect = read_effect(&self.effects[0]);
+        let plain = match effect.kind {
+            kind::PUT_TYPED | kind::PUT_REF | kind::PUT_GRANTED | kind::PUT_ENTRIES => false,
+            _ => Self::apply_plainly(apply, effect),
+        };
+        if plain { self.close(apply, head) } else { self.drain_from(apply, head, held) }
+    }
+
     /// Applies the effects that are not known to be applied; no consequences are outstanding.
     #[inline(never)]
     pub(crate) fn drain_from<'l>(&'l self, apply: &mut impl Apply, mut head: Head, held: &mut Held<'l>) {
@@ -46,6 +58,10 @@ impl Log {
             let effect = read_effect(slot);
             let done = match effect.kind {
                 kind::PUT_TYPED | kind::PUT_REF => self.put_plainly(apply, &mut head, index, effect),
+                kind::PUT_GRANTED | kind::PUT_ENTRIES => {
+                    step::point();
+                    false
+                }
                 _ => Self::apply_plainly(apply, effect),
             };
             if !done {
@@ -61,7 +77,7 @@ impl Log {
     fn put_plainly(&self, apply: &mut impl Apply, head: &mut Head, index: usize, effect: Effect) -> bool {
         step::point();
         let Some((word, old, new)) = apply.plain_put(effect.kind, effect.a) else { return false };
-        let after = head.with_applied(index.wrapping_add(1), 0);
+        let after = head.with_applied(index.wrapping_add(1));
         let done = step::exchange(&word.cell, old, new, &self.head, after.0);
         if done {
             *head = after;
@@ -80,7 +96,12 @@ impl Log {
 
     /// Applies the consequences of the last exactly-once effect, which come before all later effects.
     #[inline(always)]
-    fn drain_chained<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) -> Head {
+    pub(crate) fn drain_chained<'l>(
+        &'l self,
+        apply: &mut impl Apply,
+        head: Head,
+        held: &mut Held<'l>,
+    ) -> Head {
         if head.chained() == 0 { head } else { self.apply_chained(apply, head, held) }
     }
 
@@ -91,7 +112,7 @@ impl Log {
                 self.apply_fully(apply, head, head.applied(), slot, held);
             }
         }
-        let head = head.with_applied(head.applied(), 0);
+        let head = head.with_chained(0);
         self.set_head(head);
         head
     }
@@ -117,8 +138,14 @@ impl Log {
         slot: &[AtomicU64; 3],
         held: &mut Held<'l>,
     ) -> Head {
-        let mut once = Once { log: self, head, index, chained: 0, held };
         let effect = read_effect(slot);
+        if effect.kind == kind::PUT_ENTRIES {
+            let mut puts = Puts::new(self, head, index, held);
+            apply.put_entries(&effect, &mut puts);
+            return puts.head;
+        }
+        let mut once =
+            Once { log: self, head, after: head.with_applied(index.wrapping_add(1)), chained: 0, held };
         match effect.kind {
             kind::PUT_REF => apply.put_ref(effect.a, &mut once),
             kind::PUT_TYPED => apply.put_typed(effect.a, &mut once),

@@ -4,6 +4,7 @@ use crate::cell::{Cell, Durable, Plain, Word};
 use crate::head::Head;
 use crate::lock::{Held, LockWord};
 use crate::log::Log;
+use crate::puts::Puts;
 use crate::step;
 use core::sync::atomic::Ordering;
 
@@ -47,6 +48,12 @@ pub trait Apply {
     fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
         let _ = (kind, mfn);
         None
+    }
+
+    /// Applies an effect [`PUT_ENTRIES`](crate::kind::PUT_ENTRIES).
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let _ = puts;
+        unreachable!("nobody drops references by {effect:?} here");
     }
 
     /// As [`apply`](Self::apply), of a typed reference that is dropped: the most frequent of those that it has.
@@ -104,14 +111,15 @@ pub trait Apply {
 pub struct Once<'l, 'h> {
     pub(crate) log: &'l Log,
     pub(crate) head: Head,
-    pub(crate) index: usize,
+    /// What the head becomes by the exchange, consequences apart.
+    pub(crate) after: Head,
     pub(crate) chained: usize,
     pub(crate) held: &'h mut Held<'l>,
 }
 
 impl core::fmt::Debug for Once<'_, '_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Once({:?}, effect {}, chained {})", self.head, self.index, self.chained)
+        write!(f, "Once({:?}, chained {})", self.head, self.chained)
     }
 }
 
@@ -119,7 +127,7 @@ impl<'l> Once<'l, '_> {
     /// Exchanges `word` from `old` to `new` exactly once whatever crashes, and publishes with it the
     /// effects queued by [`then`](Self::then). On failure (the word had changed) those are dropped.
     pub fn exchange(&mut self, word: &Word, old: u64, new: u64) -> bool {
-        let after = self.head.with_applied(self.index + 1, self.chained);
+        let after = self.after.with_chained(self.chained);
         self.chained = 0;
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {

@@ -1,5 +1,7 @@
 //! The log head: one word that says where an entry stands.
 
+use crate::log::MAX_EFFECTS;
+
 /// What a CPU's log means at this instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -18,8 +20,9 @@ pub enum Phase {
 /// | 0..2 | phase |
 /// | 2 | last: the entry ends with this outbox |
 /// | 3..16 | undo: entries in force; outbox: consequences of the last exchange still to be applied |
-/// | 16..32 | effects published |
-/// | 32..48 | effects known to be applied |
+/// | 16..24 | effects published |
+/// | 24..32 | effects known to be applied |
+/// | 32..48 | parts of the effect behind those that are done |
 /// | 48..64 | progress: elements of the entry that are committed |
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Head(pub(crate) u64);
@@ -28,9 +31,16 @@ const LAST: u64 = 1 << 2;
 const UNDO: u32 = 3;
 const UNDO_MASK: u64 = 0x1fff;
 const EFFECTS: u32 = 16;
-const APPLIED: u32 = 32;
+const APPLIED: u32 = 24;
+const COUNT: u64 = 0xff;
+const PARTS: u32 = 32;
 const PROGRESS: u32 = 48;
 const FIELD: u64 = 0xffff;
+/// How far the outbox has come.
+const DONE: u64 = UNDO_MASK << UNDO | COUNT << APPLIED | FIELD << PARTS;
+
+// Both counts of effects fit their fields.
+const _: () = assert!((MAX_EFFECTS as u64) < COUNT);
 
 impl Head {
     /// No entry in progress.
@@ -66,12 +76,17 @@ impl Head {
 
     /// Effects published.
     pub const fn effects(self) -> usize {
-        (self.0 >> EFFECTS & FIELD) as usize
+        (self.0 >> EFFECTS & COUNT) as usize
     }
 
     /// Effects known to be applied (a lower bound: idempotent ones are not counted one by one).
     pub const fn applied(self) -> usize {
-        (self.0 >> APPLIED & FIELD) as usize
+        (self.0 >> APPLIED & COUNT) as usize
+    }
+
+    /// Parts done of the effect behind those that are applied.
+    pub(crate) const fn parts(self) -> u32 {
+        (self.0 >> PARTS & FIELD) as u32
     }
 
     /// Elements of the entry that are committed.
@@ -81,7 +96,7 @@ impl Head {
 
     /// The head that commits: the undo entries lose their meaning, the effects gain theirs.
     pub(crate) const fn commit(self, steps: u64, last: bool) -> Head {
-        let kept = self.0 & (FIELD << EFFECTS) | self.0 & (FIELD << PROGRESS);
+        let kept = self.0 & (COUNT << EFFECTS | FIELD << PROGRESS);
         Head((kept | 2 | if last { LAST } else { 0 }).wrapping_add(steps << PROGRESS))
     }
 
@@ -99,7 +114,7 @@ impl Head {
 
     /// The head of an open transaction that has published this many effects.
     pub(crate) const fn with_effects(self, effects: usize) -> Head {
-        Head(self.0 & !(FIELD << EFFECTS) | (effects as u64) << EFFECTS)
+        Head(self.0 & !(COUNT << EFFECTS) | (effects as u64) << EFFECTS)
     }
 
     /// The head after its outbox is empty.
@@ -112,10 +127,22 @@ impl Head {
         Head(1 | self.0 & (FIELD << PROGRESS))
     }
 
-    /// An outbox where `applied` effects are done and `chained` consequences are not.
-    pub(crate) const fn with_applied(self, applied: usize, chained: usize) -> Head {
-        let kept = self.0 & !(FIELD << APPLIED) & !(UNDO_MASK << UNDO);
-        Head(kept | (applied as u64) << APPLIED | (chained as u64) << UNDO)
+    /// An outbox where `applied` effects are done, and nothing of the next one. No consequences.
+    #[inline(always)]
+    pub(crate) const fn with_applied(self, applied: usize) -> Head {
+        Head(self.0 & !DONE | (applied as u64) << APPLIED)
+    }
+
+    /// It, with `parts` parts of the next effect done; so far it says none.
+    #[inline(always)]
+    pub(crate) const fn with_parts(self, parts: u32) -> Head {
+        Head(self.0 | (parts as u64 & FIELD) << PARTS)
+    }
+
+    /// An outbox of which `chained` consequences are still to be applied.
+    #[inline(always)]
+    pub(crate) const fn with_chained(self, chained: usize) -> Head {
+        Head(self.0 & !(UNDO_MASK << UNDO) | (chained as u64) << UNDO)
     }
 }
 

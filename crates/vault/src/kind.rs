@@ -27,6 +27,7 @@
 //! | PUT_GRANTED | bits | machine address | mfn, what | same bits, nobody else sets them meanwhile; references exactly once |
 //! | HAND_OVER | domain slot | mfn | | exactly once |
 //! | RETIRE | index in the frame | RIP | value | same values |
+//! | PUT_ENTRIES | which entries | mfn of a page table | | each exactly once |
 //! | TRACING | | | | derived from the durable record |
 
 /// A durable word gets a value.
@@ -78,6 +79,9 @@ pub const VALID: u32 = 21;
 pub const PUT_GRANTED: u32 = 20;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;
+/// The references that entries of a page table hold are dropped, one after the other: an effect in parts
+/// ([`Puts`](crate::Puts)).
+pub const PUT_ENTRIES: u32 = 27;
 /// CPUs look again at the vCPUs of a domain or of all: who may run where has changed.
 pub const SCHEDULE: u32 = 24;
 /// Events are noted for `xentrace`, or no more.

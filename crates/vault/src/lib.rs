@@ -32,6 +32,7 @@ mod journal;
 pub mod kind;
 mod lock;
 mod log;
+mod puts;
 pub mod step;
 mod tx;
 
@@ -44,6 +45,7 @@ pub use head::{Head, Phase};
 pub use journal::{Journal, Preempted};
 pub use lock::{Hold, LockWord};
 pub use log::{Log, MAX_EFFECTS, MAX_UNDO, Noted, OUTBOX_BYTES};
+pub use puts::Puts;
 pub use tx::{Mark, Tx};
 
 #[doc(hidden)]

@@ -155,7 +155,9 @@ impl Log {
     /// Empties the outbox of a transaction just committed: in the caller's code if it has no effects.
     #[inline(always)]
     fn finish<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
-        if head.effects() != 0 {
+        if head.effects() == 1 {
+            self.drain_one(apply, head, held);
+        } else if head.effects() != 0 {
             self.drain_from(apply, head, held);
         } else if head.is_last() {
             self.close(apply, head);

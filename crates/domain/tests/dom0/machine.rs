@@ -8,7 +8,7 @@ use ids::{Gva, Maddr, Mfn};
 use pv_mmu::{AdBits, IoRanges, apply_pte};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use vault::{Apply, Arena, Effect, Journal, Once, kind};
+use vault::{Apply, Arena, Effect, Journal, Once, Puts, kind};
 
 /// Frame number of 4 GiB.
 pub(crate) const HIGH: u64 = 1 << 20;
@@ -85,6 +85,11 @@ pub(crate) struct Effects {
 }
 
 impl Apply for Effects {
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let (frames, memory) = (self.frames, self.memory);
+        pv_mmu::apply_put_entries(&frames, memory, self, effect, puts);
+    }
+
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         match (effect.kind, effect.x) {
             (kind::PUT_REF, _) => self.frames.apply_put_ref(once, Mfn(effect.a)),

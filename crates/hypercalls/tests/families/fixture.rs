@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind, step};
+use vault::{Apply, Effect, Ground, Journal, Once, Phase, Puts, kind, step};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Frames of the machine; the first are device memory, then the test's own "guest" buffers, then RAM.
@@ -129,6 +129,11 @@ impl Apply for Effects {
             kind::WALL_CLOCK => seen.wall_clock += 1,
             other => panic!("effect {other}"),
         }
+    }
+
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let (frames, memory) = (&self.state.frames, self.memory);
+        pv_mmu::apply_put_entries(frames, memory, self, effect, puts);
     }
 
     fn clear_marks(&mut self, maddr: u64, bits: u32) {

@@ -10,7 +10,7 @@ use ids::{DomId, DomainSlot, Gva, Maddr, Mfn, VcpuId, VcpuSlot};
 use pv_cpu::{Mode, Reg};
 use pv_mmu::IoRanges;
 use std::sync::LazyLock;
-use vault::{Apply, Effect, Ground, Journal, Once, Phase, kind};
+use vault::{Apply, Effect, Ground, Journal, Once, Phase, Puts, kind};
 use xen_abi::Errno;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -35,6 +35,11 @@ pub(crate) struct Machine {
 }
 
 impl Apply for Machine {
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let (frames, memory) = (&self.state.frames, self.memory);
+        pv_mmu::apply_put_entries(frames, memory, self, effect, puts);
+    }
+
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
         let frames = &self.state.frames;
         match effect.kind {

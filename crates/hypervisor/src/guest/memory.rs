@@ -5,7 +5,7 @@ use super::hardware::Hardware;
 use super::{access, guarded};
 use crate::{chaos, inject};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use guest_memory::{Fault, GuestMemory, LINE_WORDS};
+use guest_memory::{BLOCK_LINES, Fault, GuestMemory, LINE_WORDS};
 use ids::{Gva, Maddr};
 use machine::direct;
 
@@ -61,6 +61,53 @@ impl GuestMemory for Hardware {
                 "or {bits}, [{line} + 48]",
                 "or {bits}, [{line} + 56]",
                 line = in(reg) line,
+                bits = out(reg) bits,
+                options(nostack, readonly),
+            );
+        }
+        bits
+    }
+    #[inline(always)]
+    fn bits_in_block(&self, at: Maddr) -> u64 {
+        const { assert!(LINE_WORDS * BLOCK_LINES == 32) };
+        let block: *const [AtomicU64; LINE_WORDS * BLOCK_LINES] = direct::pointer(at);
+        let bits;
+        // SAFETY: as for `word`; the block lies in one frame, and an aligned 64-bit operand is read at once.
+        unsafe {
+            core::arch::asm!(
+                "mov {bits}, [{block}]",
+                "or {bits}, [{block} + 8]",
+                "or {bits}, [{block} + 16]",
+                "or {bits}, [{block} + 24]",
+                "or {bits}, [{block} + 32]",
+                "or {bits}, [{block} + 40]",
+                "or {bits}, [{block} + 48]",
+                "or {bits}, [{block} + 56]",
+                "or {bits}, [{block} + 64]",
+                "or {bits}, [{block} + 72]",
+                "or {bits}, [{block} + 80]",
+                "or {bits}, [{block} + 88]",
+                "or {bits}, [{block} + 96]",
+                "or {bits}, [{block} + 104]",
+                "or {bits}, [{block} + 112]",
+                "or {bits}, [{block} + 120]",
+                "or {bits}, [{block} + 128]",
+                "or {bits}, [{block} + 136]",
+                "or {bits}, [{block} + 144]",
+                "or {bits}, [{block} + 152]",
+                "or {bits}, [{block} + 160]",
+                "or {bits}, [{block} + 168]",
+                "or {bits}, [{block} + 176]",
+                "or {bits}, [{block} + 184]",
+                "or {bits}, [{block} + 192]",
+                "or {bits}, [{block} + 200]",
+                "or {bits}, [{block} + 208]",
+                "or {bits}, [{block} + 216]",
+                "or {bits}, [{block} + 224]",
+                "or {bits}, [{block} + 232]",
+                "or {bits}, [{block} + 240]",
+                "or {bits}, [{block} + 248]",
+                block = in(reg) block,
                 bits = out(reg) bits,
                 options(nostack, readonly),
             );

@@ -7,9 +7,9 @@ use crate::audit::{Auditor, Known};
 use frames::{Frames, Locks, Owner};
 use guest_memory::{FakeMemory, GuestMemory};
 use ids::{DomainSlot, Maddr, Mfn};
-use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte, restore_pte};
+use pv_mmu::{AdBits, IoRanges, IoRule, Mmu, Subject, TableLocks, apply_pte, apply_put_entries, restore_pte};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use vault::{Apply, Durable, Effect, Ground, Journal, Log, Once, Phase, kind};
+use vault::{Apply, Durable, Effect, Ground, Journal, Log, Once, Phase, Puts, kind};
 
 /// Frames of the machine: the first are device memory, then some of the hypervisor's, then RAM.
 pub(crate) const FRAMES: usize = 72;
@@ -294,6 +294,11 @@ impl Effects<'_> {
 }
 
 impl Apply for Effects<'_> {
+    fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
+        let (frames, memory) = (self.frames, self.memory);
+        apply_put_entries(&frames, memory, self, effect, puts);
+    }
+
     fn restore_entry(&mut self, maddr: u64, old: u64) {
         restore_pte(self.memory, maddr, old);
     }
