@@ -197,12 +197,20 @@ impl<'a, M: GuestMemory + 'static, A: Apply> Call<'a, M, A> {
     ///
     /// # Errors
     /// `ESRCH`: no such domain; `EPERM`: not the caller's to name.
+    #[inline(always)]
     pub fn subject(&self, foreign: u16) -> Result<Subject, Errno> {
+        if foreign == xen_abi::xen::DOMID_SELF {
+            let own = Owner::domain(self.domain);
+            return Ok(Subject { tables: own, leaves: own, io: self.is_privileged() });
+        }
+        self.subject_named(foreign)
+    }
+
+    #[inline(never)]
+    fn subject_named(&self, foreign: u16) -> Result<Subject, Errno> {
         let own = Owner::domain(self.domain);
         let io = self.is_privileged();
-        if foreign == xen_abi::xen::DOMID_SELF
-            || DomId(foreign) == self.state.domains.domain(self.domain).id.get()
-        {
+        if DomId(foreign) == self.state.domains.domain(self.domain).id.get() {
             return Ok(Subject { tables: own, leaves: own, io });
         }
         if !io {

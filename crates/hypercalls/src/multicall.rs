@@ -79,33 +79,22 @@ fn stop<M: GuestMemory + 'static, A: Apply>(
     why
 }
 
-/// Runs one entry; afterwards its result is committed.
+/// Runs one entry, in the place of the list's own call; afterwards its result is committed.
 fn one<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     at: u64,
     entry: &MulticallEntry,
 ) -> Outcome {
     call.told().hypercall(entry.op, &entry.args, true);
-    let mut args = [0; 5];
-    args.copy_from_slice(&entry.args[..5]);
+    let [a, b, c, d, e, _] = entry.args;
+    call.args = [a, b, c, d, e];
     let reply = Reply::Entry { at };
-    let mut sub = Call {
-        state: call.state,
-        memory: call.memory,
-        j: &mut *call.j,
-        domain: call.domain,
-        vcpu: call.vcpu,
-        context: call.context,
-        args,
-        clock: call.clock,
-        cpus: call.cpus,
-        reply,
-    };
-    match run(&mut sub, entry.op) {
-        Outcome::Value(value) => {
-            call.j.change(|tx| reply.publish(tx, value));
-            Outcome::Replied
-        }
-        outcome => outcome,
+    let list = core::mem::replace(&mut call.reply, reply);
+    let mut outcome = run(call, entry.op);
+    if let Outcome::Value(value) = outcome {
+        call.j.change(|tx| reply.publish(tx, value));
+        outcome = Outcome::Replied;
     }
+    call.reply = list;
+    outcome
 }

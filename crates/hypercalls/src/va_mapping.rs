@@ -3,7 +3,7 @@
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use guest_memory::GuestMemory;
 use ids::{DomId, Gva};
-use pv_mmu::{AdBits, MmuError, walk};
+use pv_mmu::{AdBits, MmuError, Pte, walk};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
 use xen_abi::xen::DOMID_XEN;
@@ -60,19 +60,22 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
     };
     let mmu = call.state.mmu(call.memory);
     let reply = call.reply;
-    let result = mmu.update_leaf(
-        call.j,
-        mapping.at,
-        AdBits::Replace,
-        subject,
-        |_| Some(value),
-        |tx| {
-            if let Some(what) = flush {
-                tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
-            }
-            reply.publish(tx, 0);
-        },
-    );
+    let ready = mmu.expect_writable(call.j, Pte(value), subject);
+    let result = ready.and_then(|()| {
+        mmu.update_leaf(
+            call.j,
+            mapping.at,
+            AdBits::Replace,
+            subject,
+            |_| Some(value),
+            |tx| {
+                if let Some(what) = flush {
+                    tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
+                }
+                reply.publish(tx, 0);
+            },
+        )
+    });
     match result {
         Ok(()) => Ok(Outcome::Replied),
         Err(MmuError::Preempted) => Ok(call.again(&[])),

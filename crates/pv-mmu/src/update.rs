@@ -79,7 +79,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 self.reclaim(j, table)?;
                 Err(MmuError::Preempted)
             }
-            _ => self.write_plain(j, at, new, subject, &mut |tx| done(tx, 1, false)),
+            _ => self.write_plain(j, at, new, subject, &mut next, &mut |tx, count| done(tx, count, false)),
         }
     }
 
@@ -251,29 +251,6 @@ impl<M: GuestMemory> Mmu<'_, M> {
             j.change(|tx| tx.set(debt, Mfn(0)));
         }
         Ok(())
-    }
-
-    /// `mmu_update` of a word in a page that is no table: a plain write, if the page may be written.
-    fn write_plain<A: Apply>(
-        &self,
-        j: &mut Journal<A>,
-        at: Maddr,
-        new: Pte,
-        subject: Subject,
-        done: &mut dyn FnMut(&mut Tx<'static>),
-    ) -> Result<(), MmuError> {
-        let table = at.mfn();
-        self.make_plain(j, table, subject.tables)?;
-        j.transaction(|tx| {
-            match self.frames.get_typed(tx, table, subject.tables, Kind::Writable)? {
-                frames::Got::Taken => {}
-                _ => return Err(MmuError::Preempted),
-            }
-            tx.publish(Effect { kind: kind::GUEST_STORE, x: 8, a: at.0, b: new.0 });
-            tx.publish(frames::Frames::put_typed(table));
-            done(tx);
-            Ok(())
-        })
     }
 
     /// Whether `mfn` is a live L1 table of the subject: what a faulting guest write may be meant for.
