@@ -1,7 +1,7 @@
 //! Taking and dropping references.
 
 use crate::usage::{Kind, Usage};
-use crate::{BOTH, Frame, Frames, LOOSE, Owner, Stage, TYPED};
+use crate::{Frame, Frames, LOOSE, Owner, Stage};
 use ids::Mfn;
 use vault::{Effect, Once, Tx, kind};
 
@@ -282,20 +282,6 @@ impl Frames {
         self.apply_put(once, mfn, |u| self.without_typed(u, u.minus_typed()));
     }
 
-    /// Applies the references that an effect [`put_granted`](Self::put_granted) drops.
-    #[inline(never)]
-    pub fn apply_put_granted(&self, once: &mut Once<'_, '_>, what: u64) {
-        let (mfn, both) = (Mfn(what & !(TYPED | BOTH)), what & BOTH != 0);
-        if what & TYPED == 0 {
-            self.apply_put(once, mfn, |u| if both { u.minus_ref().minus_ref() } else { u.minus_ref() });
-        } else {
-            self.apply_put(once, mfn, |u| {
-                let one = u.minus_typed();
-                self.without_typed(u, if both { one.minus_typed() } else { one })
-            });
-        }
-    }
-
     /// What a usage becomes whose typed references are fewer in `new`.
     #[inline(always)]
     pub(crate) fn without_typed(&self, old: Usage, new: Usage) -> Usage {
@@ -337,7 +323,7 @@ impl Frames {
     }
 
     #[inline(always)]
-    fn apply_put(&self, once: &mut Once<'_, '_>, mfn: Mfn, step: impl Fn(Usage) -> Usage) {
+    pub(crate) fn apply_put(&self, once: &mut Once<'_, '_>, mfn: Mfn, step: impl Fn(Usage) -> Usage) {
         let Some(frame) = self.frame(mfn) else { return };
         loop {
             let old = frame.usage();
@@ -361,7 +347,7 @@ pub(crate) const fn is_freed(old: Usage, new: Usage) -> bool {
 
 /// What a typed reference makes of a usage: `Ok(Ok(new))`, or why not.
 #[inline(always)]
-fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> {
+pub(crate) fn typed_step(old: Usage, kind: Kind) -> Result<Result<Usage, Got>, FrameError> {
     if old.is_in_work() {
         return if old.kind() == kind { Ok(Err(Got::InWork)) } else { Err(FrameError::InUse(old.kind())) };
     }

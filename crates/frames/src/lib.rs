@@ -19,6 +19,7 @@ mod buddy;
 mod claim;
 mod count;
 mod frame;
+mod granted;
 mod hand_over;
 mod leave;
 mod list;

@@ -60,8 +60,13 @@ impl<P: Platform> Apply for Applier<P> {
     }
 
     #[inline(always)]
-    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
-        self.system.state.frames.plain_put(kind, Mfn(mfn))
+    fn plain_put(&mut self, effect: Effect) -> Option<(&'static Word, u64, u64)> {
+        let frames = &self.system.state.frames;
+        if effect.kind != kind::PUT_GRANTED {
+            return frames.plain_put(effect.kind, Mfn(effect.a));
+        }
+        self.clear_granted(&effect);
+        frames.plain_put_granted(effect.b)
     }
 
     #[inline(never)]
@@ -82,9 +87,7 @@ impl<P: Platform> Apply for Applier<P> {
 
     #[inline(always)]
     fn put_granted(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
-        if effect.x != 0 {
-            self.system.platform.and_not32(Maddr(effect.a), effect.x);
-        }
+        self.clear_granted(effect);
         self.system.state.frames.apply_put_granted(once, effect.b);
     }
 
@@ -217,6 +220,14 @@ impl<P: Platform> Applier<P> {
             1 => memory.store8(at, effect.b as u8),
             4 => memory.store32(at, effect.b as u32),
             _ => memory.store64(at, effect.b),
+        }
+    }
+
+    /// Clears what says in the granter's memory that a grant is in use.
+    #[inline(always)]
+    fn clear_granted(&self, effect: &Effect) {
+        if effect.x != 0 {
+            self.system.platform.and_not32(Maddr(effect.a), effect.x);
         }
     }
 

@@ -41,7 +41,7 @@ impl Log {
     pub(crate) fn drain_one<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
         let effect = read_effect(&self.effects[0]);
         let plain = match effect.kind {
-            kind::PUT_TYPED | kind::PUT_REF | kind::PUT_GRANTED | kind::PUT_ENTRIES => false,
+            kind::PUT_REF..=kind::PUT_GRANTED | kind::PUT_ENTRIES => false,
             _ => Self::apply_plainly(apply, effect),
         };
         if plain { self.close(apply, head) } else { self.drain_from(apply, head, held) }
@@ -57,8 +57,8 @@ impl Log {
             left = behind;
             let effect = read_effect(slot);
             let done = match effect.kind {
-                kind::PUT_TYPED | kind::PUT_REF => self.put_plainly(apply, &mut head, index, effect),
-                kind::PUT_GRANTED | kind::PUT_ENTRIES => {
+                kind::PUT_REF..=kind::PUT_GRANTED => self.put_plainly(apply, &mut head, index, effect),
+                kind::PUT_ENTRIES => {
                     step::point();
                     false
                 }
@@ -72,11 +72,11 @@ impl Log {
         self.close(apply, head);
     }
 
-    /// Drops a reference if nothing follows from that; false: it is to be applied in full.
+    /// Drops references if nothing follows from that; false: the effect is to be applied in full.
     #[inline(always)]
     fn put_plainly(&self, apply: &mut impl Apply, head: &mut Head, index: usize, effect: Effect) -> bool {
         step::point();
-        let Some((word, old, new)) = apply.plain_put(effect.kind, effect.a) else { return false };
+        let Some((word, old, new)) = apply.plain_put(effect) else { return false };
         let after = head.with_applied(index.wrapping_add(1));
         let done = step::exchange(&word.cell, old, new, &self.head, after.0);
         if done {

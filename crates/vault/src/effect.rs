@@ -41,12 +41,13 @@ pub trait Apply {
     /// a successful [`Once::exchange`].
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>);
 
-    /// A reference that is dropped (`kind` is [`PUT_REF`](crate::kind::PUT_REF) or
-    /// [`PUT_TYPED`](crate::kind::PUT_TYPED)), if that is the exchange of one word and nothing follows from it, as most
-    /// often: the word, what it is and what it becomes. `None`: it is for [`apply`](Self::apply).
+    /// References that are dropped (by [`PUT_REF`](crate::kind::PUT_REF), [`PUT_TYPED`](crate::kind::PUT_TYPED) or
+    /// [`PUT_GRANTED`](crate::kind::PUT_GRANTED)), if that is the exchange of one word and nothing follows from it, as
+    /// most often: the word, what it is and what it becomes. What the effect does beside has been done then. `None`: it is
+    /// for [`apply`](Self::apply).
     #[inline(always)]
-    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
-        let _ = (kind, mfn);
+    fn plain_put(&mut self, effect: Effect) -> Option<(&'static Word, u64, u64)> {
+        let _ = effect;
         None
     }
 

@@ -36,8 +36,11 @@ pub const STORE: u32 = 0;
 pub const PUT_REF: u32 = 1;
 /// A typed reference to a frame is dropped.
 pub const PUT_TYPED: u32 = 2;
+/// Bits of a 32-bit word of guest memory are cleared, those that say that a grant is in use, and references to the
+/// frame dropped.
+pub const PUT_GRANTED: u32 = 3;
 /// A word of guest memory gets a value.
-pub const GUEST_STORE: u32 = 3;
+pub const GUEST_STORE: u32 = 20;
 /// A page-table entry gets a value.
 pub const PTE: u32 = 4;
 /// The machine-to-physical table gets an entry.
@@ -74,9 +77,6 @@ pub const WALL_CLOCK: u32 = 16;
 pub const SEGMENT_BASE: u32 = 17;
 /// A page table in work is valid, or one that is gets pinned.
 pub const VALID: u32 = 21;
-/// Bits of a 32-bit word of guest memory are cleared, those that say that a grant is in use, and references to the
-/// frame dropped.
-pub const PUT_GRANTED: u32 = 20;
 /// The vCPU goes on where its prepared transfer says.
 pub const TRANSFER: u32 = 18;
 /// The references that entries of a page table hold are dropped, one after the other: an effect in parts

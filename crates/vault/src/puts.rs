@@ -1,7 +1,7 @@
 //! An effect in parts: references that are dropped one after the other.
 
 use crate::cell::Word;
-use crate::effect::{Apply, Once};
+use crate::effect::{Apply, Effect, Once};
 use crate::head::Head;
 use crate::lock::Held;
 use crate::log::Log;
@@ -52,7 +52,7 @@ impl<'l, 'h> Puts<'l, 'h> {
     /// Drops a reference (`what` is [`PUT_REF`](kind::PUT_REF) or [`PUT_TYPED`](kind::PUT_TYPED)), with all that follows.
     #[inline(always)]
     pub fn put(&mut self, apply: &mut impl Apply, parts: u32, what: u32, mfn: u64) {
-        if let Some(plain) = apply.plain_put(what, mfn)
+        if let Some(plain) = apply.plain_put(Effect { kind: what, x: 0, a: mfn, b: 0 })
             && self.exchange(parts, plain)
         {
             return;

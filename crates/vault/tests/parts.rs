@@ -20,8 +20,8 @@ const PARTS: u32 = 8;
 struct Effects(&'static Sample);
 
 impl Apply for Effects {
-    fn plain_put(&mut self, _kind: u32, part: u64) -> Option<(&'static Word, u64, u64)> {
-        let old = self.0.counted.get();
+    fn plain_put(&mut self, effect: Effect) -> Option<(&'static Word, u64, u64)> {
+        let (part, old) = (effect.a, self.0.counted.get());
         part.is_multiple_of(2).then_some((&self.0.counted, old, old + (1 << (4 * part))))
     }
 

@@ -13,8 +13,8 @@ pub(crate) const DOMAINS: u16 = 20;
 pub(crate) struct Effects(pub(crate) Frames);
 
 impl Apply for Effects {
-    fn plain_put(&mut self, kind: u32, mfn: u64) -> Option<(&'static Word, u64, u64)> {
-        self.0.plain_put(kind, Mfn(mfn))
+    fn plain_put(&mut self, effect: Effect) -> Option<(&'static Word, u64, u64)> {
+        if effect.kind == kind::PUT_GRANTED { None } else { self.0.plain_put(effect.kind, Mfn(effect.a)) }
     }
 
     fn undoing(&mut self) {
