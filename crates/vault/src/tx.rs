@@ -60,6 +60,15 @@ impl<'l> Tx<'l> {
         word.cell.store(value.into_bits());
     }
 
+    /// Writes a durable word that says nothing, and did so before this transaction: a field of a record that is free, or
+    /// one that another word says is not in use. What gives it a meaning is set behind it; so nothing need be undone.
+    /// The lock its record names must be held.
+    #[inline(always)]
+    pub fn prepare<T: Plain>(&mut self, word: &Durable<T>, value: T) {
+        step::point();
+        word.cell.store(value.into_bits());
+    }
+
     /// Adds `delta` (two's complement for a subtraction) to a counter before the commit. What a counter
     /// protects must bear a value too high; take away by publishing an effect.
     #[inline(always)]

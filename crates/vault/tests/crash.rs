@@ -10,6 +10,8 @@ record! {
     /// A test record. Lock: the test's. Rebuild: nothing.
     struct Sample {
         small: Durable<u8>,
+        used: Durable<bool>,
+        record: Durable<u32>,
         big: Durable<u64>,
         later: Durable<u32>,
         count: Counter,
@@ -52,6 +54,9 @@ fn crash_after(steps: u64) -> Rc<Cell<u64>> {
 fn change(log: &'static Log, s: &'static Sample, lock: &'static LockWord, fail: bool) -> Result<(), ()> {
     log.transaction(&mut Effects(s), |tx| {
         tx.lock(lock);
+        // `record` says something if `used` is set.
+        tx.prepare(&s.record, 33);
+        tx.set(&s.used, true);
         tx.set(&s.small, 9);
         // As if it had not been.
         let mark = tx.mark();
@@ -72,12 +77,21 @@ fn change(log: &'static Log, s: &'static Sample, lock: &'static LockWord, fail: 
     })
 }
 
-fn values(s: &Sample) -> [u64; 6] {
-    [s.small.get().into(), s.big.get(), s.later.get().into(), s.count.get(), s.state.get(), s.outside.get()]
+fn values(s: &Sample) -> [u64; 7] {
+    let record = if s.used.get() { s.record.get() } else { 0 };
+    [
+        record.into(),
+        s.small.get().into(),
+        s.big.get(),
+        s.later.get().into(),
+        s.count.get(),
+        s.state.get(),
+        s.outside.get(),
+    ]
 }
 
-const BEFORE: [u64; 6] = [0, 0, 0, 0, 0, 100];
-const AFTER: [u64; 6] = [11, u64::MAX, 77, 5, 0x1_0001, 93];
+const BEFORE: [u64; 7] = [0, 0, 0, 0, 0, 0, 100];
+const AFTER: [u64; 7] = [33, 11, u64::MAX, 77, 5, 0x1_0001, 93];
 
 /// A log and a record whose `outside` is 100.
 fn world() -> (&'static Log, &'static Sample) {
