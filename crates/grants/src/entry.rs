@@ -2,7 +2,7 @@
 
 use crate::{Claim, Region, Table, Want};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, Maddr, Mfn};
+use ids::{DomId, DomainSlot, Maddr, Mfn};
 use vault::Tx;
 use xen_abi::grant_table::{
     GNTST_GENERAL_ERROR, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK,
@@ -33,7 +33,7 @@ enum Attempt {
 pub(crate) const ATTEMPTS: u32 = 5;
 
 /// Entries of a frame in either format, as a power of two, and bytes of one.
-const V1: (u32, u32) = (9, 8);
+pub(crate) const V1: (u32, u32) = (9, 8);
 const V2: (u32, u32) = (8, 16);
 
 impl Region {
@@ -60,7 +60,7 @@ impl Table {
     }
 
     #[inline(always)]
-    fn header(&self, gref: u32, (per_frame, bytes): (u32, u32)) -> Option<Maddr> {
+    pub(crate) fn header(&self, gref: u32, (per_frame, bytes): (u32, u32)) -> Option<Maddr> {
         let frame = gref >> per_frame;
         if frame >= self.count.get() {
             return None;
@@ -83,7 +83,7 @@ impl Table {
 
 /// What the first word of an entry must be to allow what is wanted.
 #[derive(Clone, Copy)]
-struct Wanted {
+pub(crate) struct Wanted {
     /// The bits that count.
     mask: u32,
     value: u32,
@@ -91,17 +91,23 @@ struct Wanted {
 
 impl Wanted {
     #[inline(always)]
-    fn of(want: &Want, pinned: bool) -> Self {
+    pub(crate) fn of(mapper: DomId, want: Want, pinned: bool) -> Self {
         // Who has it in use already may have it once more, whatever the granter has made of the entry.
         let kind = GTF_TYPE_MASK | if want.to_map { GTF_SUB_PAGE } else { 0 };
         let mask = if pinned { 0 } else { u32::from(kind) | 0xffff_0000 };
         let rights = if want.write { u32::from(GTF_READONLY) } else { 0 };
-        Self { mask: mask | rights, value: u32::from(GTF_PERMIT_ACCESS) | u32::from(want.mapper_id.0) << 16 }
+        Self { mask: mask | rights, value: u32::from(GTF_PERMIT_ACCESS) | u32::from(mapper.0) << 16 }
     }
 
     #[inline(always)]
     fn is(self, header: u32) -> bool {
         (header ^ self.value) & self.mask == 0
+    }
+
+    /// Whether an entry of format 1 is so, and no flags say that it is in use.
+    #[inline(always)]
+    pub(crate) fn is_unused(self, header: u32) -> bool {
+        (header ^ self.value) & (self.mask | u32::from(GTF_READING | GTF_WRITING)) == 0
     }
 }
 
@@ -121,10 +127,11 @@ impl Place {
         self,
         tx: &mut Tx<'static>,
         memory: &M,
-        want: &Want,
+        mapper: DomId,
+        want: Want,
         pinned: bool,
     ) -> Result<(), i16> {
-        let (wanted, bits) = (Wanted::of(want, pinned), self.bits(Self::flags(want.write)));
+        let (wanted, bits) = (Wanted::of(mapper, want, pinned), self.bits(Self::flags(want.write)));
         match self.attempt(tx, memory, wanted, bits) {
             Attempt::Done => Ok(()),
             Attempt::Refused => Err(GNTST_GENERAL_ERROR),

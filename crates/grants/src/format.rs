@@ -184,7 +184,7 @@ impl Region {
         if one == other {
             return Ok(());
         }
-        if refs.iter().any(|gref| self.pins(slot, *gref).is_some()) {
+        if refs.iter().any(|gref| self.pins(self.table(slot), *gref).is_some()) {
             return Err(GNTST_EAGAIN);
         }
         // A frame that is not there has empty entries.

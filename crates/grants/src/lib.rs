@@ -25,11 +25,11 @@ mod track;
 mod transfer;
 mod unmap;
 
-pub use claim::{Claim, Want};
+pub use claim::{Claim, Parties, Want};
 pub use limits::Limits;
 pub use table::{INITIAL_FRAMES, MAX_FRAMES, Table, status_frames};
 pub use track::{Filling, Mapped, Pool, READERS_AT_MOST, Track, Use, Waiting};
-pub use unmap::{Leaving, Mapping};
+pub use unmap::{Leaving, Mapping, NoMapping};
 
 use ids::DomainSlot;
 use vault::{Arena, LockWord, Tx};

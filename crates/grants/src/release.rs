@@ -39,7 +39,9 @@ impl Region {
                 }
                 granter = Some(track.granter());
                 self.lock(tx, track.granter());
-                self.end(tx, &mut emptying, at + 1, track);
+                self.end(tx, &mut emptying, self.table(track.granter()), at + 1, track);
+                tx.set(&track.waiting, emptying.free);
+                emptying.free = at + 1;
                 ended += 1;
             }
             at += 1;

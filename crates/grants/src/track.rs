@@ -1,7 +1,7 @@
 //! Tracks: who maps what, from a pool that all domains share.
 
 use crate::table::HEADS;
-use crate::{Limits, Region, Want};
+use crate::{Limits, Parties, Region, Table};
 use ids::{DomainSlot, Mfn, VcpuSlot};
 use vault::{Durable, Tx, record};
 use xen_abi::grant_table::GNTST_NO_SPACE;
@@ -14,16 +14,17 @@ const LONGEST: u32 = 512;
 record! {
     /// A mapping of a grant, or a part of the pool.
     ///
-    /// Lock: the granter's table's; `next` of a free one the pool's; `waiting` its vCPU's own.
+    /// Lock: the granter's table's; `waiting` of a free one the pool's, else its vCPU's own.
     /// Rebuild: nothing is derived.
     pub struct Track {
         /// Reference (0..32), the granter's slot (32..48), a [`Use`] (48..64); 0: free.
         pub(crate) grant: Durable<u64>,
         /// The frame (0..48), the mapper's slot (48..64).
-        frame: Durable<u64>,
-        /// The next on the granter's list, or of the pool; 0: none.
+        pub(crate) frame: Durable<u64>,
+        /// The next on the granter's list; 0: none. Says nothing of a free track, nor does `frame`.
         pub(crate) next: Durable<u32>,
-        /// The next on the list of a vCPU's that wait for a flush; 0: none.
+        /// The next on the list of a vCPU's that wait for a flush, or of the pool; 0: none. Says nothing of a mapping that
+        /// somebody can use.
         pub(crate) waiting: Durable<u32>,
     }
 }
@@ -102,8 +103,8 @@ pub(crate) struct Pins {
     pub(crate) mapper: DomainSlot,
 }
 
-const SLOT: u32 = 48;
-const FRAME: u64 = (1 << SLOT) - 1;
+pub(crate) const SLOT: u32 = 48;
+pub(crate) const FRAME: u64 = (1 << SLOT) - 1;
 
 impl Track {
     pub(crate) fn gref(&self) -> u32 {
@@ -118,11 +119,6 @@ impl Track {
         Use((self.grant.get() >> SLOT) as u16)
     }
 
-    #[inline(always)]
-    pub(crate) fn set_usage(&self, tx: &mut Tx<'static>, usage: Use) {
-        tx.set(&self.grant, self.grant.get() & FRAME | u64::from(usage.0) << SLOT);
-    }
-
     pub(crate) fn mfn(&self) -> Mfn {
         Mfn(self.frame.get() & FRAME)
     }
@@ -132,9 +128,12 @@ impl Track {
     }
 }
 
-/// Which list of its granter a reference belongs to.
-fn list(gref: u32) -> usize {
-    gref as usize % HEADS
+impl Table {
+    /// The first track of the list that a reference belongs to.
+    #[inline(always)]
+    pub(crate) fn head(&self, gref: u32) -> &Durable<u32> {
+        &self.heads[gref as usize % HEADS]
+    }
 }
 
 /// Tracks that a transaction fills for one domain; the pool's words follow when it is done
@@ -153,7 +152,8 @@ pub struct Filling {
 /// Tracks of one domain that a transaction gives back; the pool's words follow when it is done.
 pub(crate) struct Emptying {
     mapper: DomainSlot,
-    free: u32,
+    /// First free track.
+    pub(crate) free: u32,
     emptied: u32,
 }
 
@@ -173,8 +173,8 @@ impl Region {
 
     /// How a grant is in use by mappings, if it is; the granter's lock must be held.
     #[inline(always)]
-    pub(crate) fn pins(&self, granter: DomainSlot, gref: u32) -> Option<Pins> {
-        let first = self.table(granter).heads[list(gref)].get();
+    pub(crate) fn pins(&self, table: &Table, gref: u32) -> Option<Pins> {
+        let first = table.head(gref).get();
         if first == 0 { None } else { self.count_pins(first, gref) }
     }
 
@@ -213,14 +213,15 @@ impl Region {
     /// # Errors
     /// `GNTST_no_space`.
     #[inline(always)]
-    pub fn room(&self, filling: &Filling, want: &Want) -> Result<(), i16> {
+    pub fn room(&self, filling: &Filling, parties: &Parties, gref: u32) -> Result<(), i16> {
         let full = filling.filled >= filling.left;
-        if full || !filling.privileged && self.length(want) >= LONGEST { Err(GNTST_NO_SPACE) } else { Ok(()) }
+        let is_long = || !filling.privileged && self.length(parties.table, gref) >= LONGEST;
+        if full || is_long() { Err(GNTST_NO_SPACE) } else { Ok(()) }
     }
 
     /// Tracks on the list that a grant's would come to.
-    fn length(&self, want: &Want) -> u32 {
-        let (mut length, mut number) = (0, self.table(want.granter).heads[list(want.gref)].get());
+    fn length(&self, table: &Table, gref: u32) -> u32 {
+        let (mut length, mut number) = (0, table.head(gref).get());
         while let Some(track) = self.track(number) {
             (length, number) = (length + 1, track.next.get());
         }
@@ -235,7 +236,8 @@ impl Region {
         &self,
         tx: &mut Tx<'static>,
         filling: &mut Filling,
-        want: &Want,
+        parties: &Parties,
+        gref: u32,
         frame: Mfn,
         usage: Use,
     ) -> u32 {
@@ -245,14 +247,14 @@ impl Region {
         if is_fresh {
             filling.fresh = number;
         } else {
-            filling.free = track.next.get();
+            filling.free = track.waiting.get();
         }
         filling.filled += 1;
-        let head = &self.table(want.granter).heads[list(want.gref)];
+        let head = parties.table.head(gref);
         let usage = u64::from(usage.0 | Use::TAKEN);
-        tx.set(&track.grant, u64::from(want.gref) | u64::from(want.granter.0) << 32 | usage << SLOT);
-        tx.set(&track.frame, frame.0 & FRAME | u64::from(want.mapper.0) << SLOT);
-        tx.set(&track.next, head.get());
+        tx.prepare(&track.frame, frame.0 & FRAME | u64::from(parties.mapper.0) << SLOT);
+        tx.prepare(&track.next, head.get());
+        tx.set(&track.grant, u64::from(gref) | u64::from(parties.granter.0) << 32 | usage << SLOT);
         tx.set(head, number);
         number - 1
     }
@@ -278,27 +280,32 @@ impl Region {
         Emptying { mapper, free: self.pool.free.get(), emptied: 0 }
     }
 
-    /// Takes a track off its granter's list, whose lock is held, and gives it back to the pool.
+    /// Takes a track off the list of its granter, whose table is locked: it is free. The pool's list is the caller's.
     #[inline(always)]
-    pub(crate) fn give_back(
+    pub(crate) fn take_off(
         &self,
         tx: &mut Tx<'static>,
         emptying: &mut Emptying,
+        table: &'static Table,
         number: u32,
         track: &'static Track,
     ) {
-        let mut link = &self.table(track.granter()).heads[list(track.gref())];
-        while link.get() != number {
-            let Some(before) = self.track(link.get()) else { break };
-            link = &before.next;
-        }
-        if link.get() == number {
+        let head = table.head(track.gref());
+        let link = if head.get() == number { Some(head) } else { self.link_to(head, number) };
+        if let Some(link) = link {
             tx.set(link, track.next.get());
         }
         tx.set(&track.grant, 0);
-        tx.set(&track.next, emptying.free);
-        emptying.free = number;
         emptying.emptied += 1;
+    }
+
+    /// The link to a track on the list that begins at `link`.
+    #[inline(never)]
+    fn link_to(&self, mut link: &'static Durable<u32>, number: u32) -> Option<&'static Durable<u32>> {
+        while link.get() != number {
+            link = &self.track(link.get())?.next;
+        }
+        Some(link)
     }
 
     /// Counts the tracks that were given back.

@@ -6,6 +6,7 @@
 mod copy;
 mod elements;
 mod format;
+mod group;
 mod map;
 mod places;
 mod resource;

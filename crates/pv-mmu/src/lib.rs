@@ -33,7 +33,7 @@ mod work;
 pub(crate) use entry::holds_reference;
 pub use entry::{IoRanges, IoRule};
 pub use given::apply_put_entries;
-pub use granted::Blocked;
+pub use granted::{Blocked, Leaf, LiveTable};
 pub use pte::{Pte, adjusted_l1, adjusted_table, same_but_ad};
 pub use sweep::DeviceTables;
 pub use update::{AdBits, EntryWrite, apply_pte, restore_pte};

@@ -5,7 +5,8 @@
 //! no difference when, unless the two ranges overlap, of which nothing is promised. One transaction carries out several
 //! elements, as long as none writes to a frame that one before it has read: a repetition would read something else.
 
-use super::elements::{Element, Next, next, tell_now};
+use super::elements::{Element, Next, next};
+use super::group::Group;
 use super::map::{Refusal, Refused, Stop, by_any_id, give_up};
 use crate::call::{Call, CallResult, Outcome};
 use core::mem::offset_of;
@@ -13,20 +14,20 @@ use domain::State;
 use frames::Owner;
 use grants::Want;
 use guest_memory::GuestMemory;
-use ids::{DomId, DomainSlot, FRAME_SIZE, Gva, Maddr, Mfn};
+use ids::{DomainSlot, FRAME_SIZE, Maddr, Mfn};
 use vault::{Apply, Mark, Tx};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
-    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_GENERAL_ERROR, GNTST_PERMISSION_DENIED,
-    GnttabCopy,
+    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_GENERAL_ERROR, GNTST_OKAY,
+    GNTST_PERMISSION_DENIED, GnttabCopy,
 };
 use xen_abi::xen::DOMID_SELF;
 
 const BYTES: usize = size_of::<GnttabCopy>();
-const STATUS: u64 = offset_of!(GnttabCopy, status) as u64;
+const STATUS: usize = offset_of!(GnttabCopy, status);
 const WHOLE: u32 = FRAME_SIZE as u32;
 /// Elements of one transaction: its locks are held while they are copied.
-const BATCH: u64 = 8;
+const BATCH: u64 = 16;
 /// Frames that they hold at most.
 const HELD: usize = 2 * BATCH as usize;
 
@@ -76,15 +77,17 @@ pub(super) fn copy<M: GuestMemory + 'static, A: Apply>(
 }
 
 fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64, count: u64) -> CallResult {
+    let mut most = BATCH;
     loop {
         let first = match next(call, at, count, BYTES)? {
             Next::End(outcome) => return Ok(outcome),
             Next::One(element) => element,
         };
-        match several(call, &first) {
+        match several(call, &first, most) {
             Ok(true) => return Ok(Outcome::Replied),
-            Ok(false) => {}
+            Ok(false) => most = BATCH,
             Err(Stop::Fault) => return Err(Errno::EFAULT),
+            Err(Stop::Untold) => most = 1,
             Err(Stop::InTheWay(mfn)) => {
                 let mmu = call.state.mmu(call.memory);
                 mmu.clear_the_way(call.j, mfn).map_err(|_| Errno::ERESTART)?;
@@ -93,60 +96,76 @@ fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64, c
     }
 }
 
-/// Carries out at least the first element, and those behind it that go with it. Says whether the list has ended.
+/// Carries out at least the first element, and those behind it that go with it, `most` at most. Says whether the list has
+/// ended.
 fn several<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     first: &Element,
+    most: u64,
 ) -> Result<bool, Stop> {
     let (state, memory, domain) = (call.state, call.memory, call.domain);
-    let mut request: GnttabCopy = memory.read(Gva(first.at)).map_err(|_| Stop::Fault)?;
-    let parties = Parties::of(&request);
+    let room = first.room(most);
+    let mut group = Group::<GnttabCopy>::new();
+    if !group.read(memory, first.at, room) {
+        return Err(Stop::Fault);
+    }
+    let parties = Parties::of(group.first());
     let sides = parties.sides(state, domain);
     let id = state.domains.domain(domain).id.get();
     call.j.transaction(|tx| {
-        if let Ok([source, dest]) = &sides {
-            lock(state, tx, source, dest);
-        }
+        let sides = sides.map(|sides| {
+            lock(state, tx, &sides);
+            sides.map(|side| Locked {
+                grants: side.is_grant.then(|| state.grants.parties(side.slot, domain, id)),
+                owner: Owner::domain(side.slot),
+                write: side.write,
+            })
+        });
         let before = tx.mark();
-        let mut copies = Copies {
-            state,
-            memory,
-            mapper: domain,
-            id,
-            read: 0,
-            last: [None; 2],
-            held: [None; HELD],
-            count: 0,
-        };
-        let (mut done, mut at) = (0, first.at);
+        let (last, held) = ([Part::NONE; 2], [Mfn(0); HELD]);
+        let mut copies = Copies { state, memory, before, read: 0, last, held, count: 0 };
+        let (mut done, mut at, mut untold) = (0, first.at, None);
         loop {
-            let done_one = match &sides {
-                Ok(sides) => copies.one(tx, &request, sides),
-                Err(status) => Err(Refused::Status(*status)),
-            };
-            let status = match done_one {
-                Ok(()) => 0,
-                Err(Refused::Status(status)) => status,
-                Err(Refused::InTheWay(mfn)) if done == 0 => return Err(Stop::InTheWay(mfn)),
-                Err(Refused::InTheWay(_) | Refused::Later) => break,
-            };
-            let told = tell_now(memory, tx, at.wrapping_add(STATUS), &status.to_le_bytes());
-            done += 1;
-            if !told || done == first.room(BATCH) {
+            let (mut count, mut goes_on) = (0, true);
+            for request in group.elements() {
+                let done_one = match &sides {
+                    _ if Parties::of(request) != parties => Err(Refused::Later),
+                    Ok(sides) => copies.one(tx, request, sides),
+                    Err(status) => Err(Refused::Status(*status)),
+                };
+                match done_one {
+                    Ok(()) => request.status = GNTST_OKAY,
+                    Err(Refused::Status(status)) => request.status = status,
+                    Err(Refused::InTheWay(mfn)) if done == 0 && count == 0 => {
+                        return Err(Stop::InTheWay(mfn));
+                    }
+                    Err(Refused::InTheWay(_) | Refused::Later) => {
+                        goes_on = false;
+                        break;
+                    }
+                }
+                count += 1;
+            }
+            let told = group.answer(memory, at, count, STATUS)?;
+            done += count as u64;
+            if !told {
+                untold = Some(at);
                 break;
             }
-            at = at.wrapping_add(BYTES as u64);
-            match memory.read(Gva(at)) {
-                Ok(next) if Parties::of(&next) == parties => request = next,
-                _ => break,
+            at = at.wrapping_add((count * BYTES) as u64);
+            if !(goes_on && done < room && group.read(memory, at, room - done)) {
+                break;
             }
         }
-        copies.back_to(tx, before, 0);
+        copies.let_go(tx);
+        if let Some(at) = untold {
+            group.tell(tx, at, STATUS);
+        }
         Ok(first.finish_several(tx, done))
     })
 }
 
-fn lock(state: &'static State, tx: &mut Tx<'static>, source: &Side, dest: &Side) {
+fn lock(state: &'static State, tx: &mut Tx<'static>, [source, dest]: &[Side; 2]) {
     match (source.is_grant, dest.is_grant) {
         (true, true) => state.grants.lock_both(tx, source.slot, dest.slot),
         (true, false) => state.grants.lock(tx, source.slot),
@@ -155,18 +174,26 @@ fn lock(state: &'static State, tx: &mut Tx<'static>, source: &Side, dest: &Side)
     }
 }
 
+/// A side whose grants are locked.
+struct Locked {
+    /// If they are grants.
+    grants: Option<grants::Parties>,
+    owner: Owner,
+    write: bool,
+}
+
 /// The copies of one transaction.
 struct Copies<'a, M> {
     state: &'static State,
     memory: &'a M,
-    mapper: DomainSlot,
-    id: DomId,
+    /// Where the transaction held nothing yet.
+    before: Mark,
     /// Frames that were read: a bit for each, by the lowest bits of its number.
     read: u64,
-    /// What the element before used as source and as target, by frame or reference: it is still held.
-    last: [Option<(u64, Part)>; 2],
+    /// What the element before used as source and as target: it is still held.
+    last: [Part; 2],
     /// Frames that are held.
-    held: [Option<Mfn>; HELD],
+    held: [Mfn; HELD],
     count: usize,
 }
 
@@ -176,22 +203,27 @@ fn bit(mfn: Mfn) -> u64 {
 }
 
 impl<M: GuestMemory> Copies<'_, M> {
-    /// One copy; what it took is held until the [end](Self::end), or not at all if it is refused.
+    /// One copy. What it took is held until the [end](Self::let_go), which comes at once if it is refused: those before it
+    /// need nothing any more.
     #[inline(always)]
-    fn one(&mut self, tx: &mut Tx<'static>, request: &GnttabCopy, sides: &[Side; 2]) -> Result<(), Refused> {
-        let (before, count) = (tx.mark(), self.count);
+    fn one(
+        &mut self,
+        tx: &mut Tx<'static>,
+        request: &GnttabCopy,
+        sides: &[Locked; 2],
+    ) -> Result<(), Refused> {
         let done = self.carry_out(tx, request, sides);
         if done.is_err() {
-            self.back_to(tx, before, count);
+            self.let_go(tx);
         }
         done
     }
 
-    /// Lets go of what was taken since `before`, when `count` frames were held.
+    /// Lets go of all that is held.
     #[inline(never)]
-    fn back_to(&mut self, tx: &mut Tx<'static>, before: Mark, count: usize) {
-        give_up(self.state, self.memory, tx, before, self.held.get(count..self.count).unwrap_or_default());
-        (self.count, self.last) = (count, [None; 2]);
+    fn let_go(&mut self, tx: &mut Tx<'static>) {
+        give_up(self.state, self.memory, tx, self.before, self.held.get(..self.count).unwrap_or_default());
+        (self.count, self.last) = (0, [Part::NONE; 2]);
     }
 
     #[inline(always)]
@@ -199,78 +231,77 @@ impl<M: GuestMemory> Copies<'_, M> {
         &mut self,
         tx: &mut Tx<'static>,
         request: &GnttabCopy,
-        [source, dest]: &[Side; 2],
+        sides: &[Locked; 2],
     ) -> Result<(), Refused> {
+        self.hold(tx, sides, request.source.u, 0)?;
+        self.hold(tx, sides, request.dest.u, 1)?;
         let [from, to, len] = [request.source.offset, request.dest.offset, request.len].map(u32::from);
-        let source = self.hold(tx, source, request.source.u, 0)?;
-        let dest = self.hold(tx, dest, request.dest.u, 1)?;
         if from + len > WHOLE || to + len > WHOLE {
             return Err(Refused::Status(GNTST_BAD_COPY_ARG));
         }
+        let [source, dest] = &self.last;
         if !source.allows(from, len) || !dest.allows(to, len) {
             return Err(Refused::Status(GNTST_GENERAL_ERROR));
         }
         if self.read & bit(dest.frame) != 0 {
             return Err(Refused::Later);
         }
-        let place = |side: &Part, offset: u32| Maddr(side.frame.maddr().0 + u64::from(offset));
-        self.memory.copy_machine(place(&source, from), place(&dest, to), len.into());
         self.read |= bit(source.frame);
+        let place = |side: &Part, offset: u32| Maddr(side.frame.maddr().0 + u64::from(offset));
+        self.memory.copy_machine(place(source, from), place(dest, to), len.into());
         Ok(())
     }
 
     /// Takes a frame into use, if it is not the one that is.
     #[inline(always)]
-    fn hold(&mut self, tx: &mut Tx<'static>, side: &Side, what: u64, which: usize) -> Result<Part, Refusal> {
-        if let Some((last, part)) = self.last[which]
-            && last == what
-        {
-            return Ok(part);
+    fn hold(
+        &mut self,
+        tx: &mut Tx<'static>,
+        sides: &[Locked; 2],
+        what: u64,
+        which: usize,
+    ) -> Result<(), Refusal> {
+        if self.last[which].what == what && self.last[which].end != 0 {
+            return Ok(());
         }
-        self.take(tx, side, what, which)
+        self.take(tx, &sides[which], what, which)
     }
 
     #[inline(never)]
-    fn take(&mut self, tx: &mut Tx<'static>, side: &Side, what: u64, which: usize) -> Result<Part, Refusal> {
-        let part = if side.is_grant { self.claim(tx, side, what as u32)? } else { Part::of(Mfn(what)) };
-        self.state.mmu(self.memory).hold(tx, part.frame, Owner::domain(side.slot), side.write)?;
+    fn take(&mut self, tx: &mut Tx<'static>, side: &Locked, what: u64, which: usize) -> Result<(), Refusal> {
+        let part = match &side.grants {
+            Some(parties) => {
+                let want = Want { gref: what as u32, write: side.write, to_map: false };
+                let claim = self.state.grants.claim(tx, self.memory, parties, want)?;
+                Part { what, frame: claim.frame, start: claim.start, end: claim.start + claim.len }
+            }
+            None => Part { what, frame: Mfn(what), start: 0, end: WHOLE },
+        };
+        self.state.mmu(self.memory).hold(tx, part.frame, side.owner, side.write, false)?;
         if let Some(held) = self.held.get_mut(self.count) {
-            *held = Some(part.frame);
+            *held = part.frame;
             self.count += 1;
         }
-        self.last[which] = Some((what, part));
-        Ok(part)
-    }
-
-    #[inline(always)]
-    fn claim(&self, tx: &mut Tx<'static>, side: &Side, gref: u32) -> Result<Part, i16> {
-        let want = Want {
-            granter: side.slot,
-            gref,
-            mapper: self.mapper,
-            mapper_id: self.id,
-            write: side.write,
-            to_map: false,
-        };
-        let claim = self.state.grants.claim(tx, self.memory, &want)?;
-        Ok(Part { frame: claim.frame, start: claim.start, len: claim.len })
+        self.last[which] = part;
+        Ok(())
     }
 }
 
 /// The part of a frame that may be used.
 #[derive(Clone, Copy)]
 struct Part {
+    /// How elements name it: by frame or reference.
+    what: u64,
     frame: Mfn,
     start: u32,
-    len: u32,
+    /// 0: there is none.
+    end: u32,
 }
 
 impl Part {
-    fn of(frame: Mfn) -> Self {
-        Self { frame, start: 0, len: WHOLE }
-    }
+    const NONE: Self = Self { what: 0, frame: Mfn(0), start: 0, end: 0 };
 
     fn allows(&self, offset: u32, len: u32) -> bool {
-        offset >= self.start && offset + len <= self.start + self.len
+        offset >= self.start && offset + len <= self.end
     }
 }

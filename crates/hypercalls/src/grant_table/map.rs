@@ -1,29 +1,29 @@
 //! `GNTTABOP_map_grant_ref`.
 
-use super::elements::{Element, Next, next, tell_now};
-use super::places::{Changed, Tables};
+use super::elements::{Element, Next, next};
+use super::group::{Group, Untold};
+use super::places::{Later, Places};
 use crate::call::{Call, CallResult, Outcome};
 use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
-use grants::{Filling, Use, Want};
+use grants::{Filling, Parties, Use, Want};
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, Maddr, Mfn};
-use pv_mmu::{Blocked, Pte, Subject, restore_pte};
+use pv_mmu::{Blocked, Leaf, Pte, restore_pte};
 use vault::{Apply, Mark, Noted, Tx};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY,
-    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GnttabMapGrantRef,
+    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabMapGrantRef,
 };
 use xen_abi::trace::TRC_MEM_PAGE_GRANT_MAP;
 
 const BYTES: usize = size_of::<GnttabMapGrantRef>();
-const STATUS: u64 = offset_of!(GnttabMapGrantRef, status) as u64;
-/// Domain, status, handle and address, 16 bytes.
-const ANSWER: u64 = offset_of!(GnttabMapGrantRef, dom) as u64;
-/// Elements of one transaction: each has up to seven undo entries and two effects.
-const BATCH: u64 = 16;
+/// Where status, handle and address are.
+const ANSWER: usize = offset_of!(GnttabMapGrantRef, status);
+/// Elements of one transaction: each has up to five undo entries and two effects.
+const BATCH: u64 = 32;
 
 /// Why an element is not carried out.
 pub(super) enum Refusal {
@@ -53,6 +53,8 @@ impl From<Blocked> for Refusal {
 pub(super) enum Stop {
     /// The list cannot be read.
     Fault,
+    /// Answers cannot be written: then one by one.
+    Untold,
     /// A frame has to be freed of what it was; then again.
     InTheWay(Mfn),
 }
@@ -76,6 +78,18 @@ impl From<Refusal> for Refused {
     }
 }
 
+impl From<Untold> for Stop {
+    fn from(_: Untold) -> Self {
+        Self::Untold
+    }
+}
+
+impl From<Later> for Refused {
+    fn from(_: Later) -> Self {
+        Self::Later
+    }
+}
+
 impl From<i16> for Refused {
     fn from(status: i16) -> Self {
         Self::Status(status)
@@ -93,15 +107,17 @@ pub(super) fn map<M: GuestMemory + 'static, A: Apply>(
 }
 
 fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64, count: u64) -> CallResult {
+    let mut most = BATCH;
     loop {
         let first = match next(call, at, count, BYTES)? {
             Next::End(outcome) => return Ok(outcome),
             Next::One(element) => element,
         };
-        match several(call, &first) {
+        match several(call, &first, most) {
             Ok(true) => return Ok(Outcome::Replied),
-            Ok(false) => {}
+            Ok(false) => most = BATCH,
             Err(Stop::Fault) => return Err(Errno::EFAULT),
+            Err(Stop::Untold) => most = 1,
             Err(Stop::InTheWay(mfn)) => {
                 let mmu = call.state.mmu(call.memory);
                 mmu.clear_the_way(call.j, mfn).map_err(|_| Errno::ERESTART)?;
@@ -111,50 +127,74 @@ fn run<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, at: u64, c
 }
 
 /// Carries out at least the first element, and those behind it that go with it: of the same granter, to the same page
-/// table. Says whether the list has ended.
+/// table, `most` at most. Says whether the list has ended.
 fn several<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     first: &Element,
+    most: u64,
 ) -> Result<bool, Stop> {
     let (state, memory, privileged) = (call.state, call.memory, call.is_privileged());
-    let mut request: GnttabMapGrantRef = memory.read(Gva(first.at)).map_err(|_| Stop::Fault)?;
+    let room = first.room(most);
+    let mut group = Group::<GnttabMapGrantRef>::new();
+    if !group.read(memory, first.at, room) {
+        return Err(Stop::Fault);
+    }
     let domains = &state.domains;
-    let granter = domains.by_id(DomId(request.dom)).ok_or(GNTST_BAD_DOMAIN);
-    let dom = request.dom;
+    let (dom, meant) = (group.first().dom, Meant::of(group.first().flags));
+    let granter = domains.by_id(DomId(dom));
     let mapper_id = domains.domain(call.domain).id.get();
-    let tables = Tables::new(call.context.root_kernel.get());
+    let mapper = call.domain;
     let traces = call.told();
-    let mut maps =
-        Maps { state, memory, mapper: call.domain, mapper_id, granter, tables, changed: Changed::default() };
+    let mut maps = Maps {
+        state,
+        memory,
+        parties: Err(GNTST_BAD_DOMAIN),
+        places: Places::new(call.context.root_kernel.get(), Owner::domain(mapper)),
+        meant,
+    };
     call.j.transaction(|tx| {
-        let mut filling = state.grants.fill(tx, maps.mapper, privileged);
-        if let Ok(granter) = maps.granter {
+        let mut filling = state.grants.fill(tx, mapper, privileged);
+        if let Some(granter) = granter {
             state.grants.lock(tx, granter);
+            maps.parties = Ok(state.grants.parties(granter, mapper, mapper_id));
         }
-        let (mut done, mut at) = (0, first.at);
+        let (mut done, mut at, mut untold) = (0, first.at, None);
         loop {
-            let told = match maps.one(tx, &mut filling, &request) {
-                Ok(answer) => {
-                    traces.event(TRC_MEM_PAGE_GRANT_MAP, &[dom.into()]);
-                    tell_now(memory, tx, at.wrapping_add(ANSWER), &answer)
+            let (mut count, mut goes_on) = (0, true);
+            for request in group.elements() {
+                let one = if request.dom == dom {
+                    maps.one(tx, &mut filling, request)
+                } else {
+                    Err(Refused::Later)
+                };
+                match one {
+                    Ok(()) => traces.event(TRC_MEM_PAGE_GRANT_MAP, &[dom.into()]),
+                    Err(Refused::Status(status)) => request.status = status,
+                    Err(Refused::InTheWay(mfn)) if done == 0 && count == 0 => {
+                        return Err(Stop::InTheWay(mfn));
+                    }
+                    Err(Refused::InTheWay(_) | Refused::Later) => {
+                        goes_on = false;
+                        break;
+                    }
                 }
-                Err(Refused::Status(status)) => {
-                    tell_now(memory, tx, at.wrapping_add(STATUS), &status.to_le_bytes())
-                }
-                Err(Refused::InTheWay(mfn)) if done == 0 => return Err(Stop::InTheWay(mfn)),
-                Err(Refused::InTheWay(_) | Refused::Later) => break,
-            };
-            done += 1;
-            if !told || done == first.room(BATCH) {
+                count += 1;
+            }
+            let told = group.answer(memory, at, count, ANSWER)?;
+            done += count as u64;
+            if !told {
+                untold = Some(at);
                 break;
             }
-            at = at.wrapping_add(BYTES as u64);
-            match memory.read::<GnttabMapGrantRef>(Gva(at)) {
-                Ok(next) if next.dom == dom => request = next,
-                _ => break,
+            at = at.wrapping_add((count * BYTES) as u64);
+            if !(goes_on && done < room && group.read(memory, at, room - done)) {
+                break;
             }
         }
         state.grants.filled(tx, &filling);
+        if let Some(at) = untold {
+            group.tell(tx, at, ANSWER);
+        }
         Ok(first.finish_several(tx, done))
     })
 }
@@ -163,39 +203,40 @@ fn several<M: GuestMemory + 'static, A: Apply>(
 struct Maps<'a, M> {
     state: &'static State,
     memory: &'a M,
-    mapper: DomainSlot,
-    mapper_id: DomId,
-    /// Whose grants, or the status that says that there is no such domain.
-    granter: Result<DomainSlot, i16>,
-    tables: Tables,
-    changed: Changed,
+    /// Whose grants and for whom, or the status that says that there is no such domain.
+    parties: Result<Parties, i16>,
+    places: Places,
+    /// What the flags of the element before meant: those of all mostly do.
+    meant: Meant,
 }
 
 impl<M: GuestMemory> Maps<'_, M> {
-    /// Maps one; domain, status, handle and address as they are answered. What is refused leaves nothing.
+    /// Maps one, and answers it. What is refused leaves nothing.
     #[inline(always)]
     fn one(
         &mut self,
         tx: &mut Tx<'static>,
         filling: &mut Filling,
-        request: &GnttabMapGrantRef,
-    ) -> Result<[u8; 16], Refused> {
-        let asked = self.asked(request)?;
-        if asked.entry.is_some_and(|at| !self.changed.note(at)) {
-            return Err(Refused::Later);
+        request: &mut GnttabMapGrantRef,
+    ) -> Result<(), Refused> {
+        if request.flags != self.meant.flags {
+            self.meant = Meant::of(request.flags);
         }
-        let before = tx.mark();
-        let mut held = None;
-        match self.enter(tx, filling, &asked, &mut held) {
-            Ok((handle, at)) => {
-                let word = u128::from(request.dom) | u128::from(handle) << 32 | u128::from(at.0) << 64;
-                Ok(word.to_le_bytes())
-            }
-            Err(refused) => {
-                give_up(self.state, self.memory, tx, before, &[held]);
-                Err(refused.into())
-            }
+        let (usage, mmu) = (self.meant.usage, self.state.mmu(self.memory));
+        if !usage.is_alive() {
+            return Err(Refused::Status(GNTST_BAD_GNTREF));
         }
+        let parties = self.parties.as_ref().map_err(|status| *status)?;
+        let leaf = if !usage.has(Use::HOST) {
+            None
+        } else if usage.has(Use::BY_ENTRY) {
+            self.places.leaf_at(tx, mmu, Maddr(request.host_addr))?
+        } else {
+            self.places.leaf(tx, mmu, Gva(request.host_addr))?
+        };
+        let (before, mut held) = (tx.mark(), None);
+        let entered = self.enter(tx, filling, parties, leaf, request, &mut held);
+        entered.map_err(|refusal| self.refuse(tx, before, held, refusal))
     }
 
     #[inline(always)]
@@ -203,57 +244,61 @@ impl<M: GuestMemory> Maps<'_, M> {
         &self,
         tx: &mut Tx<'static>,
         filling: &mut Filling,
-        asked: &Asked,
+        parties: &Parties,
+        leaf: Option<Leaf>,
+        request: &mut GnttabMapGrantRef,
         held: &mut Option<Mfn>,
-    ) -> Result<(u32, Maddr), Refusal> {
-        let (grants, mmu, want) = (&self.state.grants, self.state.mmu(self.memory), &asked.want);
-        grants.room(filling, want)?;
-        let claim = grants.claim(tx, self.memory, want)?;
-        let owner = Owner::domain(want.granter);
-        mmu.hold(tx, claim.frame, owner, want.write)?;
-        *held = Some(claim.frame);
-        if let Some(at) = asked.entry {
-            let subject = Subject { tables: Owner::domain(want.mapper), leaves: owner, io: false };
-            let entry = Pte(claim.frame.maddr().0 | asked.flags);
-            mmu.enter(tx, at, entry, subject).map_err(|blocked| match blocked {
-                Blocked::InTheWay(mfn) => Refusal::InTheWay(mfn),
-                _ => Refusal::Status(GNTST_GENERAL_ERROR),
-            })?;
+    ) -> Result<(), Refusal> {
+        let (grants, mmu, usage) = (&self.state.grants, self.state.mmu(self.memory), self.meant.usage);
+        let (gref, write) = (request.ref_, usage.writes());
+        grants.room(filling, parties, gref)?;
+        let frame = grants.claim(tx, self.memory, parties, Want { gref, write, to_map: true })?.frame;
+        // The mapping's reference, and the entry's.
+        mmu.hold(tx, frame, parties.owner, write, leaf.is_some())?;
+        *held = Some(frame);
+        match leaf {
+            Some(leaf) => mmu.enter(tx, leaf, Pte(frame.maddr().0 | self.meant.entry)),
+            // Whether the grant allows it comes first; then an entry that is none is refused.
+            None if usage.has(Use::HOST) => return Err(Refusal::Status(GNTST_GENERAL_ERROR)),
+            None => {}
         }
-        let handle = grants.enter(tx, filling, want, claim.frame, asked.usage);
-        Ok((handle, claim.frame.maddr()))
+        request.handle = grants.enter(tx, filling, parties, gref, frame, usage);
+        (request.status, request.dev_bus_addr) = (GNTST_OKAY, frame.maddr().0);
+        Ok(())
     }
 
-    #[inline(always)]
-    fn asked(&mut self, request: &GnttabMapGrantRef) -> Result<Asked, i16> {
-        let has = |flag: u32| request.flags & flag != 0;
-        if !has(GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) {
-            return Err(GNTST_BAD_GNTREF);
-        }
-        let write = !has(GNTMAP_READONLY);
-        let want = Want {
-            granter: self.granter?,
-            gref: request.ref_,
-            mapper: self.mapper,
-            mapper_id: self.mapper_id,
-            write,
-            to_map: true,
-        };
-        let bit = |flag, bit| if has(flag) { bit } else { 0 };
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, tx: &mut Tx<'static>, before: Mark, held: Option<Mfn>, refusal: Refusal) -> Refused {
+        give_up(self.state, self.memory, tx, before, held.as_slice());
+        refusal.into()
+    }
+}
+
+/// What the flags of an element mean.
+#[derive(Clone, Copy)]
+struct Meant {
+    flags: u32,
+    /// What the mapping is for; not alive: nothing.
+    usage: Use,
+    /// Flags of the page-table entry.
+    entry: u64,
+}
+
+impl Meant {
+    #[inline(never)]
+    fn of(flags: u32) -> Self {
+        let bit = |flag, bit| if flags & flag != 0 { bit } else { 0 };
         let usage = bit(GNTMAP_DEVICE_MAP, Use::DEVICE)
             | bit(GNTMAP_HOST_MAP, Use::HOST)
             | bit(GNTMAP_READONLY, Use::READ_ONLY)
             | bit(GNTMAP_CONTAINS_PTE, Use::BY_ENTRY);
-        let entry = has(GNTMAP_HOST_MAP).then(|| match has(GNTMAP_CONTAINS_PTE) {
-            true => Maddr(request.host_addr),
-            // Whether the grant allows it comes first; then an entry that is none is refused.
-            false => self.tables.entry(self.memory, Gva(request.host_addr)).unwrap_or(Maddr(u64::MAX)),
-        });
-        let user = if has(GNTMAP_APPLICATION_MAP) { Pte::US } else { 0 };
-        let rights = user | if write { Pte::RW } else { 0 };
+        let usage = Use(usage);
+        let user = if flags & GNTMAP_APPLICATION_MAP != 0 { Pte::US } else { 0 };
+        let rights = user | if usage.writes() { Pte::RW } else { 0 };
         // The guest's own bits: 16 and up of the flags are 9 to 11 of the entry.
-        let own = u64::from(request.flags >> 16 & 7) << 9;
-        Ok(Asked { want, usage: Use(usage), entry, flags: Pte::P | Pte::A | Pte::D | rights | own })
+        let own = u64::from(flags >> 16 & 7) << 9;
+        Self { flags, usage, entry: Pte::P | Pte::A | Pte::D | rights | own }
     }
 }
 
@@ -264,7 +309,7 @@ pub(super) fn give_up<M: GuestMemory>(
     memory: &M,
     tx: &mut Tx<'static>,
     before: Mark,
-    held: &[Option<Mfn>],
+    held: &[Mfn],
 ) {
     if !held.is_empty() {
         state.frames.note_undone();
@@ -274,19 +319,9 @@ pub(super) fn give_up<M: GuestMemory>(
         Noted::Entry { maddr, old } => restore_pte(memory, maddr, old),
     });
     // Their owners may have given them up meanwhile.
-    for mfn in held.iter().flatten() {
+    for mfn in held {
         state.frames.collect(tx, *mfn);
     }
-}
-
-/// What an element asks for.
-struct Asked {
-    want: Want,
-    usage: Use,
-    /// The page-table entry to write, if any.
-    entry: Option<Maddr>,
-    /// Its flags.
-    flags: u64,
 }
 
 /// The slot of a domain that a copy may name: any that lives, or the caller as itself.

@@ -4,18 +4,19 @@
 //! given up: frames and flags of their granters. What waits for the flush stands in durable lists, so that a repetition
 //! need not read the guest's list again.
 
-use super::elements::{Element, Next, next, tell_now};
-use super::places::{Changed, Tables};
-use crate::call::{Call, CallResult, Outcome, fault};
+use super::elements::{Element, Next, next};
+use super::group::Group;
+use super::map::Stop;
+use super::places::{Later, Places};
+use crate::call::{Call, CallResult, Outcome};
 use crate::told::Told;
 use crate::va_mapping::{DOMAIN, EVERYTHING};
 use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
-use grants::{Leaving, Mapping, Use};
+use grants::{Leaving, Mapping, NoMapping, Use};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr};
-use pv_mmu::{Blocked, Subject};
 use vault::{Apply, Effect, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
@@ -29,39 +30,17 @@ const BATCH: u64 = 32;
 
 const FLUSH: Effect = Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 };
 
-/// An element of either operation.
-struct Request {
-    host: u64,
-    device: u64,
-    /// Whose entry takes the place; 0: none does.
-    replacement: u64,
-    handle: u32,
-    /// Where the status is.
-    status: usize,
-}
+const BYTES: usize = size_of::<GnttabUnmapGrantRef>();
+const STATUS: usize = offset_of!(GnttabUnmapGrantRef, status);
 
-impl Request {
-    fn read<M: GuestMemory>(memory: &M, at: Gva, replaces: bool) -> Result<Self, Errno> {
-        if replaces {
-            let r: GnttabUnmapAndReplace = memory.read(at).map_err(fault)?;
-            let status = offset_of!(GnttabUnmapAndReplace, status);
-            return Ok(Self {
-                host: r.host_addr,
-                device: 0,
-                replacement: r.new_addr,
-                handle: r.handle,
-                status,
-            });
-        }
-        let r: GnttabUnmapGrantRef = memory.read(at).map_err(fault)?;
-        let status = offset_of!(GnttabUnmapGrantRef, status);
-        Ok(Self { host: r.host_addr, device: r.dev_bus_addr, replacement: 0, handle: r.handle, status })
-    }
-
-    const fn bytes(replaces: bool) -> usize {
-        if replaces { size_of::<GnttabUnmapAndReplace>() } else { size_of::<GnttabUnmapGrantRef>() }
-    }
-}
+// Elements of both operations are read alike: where one has the device's address, the other has the address whose entry
+// takes the place.
+const _: () = {
+    assert!(size_of::<GnttabUnmapAndReplace>() == BYTES);
+    assert!(offset_of!(GnttabUnmapAndReplace, status) == STATUS);
+    assert!(offset_of!(GnttabUnmapAndReplace, handle) == offset_of!(GnttabUnmapGrantRef, handle));
+    assert!(offset_of!(GnttabUnmapAndReplace, new_addr) == offset_of!(GnttabUnmapGrantRef, dev_bus_addr));
+};
 
 /// The hypercall.
 pub(super) fn unmap<M: GuestMemory + 'static, A: Apply>(
@@ -85,12 +64,22 @@ fn run<M: GuestMemory + 'static, A: Apply>(
     count: u64,
     replaces: bool,
 ) -> CallResult {
+    let most = if replaces { 1 } else { BATCH };
+    let mut now = most;
     loop {
-        let first = match next(call, at, count, Request::bytes(replaces))? {
+        let first = match next(call, at, count, BYTES)? {
             Next::End(outcome) => return Ok(outcome),
             Next::One(element) => element,
         };
-        let run = several(call, &first, replaces)?;
+        let run = match several(call, &first, replaces, now) {
+            Ok(run) => run,
+            Err(Stop::Untold) => {
+                now = 1;
+                continue;
+            }
+            Err(_) => return Err(Errno::EFAULT),
+        };
+        now = most;
         if !run.replied && call.j.apply.take_fault() {
             return Err(Errno::EFAULT);
         }
@@ -127,47 +116,59 @@ struct Run {
 }
 
 /// Takes mappings out of the page tables and tells the status: at least the first, and those behind it that go with it,
-/// of the same granter and in the same page table. If 32 elements end with it, or the list, and something waits for a
-/// flush, all processors flush; a list that ends with it is replied to behind that.
+/// of the same granter and in the same page table, `most` at most. If 32 elements end with it, or the list, and something
+/// waits for a flush, all processors flush; a list that ends with it is replied to behind that.
 fn several<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     first: &Element,
     replaces: bool,
-) -> Result<Run, Errno> {
+    most: u64,
+) -> Result<Run, Stop> {
     let (state, memory, domain, vcpu) = (call.state, call.memory, call.domain, call.vcpu);
-    let bytes = Request::bytes(replaces) as u64;
-    let mut request = Request::read(memory, Gva(first.at), replaces)?;
-    let granter = state.grants.granter(request.handle);
-    let room = first.room(if replaces { 1 } else { BATCH - first.index % BATCH });
-    let tables = Tables::new(call.context.root_kernel.get());
-    let mut unmaps =
-        Unmaps { state, traces: call.told(), memory, domain, granter, tables, changed: Changed::default() };
-    Ok(call.j.change(|tx| {
+    let room = first.room(most.min(BATCH - first.index % BATCH));
+    let mut group = Group::<GnttabUnmapGrantRef>::new();
+    if !group.read(memory, first.at, room) {
+        return Err(Stop::Fault);
+    }
+    let granter = state.grants.granter(group.first().handle);
+    let places = Places::new(call.context.root_kernel.get(), Owner::domain(domain));
+    let mut unmaps = Unmaps { state, traces: call.told(), memory, domain, granter, places, replaces };
+    call.j.transaction(|tx| {
         if let Some(granter) = granter {
             state.grants.lock(tx, granter);
         }
         let mut leaving = state.grants.leaving(vcpu);
-        let (mut done, mut at) = (0, first.at);
+        let (mut done, mut at, mut untold) = (0, first.at, None);
         loop {
-            let status = match unmaps.one(tx, &mut leaving, &request) {
-                Ok(()) => GNTST_OKAY,
-                Err(Some(status)) => status,
-                Err(None) => break,
-            };
-            let told = tell_now(memory, tx, at.wrapping_add(request.status as u64), &status.to_le_bytes());
-            done += 1;
-            if !told || done == room {
+            let (mut count, mut goes_on) = (0, true);
+            for request in group.elements() {
+                match unmaps.one(tx, &mut leaving, request) {
+                    Ok(()) => request.status = GNTST_OKAY,
+                    Err(Some(status)) => request.status = status,
+                    Err(None) => {
+                        goes_on = false;
+                        break;
+                    }
+                }
+                count += 1;
+            }
+            let told = group.answer(memory, at, count, STATUS)?;
+            done += count as u64;
+            if !told {
+                untold = Some(at);
                 break;
             }
-            at = at.wrapping_add(bytes);
-            match Request::read(memory, Gva(at), replaces) {
-                Ok(next) if state.grants.granter(next.handle) == granter => request = next,
-                _ => break,
+            at = at.wrapping_add((count * BYTES) as u64);
+            if !(goes_on && done < room && group.read(memory, at, room - done)) {
+                break;
             }
         }
         state.grants.left(tx, &leaving);
-        finish(tx, first, done, leaving.waits())
-    }))
+        if let Some(at) = untold {
+            group.tell(tx, at, STATUS);
+        }
+        Ok(finish(tx, first, done, leaving.waits()))
+    })
 }
 
 fn finish(tx: &mut Tx<'static>, first: &Element, done: u64, waits: bool) -> Run {
@@ -192,35 +193,42 @@ struct Unmaps<'a, M> {
     domain: DomainSlot,
     /// Whose grants, if the first handle is one.
     granter: Option<DomainSlot>,
-    tables: Tables,
-    changed: Changed,
+    places: Places,
+    /// Another entry takes the place.
+    replaces: bool,
 }
 
+/// Why an element is not carried out: its status, or nothing if it goes into another transaction.
+type Refused = Option<i16>;
+const REFUSED: Refused = Some(GNTST_GENERAL_ERROR);
+
 impl<M: GuestMemory> Unmaps<'_, M> {
-    /// Unmaps one, or says why not: its status, or nothing if it goes into another transaction.
+    /// Unmaps one, or says why not.
     #[inline(always)]
     fn one(
         &mut self,
         tx: &mut Tx<'static>,
         leaving: &mut Leaving,
-        request: &Request,
-    ) -> Result<(), Option<i16>> {
+        request: &GnttabUnmapGrantRef,
+    ) -> Result<(), Refused> {
         let grants = &self.state.grants;
-        let granter = self.granter.ok_or(Some(GNTST_BAD_HANDLE))?;
-        let mapping = grants.mapping(granter, self.domain, request.handle).map_err(Some)?;
+        let Some(granter) = self.granter else { return Err(not_found(grants.no_mapping(request.handle))) };
+        let mapping = grants.mapping(granter, self.domain, request.handle).map_err(not_found)?;
         let usage = mapping.usage;
-        let is_device = request.device != 0 && usage.has(Use::DEVICE);
-        if is_device && request.device != mapping.frame.maddr().0 {
-            return Err(Some(GNTST_BAD_DEV_ADDR));
+        let mut gone = 0;
+        if request.dev_bus_addr != 0 && !self.replaces && usage.has(Use::DEVICE) {
+            if request.dev_bus_addr != mapping.frame.maddr().0 {
+                return Err(Some(GNTST_BAD_DEV_ADDR));
+            }
+            gone = Use::DEVICE;
         }
-        let mut gone = if is_device { Use::DEVICE } else { 0 };
-        if request.host != 0 && usage.has(Use::HOST) {
+        if request.host_addr != 0 && usage.has(Use::HOST) {
             self.leave(tx, &mapping, request)?;
             gone |= Use::HOST;
         }
         if gone != 0 {
             self.traces.domain(TRC_MEM_PAGE_GRANT_UNMAP, granter);
-            grants.leave(tx, leaving, &mapping, gone);
+            leaving.note(tx, &mapping, gone);
         }
         Ok(())
     }
@@ -231,32 +239,45 @@ impl<M: GuestMemory> Unmaps<'_, M> {
         &mut self,
         tx: &mut Tx<'static>,
         mapping: &Mapping,
-        request: &Request,
-    ) -> Result<(), Option<i16>> {
-        const REFUSED: Option<i16> = Some(GNTST_GENERAL_ERROR);
-        let by_entry = mapping.usage.has(Use::BY_ENTRY);
-        let at = if by_entry { Some(Maddr(request.host)) } else { self.entry(request.host) };
-        let at = at.ok_or(REFUSED)?;
-        if !self.changed.note(at) {
-            return Err(None);
+        request: &GnttabUnmapGrantRef,
+    ) -> Result<(), Refused> {
+        if self.replaces && request.dev_bus_addr != 0 {
+            return self.replace(tx, mapping, request);
         }
-        let subject =
-            Subject { tables: Owner::domain(self.domain), leaves: Owner::domain(mapping.granter), io: false };
-        let (frame, write) = (mapping.frame, mapping.usage.writes());
-        let mmu = self.state.mmu(self.memory);
-        let left = match request.replacement {
-            0 => mmu.leave(tx, at, frame, write, subject),
-            _ if by_entry => Err(Blocked::Refused),
-            address => {
-                let from = self.entry(address).ok_or(REFUSED)?;
-                mmu.leave_to(tx, [at, from], frame, write, subject)
-            }
+        let (mmu, host) = (self.state.mmu(self.memory), request.host_addr);
+        let leaf = if mapping.usage.has(Use::BY_ENTRY) {
+            self.places.leaf_at(tx, mmu, Maddr(host))
+        } else {
+            self.places.leaf(tx, mmu, Gva(host))
         };
-        left.map_err(|_| REFUSED)
+        let leaf = leaf.map_err(|Later| None)?.ok_or(REFUSED)?;
+        mmu.leave(tx, leaf, mapping.frame, mapping.usage.writes()).map_err(|_| REFUSED)
     }
 
-    #[inline(always)]
-    fn entry(&mut self, address: u64) -> Option<Maddr> {
-        self.tables.entry(self.memory, Gva(address))
+    /// Puts another entry there.
+    #[inline(never)]
+    fn replace(
+        &self,
+        tx: &mut Tx<'static>,
+        mapping: &Mapping,
+        request: &GnttabUnmapGrantRef,
+    ) -> Result<(), Refused> {
+        if mapping.usage.has(Use::BY_ENTRY) {
+            return Err(REFUSED);
+        }
+        let entry = |at: u64| self.places.entry(self.memory, Gva(at)).ok_or(REFUSED);
+        let places = [entry(request.host_addr)?, entry(request.dev_bus_addr)?];
+        let (mmu, owner) = (self.state.mmu(self.memory), Owner::domain(self.domain));
+        let left = mmu.leave_to(tx, places, mapping.frame, mapping.usage.writes(), owner);
+        left.map_err(|_| REFUSED)
+    }
+}
+
+/// Why an element is not carried out whose handle finds no mapping.
+#[cold]
+fn not_found(why: NoMapping) -> Refused {
+    match why {
+        NoMapping::Bad => Some(GNTST_BAD_HANDLE),
+        NoMapping::Other => None,
     }
 }

@@ -35,6 +35,8 @@ pub(crate) const LIST: u64 = (BUFFERS + 1) << 12;
 pub(crate) const LIST2: u64 = (BUFFERS + 3) << 12;
 /// No memory is here.
 pub(crate) const NOWHERE: u64 = FRAMES << 12;
+/// A page that guests may read and not write.
+pub(crate) const FIXED: u64 = (RAM - 2) << 12;
 /// Frames Dom0 may not map.
 pub(crate) const FORBIDDEN: (u64, u64) = (0xfee00, 0xfeeff);
 const RIP: u64 = 0x1000;
@@ -175,7 +177,12 @@ impl World {
     pub(crate) fn on(facts: BootFacts) -> Self {
         let ground = Ground::leak(VAULT_BYTES);
         let facts = Box::leak(Box::new(facts));
-        let memory = Box::leak(Box::new(FakeMemory::new(FRAMES as usize)));
+        let mut memory = FakeMemory::new(FRAMES as usize);
+        memory.translate_by(|at, write| {
+            let is_fixed = write && at.0 >> 12 == FIXED >> 12;
+            (at.0 < NOWHERE && !is_fixed).then_some(Maddr(at.0))
+        });
+        let memory = Box::leak(Box::new(memory));
         let state = carve(ground, facts);
         let seen = Seen { m2p: vec![u64::MAX; FRAMES as usize], ..Seen::default() };
         let seen = Rc::new(RefCell::new(seen));

@@ -1,7 +1,7 @@
 //! Copying.
 
 use super::{BY_ENTRY, HOST, Map, SELF, entry, flags, grant, grant_at, id, map, page, scene};
-use crate::fixture::{ARGUMENT, DOM0, LIST, OTHER, World};
+use crate::fixture::{ARGUMENT, DOM0, FIXED, LIST, OTHER, World};
 use crate::grants::OP;
 use guest_memory::GuestMemory;
 use ids::Maddr;
@@ -132,4 +132,31 @@ fn a_part_of_a_page_is_copied_and_not_mapped() {
     }
     let at = entry(&world, DOM0, 1).0;
     assert_eq!(map(&world, Map { from: OTHER, gref: 9, flags: HOST | BY_ENTRY, at }).0, -1);
+}
+
+#[test]
+fn a_list_of_copies_ends_where_its_answers_cannot_be_written() {
+    let mut world = World::new();
+    scene(&mut world);
+    for gref in 0..4 {
+        grant(&world, OTHER, gref, DOM0, 1, page(&world, OTHER, gref as usize));
+    }
+    let own = page(&world, DOM0, 0);
+    world.memory.store64(Maddr(own << 12), 0x1234);
+    // Of four elements the second ends in the page that cannot be written.
+    let at = FIXED - 64;
+    for gref in 0..4_u64 {
+        put_copy(&world, 0, (SELF, own, 0), (id(OTHER), gref, 0), 8, 2);
+        for word in 0..5 {
+            let value = world.get::<u64>(LIST + 8 * word);
+            world.memory.store64(Maddr(at + 40 * gref + 8 * word), value);
+        }
+    }
+    assert_eq!(world.call(OP, &[5, at, 4]), -14);
+    world.audit_all();
+    assert_eq!([0, 1].map(|n| world.get::<GnttabCopy>(at + 40 * n).status), [0, 99]);
+    // What comes of those behind it nobody hears: they may have been copied.
+    let found = [0, 1].map(|index| world.memory.load64(Maddr(page(&world, OTHER, index) << 12)));
+    assert_eq!(found, [0x1234; 2]);
+    assert_eq!([0, 1, 2, 3].map(|gref| flags(&world, OTHER, gref)), [1; 4]);
 }

@@ -4,10 +4,11 @@ use super::{
     BY_ENTRY, HOST, Map, READ_ONLY, entry, flags, get_map, get_unmap, grant, map, page, put_maps, put_unmaps,
     scene, unmap,
 };
-use crate::fixture::{DOM0, LIST, NOWHERE, OTHER, World};
+use crate::fixture::{DOM0, FIXED, LIST, NOWHERE, OTHER, World};
 use crate::grants::OP;
 use guest_memory::GuestMemory;
-use xen_abi::grant_table::GnttabUnmapAndReplace;
+use ids::Maddr;
+use xen_abi::grant_table::{GnttabMapGrantRef, GnttabUnmapAndReplace, GnttabUnmapGrantRef};
 
 fn ready() -> World {
     let mut world = World::new();
@@ -241,4 +242,85 @@ fn an_entry_moves_to_where_a_mapping_was() {
     assert_eq!(world.memory.load64(entry(&world, DOM0, 1)), own);
     assert_eq!(world.memory.load64(entry(&world, DOM0, 2)), 0);
     assert_eq!(flags(&world, OTHER, 9), 1);
+}
+
+#[test]
+fn a_list_ends_where_its_answers_cannot_be_written() {
+    let world = ready();
+    for gref in 0..5 {
+        grant(&world, OTHER, gref, DOM0, 1, page(&world, OTHER, gref as usize));
+    }
+    // Of five elements the third begins in the page before, and its answer is in the one that cannot be written.
+    let at = FIXED - 2 * 32 - 16;
+    let words = |from: &[u64]| {
+        let store = |(index, word): (usize, &u64)| world.memory.store64(Maddr(at + 8 * index as u64), *word);
+        from.iter().enumerate().for_each(store);
+    };
+    let element = |gref: u64| [(gref + 1) << 12, gref << 32 | u64::from(HOST), 99 << 16 | 5, 0];
+    words(&(0..5).flat_map(element).collect::<Vec<_>>());
+    assert_eq!(world.call(OP, &[0, at, 5]), -14);
+    world.audit_all();
+    let answer = |index: u64| world.get::<GnttabMapGrantRef>(at + 32 * index);
+    assert_eq!([0, 1, 2].map(|n| (answer(n).status, answer(n).handle)), [(0, 0), (0, 1), (99, 0)]);
+    assert_eq!([0, 1, 2, 3, 4].map(|gref| flags(&world, OTHER, gref)), [25, 25, 25, 1, 1]);
+    assert_eq!(world.state.grants.mappings().count(), 3);
+    // And back.
+    let at = FIXED - 24 - 16;
+    let store = |(index, word): (usize, u64)| world.memory.store64(Maddr(at + 8 * index as u64), word);
+    let element = |handle: u64| [(handle + 1) << 12, 0, 99 << 32 | handle];
+    (0..3).flat_map(element).enumerate().for_each(store);
+    assert_eq!(world.call(OP, &[1, at, 3]), -14);
+    world.audit_all();
+    let answer = |index: u64| world.get::<GnttabUnmapGrantRef>(at + 24 * index).status;
+    assert_eq!([0, 1, 2].map(answer), [0, 99, 99]);
+    assert_eq!([0, 1, 2].map(|gref| flags(&world, OTHER, gref)), [1, 1, 25]);
+}
+
+#[test]
+fn what_an_element_asks_stays_as_it_is_and_so_does_the_answer_of_one_that_is_refused() {
+    let world = ready();
+    for gref in 0..3 {
+        grant(&world, OTHER, gref, DOM0, 1, page(&world, OTHER, gref as usize));
+    }
+    // Flags change from element to element.
+    let maps = [(0, HOST | READ_ONLY), (1, HOST), (7, HOST), (2, 1), (1, 4)];
+    let maps: Vec<_> = maps.iter().zip(1..).map(|(&(gref, flags), at)| (gref, flags, at << 12)).collect();
+    let asked = maps.iter().map(|&(gref, flags, at)| Map { from: OTHER, gref, flags, at });
+    put_maps(&world, &asked.collect::<Vec<_>>());
+    assert_eq!(world.call(OP, &[0, LIST, 5]), 0);
+    world.audit_all();
+    for (index, (gref, flags, at)) in maps.into_iter().enumerate() {
+        let answer = get_map(&world, index as u64);
+        assert_eq!((answer.ref_, answer.flags, answer.host_addr, answer.dom), (gref, flags, at, 5));
+        let page = |gref: usize| page(&world, OTHER, gref) << 12;
+        let expected = [(0, 0, page(0)), (0, 1, page(1)), (-1, 0x55, 0), (0, 2, page(2)), (-3, 0x55, 0)];
+        assert_eq!((answer.status, answer.handle, answer.dev_bus_addr), expected[index]);
+    }
+    assert_eq!([0, 1, 2].map(|gref| flags(&world, OTHER, gref)), [9, 25, 25]);
+    assert_eq!(world.memory.load64(entry(&world, DOM0, 1)) & 2, 0);
+}
+
+#[test]
+fn tracks_go_back_to_the_pool_in_pieces_and_come_again() {
+    let world = ready();
+    for gref in 0..8 {
+        grant(&world, OTHER, gref, DOM0, 1, page(&world, OTHER, gref as usize));
+    }
+    let maps: Vec<_> =
+        (0..8).map(|gref| Map { from: OTHER, gref, flags: HOST, at: u64::from(gref + 1) << 12 }).collect();
+    for round in 0..6 {
+        put_maps(&world, &maps);
+        assert_eq!(world.call(OP, &[0, LIST, 8]), 0);
+        let mut handles: Vec<_> = (0..8).map(|n| get_map(&world, n).handle).collect();
+        let unmaps: Vec<_> = (1..).zip(&handles).map(|(at, handle)| (at << 12, *handle)).collect();
+        // In one piece, and in two.
+        for part in [&unmaps[..round], &unmaps[round..]] {
+            put_unmaps(&world, part);
+            assert_eq!(world.call(OP, &[1, LIST, part.len() as u64]), 0);
+            world.audit_all();
+        }
+        assert_eq!(world.state.grants.mappings().count(), 0);
+        handles.sort_unstable();
+        assert_eq!(handles, [0, 1, 2, 3, 4, 5, 6, 7], "no track is lost, and none is there twice");
+    }
 }
