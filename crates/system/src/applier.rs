@@ -49,6 +49,7 @@ impl<P: Platform> Apply for Applier<P> {
                 self.context.registers.set(Reg::Rip, effect.a);
                 self.context.registers.set_index(effect.x, effect.b);
             }
+            kind::PUT_GRANTED | kind::PUT_ENTRIES => return false,
             _ => return self.apply_alone(effect),
         }
         true
@@ -56,7 +57,24 @@ impl<P: Platform> Apply for Applier<P> {
 
     #[inline(never)]
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
-        self.apply_rare(effect, once);
+        let platform = self.system.platform;
+        match effect.kind {
+            kind::COPY_OUT => self.copy_out(effect, once),
+            kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
+            kind::HAND_OVER => {
+                self.system.state.frames.apply_hand_over(once, Mfn(effect.a), DomainSlot(effect.x as u16));
+            }
+            kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
+            kind::CONSOLE if effect.a == LEVELS => self.system.follow_levels(),
+            kind::CONSOLE => {
+                let mut buffer = [0; CHUNK];
+                each_chunk(effect.x, effect.b, |offset, len, _| {
+                    once.read_bytes(offset, &mut buffer[..len]);
+                    platform.console(&buffer[..len]);
+                });
+            }
+            unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
+        }
     }
 
     #[inline(always)]
@@ -151,7 +169,9 @@ impl<P: Platform> Applier<P> {
             kind::TIMER => self.system.deadline_changed(VcpuSlot(effect.x)),
             kind::FLUSH => self.flush(&effect),
             kind::M2P => platform.set_m2p(Mfn(effect.a), effect.b),
-            _ => return false,
+            kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
+            kind::VALID => return false,
+            _ => return self.apply_rare(&effect),
         }
         true
     }
@@ -179,25 +199,11 @@ impl<P: Platform> Applier<P> {
         }
     }
 
-    fn apply_rare(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
+    /// As [`apply_alone`](Self::apply_alone), of what is rare.
+    fn apply_rare(&mut self, effect: &Effect) -> bool {
         let platform = self.system.platform;
         match effect.kind {
-            kind::COPY_OUT => self.copy_out(effect, once),
             kind::SCHEDULE => self.system.wake_all(effect.x),
-            kind::VALID => self.system.state.frames.apply_valid(once, Mfn(effect.a), effect.x),
-            kind::HAND_OVER => {
-                self.system.state.frames.apply_hand_over(once, Mfn(effect.a), DomainSlot(effect.x as u16));
-            }
-            kind::SEGMENT_BASE => self.segment_base(effect.x, effect.b),
-            kind::CONSOLE if effect.a == FORGET => platform.forget_log(effect.b as u32),
-            kind::CONSOLE if effect.a == LEVELS => self.system.follow_levels(),
-            kind::CONSOLE => {
-                let mut buffer = [0; CHUNK];
-                each_chunk(effect.x, effect.b, |offset, len, _| {
-                    once.read_bytes(offset, &mut buffer[..len]);
-                    platform.console(&buffer[..len]);
-                });
-            }
             kind::POWER => platform.power(match effect.x {
                 0 => Power::Sleep { pm1a: effect.a as u16, pm1b: effect.b as u16 },
                 1 => Power::Off,
@@ -210,8 +216,9 @@ impl<P: Platform> Applier<P> {
             }
             kind::TRACING => self.system.follow_traces(),
             kind::WALL_CLOCK => self.system.write_wall_clock(),
-            unknown => platform.log(format_args!("effect of unknown kind {unknown}: {effect:?}")),
+            _ => return false,
         }
+        true
     }
 
     fn guest_store(&self, effect: &Effect) {

@@ -41,7 +41,7 @@ impl Log {
     pub(crate) fn drain_one<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
         let effect = read_effect(&self.effects[0]);
         let plain = match effect.kind {
-            kind::PUT_REF..=kind::PUT_GRANTED | kind::PUT_ENTRIES => false,
+            kind::PUT_REF..=kind::PUT_GRANTED => false,
             _ => Self::apply_plainly(apply, effect),
         };
         if plain { self.close(apply, head) } else { self.drain_from(apply, head, held) }
@@ -58,10 +58,6 @@ impl Log {
             let effect = read_effect(slot);
             let done = match effect.kind {
                 kind::PUT_REF..=kind::PUT_GRANTED => self.put_plainly(apply, &mut head, index, effect),
-                kind::PUT_ENTRIES => {
-                    step::point();
-                    false
-                }
                 _ => Self::apply_plainly(apply, effect),
             };
             if !done {
