@@ -3,7 +3,7 @@
 
 use crate::work::FLUSH_ALL;
 use crate::{Mmu, MmuError};
-use frames::{Got, Kind, Owner};
+use frames::{Got, Kind, Owner, Usage};
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
 use vault::{Apply, Effect, Journal, Tx, kind};
@@ -24,11 +24,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         then: &mut dyn FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         for mfn in mfns {
-            if let Some(u) = self.frames.frame(*mfn).map(|f| f.usage())
-                && u.typed() == 0
-                && u.is_validated()
-                && u.owner() == owner
-            {
+            if self.frames.frame(*mfn).is_some_and(|frame| is_unused(frame.usage(), owner)) {
                 self.reclaim(j, *mfn)?;
             }
         }
@@ -63,6 +59,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
             let mut begun = false;
             for mfn in mfns {
                 let usage = self.frames.frame(*mfn).ok_or(MmuError::Invalid)?.usage();
+                if is_unused(usage, owner) {
+                    // Another CPU let go of it just now: again.
+                    return Err(MmuError::Preempted);
+                }
                 let is_table = usage.kind() == Kind::Descriptors && usage.typed() > 0;
                 if !is_table {
                     self.frames.begin_work(tx, *mfn, owner, Kind::Descriptors)?;
@@ -103,7 +103,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
         match self.frames.get_typed(tx, mfn, owner, Kind::Descriptors)? {
             Got::Taken => Ok(()),
-            _ => Err(MmuError::Invalid),
+            // It was a table when the others were claimed.
+            _ => Err(MmuError::Preempted),
         }
     }
 
@@ -151,4 +152,9 @@ impl<M: GuestMemory> Mmu<'_, M> {
             Ok(())
         })
     }
+}
+
+/// Whether a frame of `owner` is valid as something that nobody uses it as any more.
+fn is_unused(usage: Usage, owner: Owner) -> bool {
+    usage.typed() == 0 && usage.is_validated() && usage.owner() == owner
 }
