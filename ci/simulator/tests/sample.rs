@@ -43,6 +43,13 @@ fn processors_meet_and_one_crashes() {
     assert!(report.open > 100 && report.mixed > 50, "two logs are open seldom: {report:?}");
 }
 
+/// A seed by which two processors soon end the same domain.
+#[test]
+fn processors_meet_at_a_domains_end() {
+    let report = meetings(&plan(22, TWO, 300)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(report.ends > 0, "{report:?}");
+}
+
 /// What a campaign says; an assertion of the code under test may be the first to notice.
 fn noticed<R>(run: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
     let said = |payload: Box<dyn std::any::Any + Send>| {

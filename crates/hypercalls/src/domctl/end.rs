@@ -161,10 +161,11 @@ fn end_memory<M: GuestMemory + 'static, A: Apply>(
     let (state, frames) = (call.state, call.state.frames);
     let record = state.domains.domain(slot);
     call.j.change(|tx| {
+        // Before it is read: another processor may be ending the domain as well.
+        tx.lock(state.domain_locks.of(slot));
         let page = record.shared_info.get();
         if page != Mfn(0) {
             frames.leave_shared(tx, slot, page);
-            tx.lock(state.domain_locks.of(slot));
             tx.set(&record.shared_info, Mfn(0));
         }
     });
