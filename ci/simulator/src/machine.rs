@@ -159,6 +159,10 @@ impl Platform for Machine {
         self.change(|cpu| cpu.root = root);
         self.tlb(Tlb::load_root);
     }
+    fn load_space(&self, root: Mfn) {
+        self.change(|cpu| cpu.root = root);
+        self.tlb(Tlb::load_space);
+    }
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
         // One step: the word has it, the CPU follows without another.
         active.set(mode);

@@ -79,6 +79,11 @@ impl Tlb {
         self.forget_tables();
     }
 
+    /// A root of another address space is loaded.
+    pub(crate) fn load_space(&mut self) {
+        self.flush(Flush::All);
+    }
+
     /// Another root is loaded, or the same again.
     pub(crate) fn load_root(&mut self) {
         self.pages.retain(|(_, _, flags)| flags & GLOBAL != 0);

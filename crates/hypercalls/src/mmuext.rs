@@ -104,7 +104,6 @@ fn new_root<M: GuestMemory + 'static, A: Apply>(
         // The guest reloads its base to flush the TLB.
         call.j.change(|tx| {
             synchronise(tx, sync::MODE);
-            tx.publish(Effect { kind: kind::FLUSH, x: LOCAL, a: EVERYTHING, b: 0 });
             this.finish(tx);
         });
         return Ok(this.finished());

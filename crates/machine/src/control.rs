@@ -47,6 +47,26 @@ pub unsafe fn set_root(root: Maddr) {
     unsafe { controlregs::cr3_write(root.0) };
 }
 
+/// Uses the page tables at `root` and flushes everything, global entries included: they are another address space's.
+///
+/// # Safety
+/// As for [`set_root`].
+pub unsafe fn set_space(root: Maddr) {
+    // SAFETY: ring 0; reading CR4 has no effect.
+    let cr4 = unsafe { controlregs::cr4() };
+    if !cr4.contains(Cr4::CR4_ENABLE_GLOBAL_PAGES) {
+        // SAFETY: the caller's promise.
+        return unsafe { set_root(root) };
+    }
+    // In between nothing becomes global, so nothing is left of what one space knew when the other is loaded.
+    // SAFETY: ring 0; only PGE changes, and comes back below.
+    unsafe { controlregs::cr4_write(cr4 - Cr4::CR4_ENABLE_GLOBAL_PAGES) };
+    // SAFETY: the caller's promise.
+    unsafe { set_root(root) };
+    // SAFETY: the value that was there.
+    unsafe { controlregs::cr4_write(cr4) };
+}
+
 /// The address of the last page fault.
 pub fn fault_address() -> u64 {
     // SAFETY: ring 0; reading CR2 has no effect.

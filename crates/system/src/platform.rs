@@ -54,8 +54,11 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn dispatching(&self) {}
     /// Whether what is usual of system calls and page faults may be done without this crate.
     fn set_swift(&self, _allowed: bool) {}
-    /// Loads a page-table root.
+    /// Loads a page-table root of the address space that is loaded, of either mode: pages of its user mode, which are
+    /// global, may still be known.
     fn load_root(&self, root: Mfn);
+    /// Loads a root of another address space: nothing of the one before is known any more.
+    fn load_space(&self, root: Mfn);
     /// Exchanges the two GS bases and notes in `active` whose is active then, `mode`: one step for recovery.
     fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8);
     /// Reads a segment base.

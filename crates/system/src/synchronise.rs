@@ -12,7 +12,7 @@ impl<P: Platform> System<P> {
     pub(crate) fn synchronise(&self, context: &Context, what: u32) {
         if what & sync::MODE != 0 {
             self.follow_mode(context);
-            self.platform.load_root(context.root());
+            self.platform.load_space(context.root());
         }
         if what & !sync::MODE != 0 {
             self.synchronise_rare(context, what);

@@ -124,6 +124,11 @@ impl Platform for Hardware {
         unsafe { control::set_root(root.maddr()) };
         guarded::root_loaded(root);
     }
+    fn load_space(&self, root: Mfn) {
+        // SAFETY: as for `load_root`.
+        unsafe { control::set_space(root.maddr()) };
+        guarded::root_loaded(root);
+    }
     #[inline(always)]
     fn swap_gs(&self, active: &GuestOwned<u8>, mode: u8) {
         gs::swap(active, mode);

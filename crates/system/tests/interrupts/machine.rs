@@ -99,6 +99,7 @@ impl Platform for Machine {
         CpuId(0)
     }
     fn load_root(&self, _: Mfn) {}
+    fn load_space(&self, _: Mfn) {}
     fn forget(&self, _vcpu: VcpuSlot) {}
     fn let_go(&self) {}
     fn swap_gs(&self, active: &vault::GuestOwned<u8>, mode: u8) {
