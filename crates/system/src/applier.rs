@@ -50,7 +50,8 @@ impl<P: Platform> Apply for Applier<P> {
                 self.context.registers.set_index(effect.x, effect.b);
             }
             kind::PUT_GRANTED | kind::PUT_ENTRIES => return false,
-            _ => return self.apply_alone(effect),
+            // In registers: the effects above need no place in memory then.
+            _ => return self.apply_alone(effect.kind, effect.x, effect.a, effect.b),
         }
         true
     }
@@ -150,9 +151,9 @@ impl<P: Platform> Apply for Applier<P> {
 impl<P: Platform> Applier<P> {
     /// Applies an effect that refers to nothing in the log. False: it is none of these.
     #[inline(never)]
-    fn apply_alone(&mut self, effect: Effect) -> bool {
-        let platform = self.system.platform;
-        match effect.kind {
+    fn apply_alone(&mut self, kind: u32, x: u32, a: u64, b: u64) -> bool {
+        let (platform, effect) = (self.system.platform, Effect { kind, x, a, b });
+        match kind {
             kind::COPY_WORD => self.copy_word(effect.x, effect.a, effect.b),
             kind::PTE => {
                 let ad = if effect.x & 1 != 0 { AdBits::Preserve } else { AdBits::Replace };
