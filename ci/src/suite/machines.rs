@@ -253,8 +253,10 @@ pub(super) const TESTS: &[Test] = &[
         ..USUAL
     },
     Test {
-        name: "Debian 13's kernel is Dom0 on 2 CPUs, with disks and network cards",
+        name: "Debian 13's kernel is Dom0 on 2 CPUs, with global pages, disks and network cards",
         kernel: Suite::Trixie,
+        // As on the bare metal, where pages of user mode are global.
+        model: "EPYC-Milan,-hypervisor",
         cpus: 2,
         guest_tests: &["devices", "messages"],
         append: "iomem=relaxed",
