@@ -17,7 +17,7 @@ use crate::command::output;
 use crate::symbols::Symbols;
 
 /// Files of the commit protocol: undo entries, heads, effects as values, and the loop that applies them.
-const TRANSACTIONS: [&str; 8] = [
+const TRANSACTIONS: [&str; 9] = [
     "crates/vault/src/tx.rs",
     "crates/vault/src/log.rs",
     "crates/vault/src/drain.rs",
@@ -25,6 +25,7 @@ const TRANSACTIONS: [&str; 8] = [
     "crates/vault/src/effect.rs",
     "crates/vault/src/step.rs",
     "crates/vault/src/journal.rs",
+    "crates/vault/src/puts.rs",
     "crates/system/src/applier.rs",
 ];
 /// The labelled sequence, which has no lines.
