@@ -36,7 +36,7 @@ impl Log {
         held.release_all();
     }
 
-    /// The same of a transaction just committed that has one effect, as many have.
+    /// Finishes the outbox of a transaction just committed that has one effect, as many have.
     #[inline(never)]
     pub(crate) fn drain_one<'l>(&'l self, apply: &mut impl Apply, head: Head, held: &mut Held<'l>) {
         let effect = read_effect(&self.effects[0]);
