@@ -21,8 +21,7 @@ pub struct Tx<'l> {
 /// A place in a transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
-    undo: usize,
-    effects: usize,
+    head: Head,
     bytes: usize,
     steps: u64,
 }
@@ -138,7 +137,7 @@ impl<'l> Tx<'l> {
     /// Where the transaction stands, to come [back to](Self::back_to).
     #[inline(always)]
     pub fn mark(&self) -> Mark {
-        Mark { undo: self.head.undo(), effects: self.head.effects(), bytes: self.bytes, steps: self.steps }
+        Mark { head: self.head, bytes: self.bytes, steps: self.steps }
     }
 
     /// Undoes what was written since `mark` and forgets what was published, as if that had not been; what is in guest
@@ -147,8 +146,8 @@ impl<'l> Tx<'l> {
     /// the last one that is taken back.
     #[inline(always)]
     pub fn back_to(&mut self, mark: Mark, undo: impl FnMut(Noted)) {
-        let head = self.log.undo_to(self.head, mark.undo, undo);
-        self.head = head.with_effects(mark.effects);
+        let head = self.log.undo_to(self.head, mark.head.undo(), undo);
+        self.head = head.with_effects(mark.head.effects());
         (self.bytes, self.steps) = (mark.bytes, mark.steps);
     }
 

@@ -6,10 +6,9 @@
 //! elements, as long as none writes to a frame that one before it has read: a repetition would read something else.
 
 use super::elements::{Element, Next, next};
-use super::group::Group;
-use super::map::{Refusal, Refused, Stop, by_any_id, give_up};
+use super::group::{Group, Refused, Stop};
+use super::map::{by_any_id, give_up};
 use crate::call::{Call, CallResult, Outcome};
-use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
 use grants::Want;
@@ -24,7 +23,6 @@ use xen_abi::grant_table::{
 use xen_abi::xen::DOMID_SELF;
 
 const BYTES: usize = size_of::<GnttabCopy>();
-const STATUS: usize = offset_of!(GnttabCopy, status);
 const WHOLE: u32 = FRAME_SIZE as u32;
 /// Elements of one transaction: its locks are held while they are copied.
 const BATCH: u64 = 16;
@@ -124,44 +122,17 @@ fn several<M: GuestMemory + 'static, A: Apply>(
         let before = tx.mark();
         let (last, held) = ([Part::NONE; 2], [Mfn(0); HELD]);
         let mut copies = Copies { state, memory, before, read: 0, last, held, count: 0 };
-        let (mut done, mut at, mut untold) = (0, first.at, None);
-        loop {
-            let (mut count, mut goes_on) = (0, true);
-            for request in group.elements() {
-                let done_one = match &sides {
-                    _ if Parties::of(request) != parties => Err(Refused::Later),
-                    Ok(sides) => copies.one(tx, request, sides),
-                    Err(status) => Err(Refused::Status(*status)),
-                };
-                match done_one {
-                    Ok(()) => request.status = GNTST_OKAY,
-                    Err(Refused::Status(status)) => request.status = status,
-                    Err(Refused::InTheWay(mfn)) if done == 0 && count == 0 => {
-                        return Err(Stop::InTheWay(mfn));
-                    }
-                    Err(Refused::InTheWay(_) | Refused::Later) => {
-                        goes_on = false;
-                        break;
-                    }
-                }
-                count += 1;
+        let carried = group.carry_out(memory, first, room, |request| {
+            if Parties::of(request) != parties {
+                return Err(Refused::Later);
             }
-            let told = group.answer(memory, at, count, STATUS)?;
-            done += count as u64;
-            if !told {
-                untold = Some(at);
-                break;
-            }
-            at = at.wrapping_add((count * BYTES) as u64);
-            if !(goes_on && done < room && group.read(memory, at, room - done)) {
-                break;
-            }
-        }
+            copies.one(tx, request, sides.as_ref().map_err(|status| *status)?)?;
+            request.status = GNTST_OKAY;
+            Ok(())
+        })?;
         copies.let_go(tx);
-        if let Some(at) = untold {
-            group.tell(tx, at, STATUS);
-        }
-        Ok(first.finish_several(tx, done))
+        group.tell(tx, &carried);
+        Ok(first.finish_several(tx, carried.done))
     })
 }
 
@@ -260,7 +231,7 @@ impl<M: GuestMemory> Copies<'_, M> {
         sides: &[Locked; 2],
         what: u64,
         which: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         if self.last[which].what == what && self.last[which].end != 0 {
             return Ok(());
         }
@@ -268,7 +239,7 @@ impl<M: GuestMemory> Copies<'_, M> {
     }
 
     #[inline(never)]
-    fn take(&mut self, tx: &mut Tx<'static>, side: &Locked, what: u64, which: usize) -> Result<(), Refusal> {
+    fn take(&mut self, tx: &mut Tx<'static>, side: &Locked, what: u64, which: usize) -> Result<(), Refused> {
         let part = match &side.grants {
             Some(parties) => {
                 let want = Want { gref: what as u32, write: side.write, to_map: false };

@@ -1,100 +1,26 @@
 //! `GNTTABOP_map_grant_ref`.
 
 use super::elements::{Element, Next, next};
-use super::group::{Group, Untold};
-use super::places::{Later, Places};
+use super::group::{Group, Refused, Stop};
+use super::places::Places;
 use crate::call::{Call, CallResult, Outcome};
-use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
 use grants::{Filling, Parties, Use, Want};
 use guest_memory::GuestMemory;
 use ids::{DomId, DomainSlot, Gva, Maddr, Mfn};
-use pv_mmu::{Blocked, Leaf, Pte, restore_pte};
+use pv_mmu::{Leaf, Pte, restore_pte};
 use vault::{Apply, Mark, Noted, Tx};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY,
-    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabMapGrantRef,
+    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabMapGrantRef,
 };
 use xen_abi::trace::TRC_MEM_PAGE_GRANT_MAP;
 
 const BYTES: usize = size_of::<GnttabMapGrantRef>();
-/// Where status, handle and address are.
-const ANSWER: usize = offset_of!(GnttabMapGrantRef, status);
 /// Elements of one transaction: each has up to five undo entries and two effects.
 const BATCH: u64 = 32;
-
-/// Why an element is not carried out.
-pub(super) enum Refusal {
-    /// This is its status.
-    Status(i16),
-    /// A frame has to be freed of what it was; then again.
-    InTheWay(Mfn),
-}
-
-impl From<i16> for Refusal {
-    fn from(status: i16) -> Self {
-        Self::Status(status)
-    }
-}
-
-impl From<Blocked> for Refusal {
-    fn from(blocked: Blocked) -> Self {
-        match blocked {
-            Blocked::InTheWay(mfn) => Self::InTheWay(mfn),
-            Blocked::Refused => Self::Status(GNTST_GENERAL_ERROR),
-            Blocked::NotOwned => Self::Status(GNTST_BAD_PAGE),
-        }
-    }
-}
-
-/// Why a transaction on elements goes no further.
-pub(super) enum Stop {
-    /// The list cannot be read.
-    Fault,
-    /// Answers cannot be written: then one by one.
-    Untold,
-    /// A frame has to be freed of what it was; then again.
-    InTheWay(Mfn),
-}
-
-/// Why an element is not carried out in a transaction of several.
-pub(super) enum Refused {
-    /// This is its status.
-    Status(i16),
-    /// A frame has to be freed of what it was; then again.
-    InTheWay(Mfn),
-    /// It goes into another.
-    Later,
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Status(status) => Self::Status(status),
-            Refusal::InTheWay(mfn) => Self::InTheWay(mfn),
-        }
-    }
-}
-
-impl From<Untold> for Stop {
-    fn from(_: Untold) -> Self {
-        Self::Untold
-    }
-}
-
-impl From<Later> for Refused {
-    fn from(_: Later) -> Self {
-        Self::Later
-    }
-}
-
-impl From<i16> for Refused {
-    fn from(status: i16) -> Self {
-        Self::Status(status)
-    }
-}
 
 /// The hypercall.
 pub(super) fn map<M: GuestMemory + 'static, A: Apply>(
@@ -158,44 +84,17 @@ fn several<M: GuestMemory + 'static, A: Apply>(
             state.grants.lock(tx, granter);
             maps.parties = Ok(state.grants.parties(granter, mapper, mapper_id));
         }
-        let (mut done, mut at, mut untold) = (0, first.at, None);
-        loop {
-            let (mut count, mut goes_on) = (0, true);
-            for request in group.elements() {
-                let one = if request.dom == dom {
-                    maps.one(tx, &mut filling, request)
-                } else {
-                    Err(Refused::Later)
-                };
-                match one {
-                    Ok(()) => traces.event(TRC_MEM_PAGE_GRANT_MAP, &[dom.into()]),
-                    Err(Refused::Status(status)) => request.status = status,
-                    Err(Refused::InTheWay(mfn)) if done == 0 && count == 0 => {
-                        return Err(Stop::InTheWay(mfn));
-                    }
-                    Err(Refused::InTheWay(_) | Refused::Later) => {
-                        goes_on = false;
-                        break;
-                    }
-                }
-                count += 1;
+        let carried = group.carry_out(memory, first, room, |request| {
+            if request.dom != dom {
+                return Err(Refused::Later);
             }
-            let told = group.answer(memory, at, count, ANSWER)?;
-            done += count as u64;
-            if !told {
-                untold = Some(at);
-                break;
-            }
-            at = at.wrapping_add((count * BYTES) as u64);
-            if !(goes_on && done < room && group.read(memory, at, room - done)) {
-                break;
-            }
-        }
+            maps.one(tx, &mut filling, request)?;
+            traces.event(TRC_MEM_PAGE_GRANT_MAP, &[dom.into()]);
+            Ok(())
+        })?;
         state.grants.filled(tx, &filling);
-        if let Some(at) = untold {
-            group.tell(tx, at, ANSWER);
-        }
-        Ok(first.finish_several(tx, done))
+        group.tell(tx, &carried);
+        Ok(first.finish_several(tx, carried.done))
     })
 }
 
@@ -236,7 +135,7 @@ impl<M: GuestMemory> Maps<'_, M> {
         };
         let (before, mut held) = (tx.mark(), None);
         let entered = self.enter(tx, filling, parties, leaf, request, &mut held);
-        entered.map_err(|refusal| self.refuse(tx, before, held, refusal))
+        entered.inspect_err(|_| self.undo(tx, before, held))
     }
 
     #[inline(always)]
@@ -248,7 +147,7 @@ impl<M: GuestMemory> Maps<'_, M> {
         leaf: Option<Leaf>,
         request: &mut GnttabMapGrantRef,
         held: &mut Option<Mfn>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let (grants, mmu, usage) = (&self.state.grants, self.state.mmu(self.memory), self.meant.usage);
         let (gref, write) = (request.ref_, usage.writes());
         grants.room(filling, parties, gref)?;
@@ -259,7 +158,7 @@ impl<M: GuestMemory> Maps<'_, M> {
         match leaf {
             Some(leaf) => mmu.enter(tx, leaf, Pte(frame.maddr().0 | self.meant.entry)),
             // Whether the grant allows it comes first; then an entry that is none is refused.
-            None if usage.has(Use::HOST) => return Err(Refusal::Status(GNTST_GENERAL_ERROR)),
+            None if usage.has(Use::HOST) => return Err(Refused::Status(GNTST_GENERAL_ERROR)),
             None => {}
         }
         request.handle = grants.enter(tx, filling, parties, gref, frame, usage);
@@ -269,9 +168,8 @@ impl<M: GuestMemory> Maps<'_, M> {
 
     #[cold]
     #[inline(never)]
-    fn refuse(&self, tx: &mut Tx<'static>, before: Mark, held: Option<Mfn>, refusal: Refusal) -> Refused {
+    fn undo(&self, tx: &mut Tx<'static>, before: Mark, held: Option<Mfn>) {
         give_up(self.state, self.memory, tx, before, held.as_slice());
-        refusal.into()
     }
 }
 

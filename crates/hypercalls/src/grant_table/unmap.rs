@@ -5,9 +5,8 @@
 //! need not read the guest's list again.
 
 use super::elements::{Element, Next, next};
-use super::group::Group;
-use super::map::Stop;
-use super::places::{Later, Places};
+use super::group::{Group, Refused, Stop};
+use super::places::Places;
 use crate::call::{Call, CallResult, Outcome};
 use crate::told::Told;
 use crate::va_mapping::{DOMAIN, EVERYTHING};
@@ -31,13 +30,12 @@ const BATCH: u64 = 32;
 const FLUSH: Effect = Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 };
 
 const BYTES: usize = size_of::<GnttabUnmapGrantRef>();
-const STATUS: usize = offset_of!(GnttabUnmapGrantRef, status);
 
 // Elements of both operations are read alike: where one has the device's address, the other has the address whose entry
 // takes the place.
 const _: () = {
     assert!(size_of::<GnttabUnmapAndReplace>() == BYTES);
-    assert!(offset_of!(GnttabUnmapAndReplace, status) == STATUS);
+    assert!(offset_of!(GnttabUnmapAndReplace, status) == offset_of!(GnttabUnmapGrantRef, status));
     assert!(offset_of!(GnttabUnmapAndReplace, handle) == offset_of!(GnttabUnmapGrantRef, handle));
     assert!(offset_of!(GnttabUnmapAndReplace, new_addr) == offset_of!(GnttabUnmapGrantRef, dev_bus_addr));
 };
@@ -138,36 +136,14 @@ fn several<M: GuestMemory + 'static, A: Apply>(
             state.grants.lock(tx, granter);
         }
         let mut leaving = state.grants.leaving(vcpu);
-        let (mut done, mut at, mut untold) = (0, first.at, None);
-        loop {
-            let (mut count, mut goes_on) = (0, true);
-            for request in group.elements() {
-                match unmaps.one(tx, &mut leaving, request) {
-                    Ok(()) => request.status = GNTST_OKAY,
-                    Err(Some(status)) => request.status = status,
-                    Err(None) => {
-                        goes_on = false;
-                        break;
-                    }
-                }
-                count += 1;
-            }
-            let told = group.answer(memory, at, count, STATUS)?;
-            done += count as u64;
-            if !told {
-                untold = Some(at);
-                break;
-            }
-            at = at.wrapping_add((count * BYTES) as u64);
-            if !(goes_on && done < room && group.read(memory, at, room - done)) {
-                break;
-            }
-        }
+        let carried = group.carry_out(memory, first, room, |request| {
+            unmaps.one(tx, &mut leaving, request)?;
+            request.status = GNTST_OKAY;
+            Ok(())
+        })?;
         state.grants.left(tx, &leaving);
-        if let Some(at) = untold {
-            group.tell(tx, at, STATUS);
-        }
-        Ok(finish(tx, first, done, leaving.waits()))
+        group.tell(tx, &carried);
+        Ok(finish(tx, first, carried.done, leaving.waits()))
     })
 }
 
@@ -198,9 +174,7 @@ struct Unmaps<'a, M> {
     replaces: bool,
 }
 
-/// Why an element is not carried out: its status, or nothing if it goes into another transaction.
-type Refused = Option<i16>;
-const REFUSED: Refused = Some(GNTST_GENERAL_ERROR);
+const REFUSED: Refused = Refused::Status(GNTST_GENERAL_ERROR);
 
 impl<M: GuestMemory> Unmaps<'_, M> {
     /// Unmaps one, or says why not.
@@ -218,7 +192,7 @@ impl<M: GuestMemory> Unmaps<'_, M> {
         let mut gone = 0;
         if request.dev_bus_addr != 0 && !self.replaces && usage.has(Use::DEVICE) {
             if request.dev_bus_addr != mapping.frame.maddr().0 {
-                return Err(Some(GNTST_BAD_DEV_ADDR));
+                return Err(Refused::Status(GNTST_BAD_DEV_ADDR));
             }
             gone = Use::DEVICE;
         }
@@ -250,7 +224,7 @@ impl<M: GuestMemory> Unmaps<'_, M> {
         } else {
             self.places.leaf(tx, mmu, Gva(host))
         };
-        let leaf = leaf.map_err(|Later| None)?.ok_or(REFUSED)?;
+        let leaf = leaf?.ok_or(REFUSED)?;
         mmu.leave(tx, leaf, mapping.frame, mapping.usage.writes()).map_err(|_| REFUSED)
     }
 
@@ -277,7 +251,7 @@ impl<M: GuestMemory> Unmaps<'_, M> {
 #[cold]
 fn not_found(why: NoMapping) -> Refused {
     match why {
-        NoMapping::Bad => Some(GNTST_BAD_HANDLE),
-        NoMapping::Other => None,
+        NoMapping::Bad => Refused::Status(GNTST_BAD_HANDLE),
+        NoMapping::Other => Refused::Later,
     }
 }
