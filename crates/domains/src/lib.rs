@@ -223,8 +223,9 @@ impl core::fmt::Debug for Region {
 }
 
 impl Region {
-    /// Carves the slots. `None` when the arena is too small.
+    /// Carves the slots. `None` when the arena is too small, or no domain or more than 65,535 are asked for.
     pub fn carve(arena: &mut Arena, domains: usize, vcpus: usize) -> Option<Self> {
+        u16::try_from(domains).ok().filter(|domains| *domains > 0)?;
         let numbers = arena.carve(1)?.first()?;
         Some(Self { domains: arena.carve(domains)?, vcpus: arena.carve(vcpus)?, numbers })
     }
@@ -254,10 +255,37 @@ impl Region {
 
     /// The slot of the domain with this number. It is no other domain's while the log of the CPU that asks stays open
     /// ([`remove`](Self::remove)).
+    #[inline]
     pub fn by_id(&self, id: DomId) -> Option<DomainSlot> {
         // Whoever gives a slot up says so first and looks at the logs then; here it is the other way round.
         fence(Ordering::SeqCst);
-        let found = self.domains.iter().position(|d| d.is_known() && d.id.get() == id)?;
-        u16::try_from(found).ok().map(DomainSlot)
+        let home = self.home(id);
+        if self.is_at(home, id) { Some(home) } else { self.search(id) }
+    }
+
+    /// A domain whose number came upon a slot that another one had.
+    #[cold]
+    #[inline(never)]
+    fn search(&self, id: DomId) -> Option<DomainSlot> {
+        self.slots_from(id).find(|slot| self.is_at(*slot, id))
+    }
+
+    #[inline(always)]
+    fn is_at(&self, slot: DomainSlot, id: DomId) -> bool {
+        let record = self.domain(slot);
+        record.is_known() && record.id.get() == id
+    }
+
+    /// The slot where a domain is looked for first: by the remainder of its number, so that it is mostly found at once,
+    /// however many domains there are.
+    #[inline(always)]
+    fn home(&self, id: DomId) -> DomainSlot {
+        DomainSlot(id.0 % self.domains.len() as u16)
+    }
+
+    /// All slots, in the order in which one is looked for that the domain with this number has or may get.
+    pub(crate) fn slots_from(&self, id: DomId) -> impl Iterator<Item = DomainSlot> + use<> {
+        let home = self.home(id).0;
+        (home..self.domains.len() as u16).chain(0..home).map(DomainSlot)
     }
 }

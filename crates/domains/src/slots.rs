@@ -47,8 +47,8 @@ impl Region {
             Some(id) => id,
             None => self.next_number().ok_or(NoSlot::Full)?,
         };
-        let free = self.domains.iter().position(|domain| domain.life() == Life::Free).ok_or(NoSlot::Full)?;
-        let slot = DomainSlot(u16::try_from(free).map_err(|_| NoSlot::Full)?);
+        let mut slots = self.slots_from(id);
+        let slot = slots.find(|slot| self.domain(*slot).life() == Life::Free).ok_or(NoSlot::Full)?;
         Ok((slot, id, self.free_vcpus(vcpus).ok_or(NoSlot::Full)?))
     }
 

@@ -4,7 +4,7 @@ use crate::call::{Call, timer_errno};
 use domain::State;
 use domains::{Life, VcpuState};
 use guest_memory::GuestMemory;
-use ids::{DomainSlot, VcpuSlot};
+use ids::{DomId, DomainSlot, VcpuSlot};
 use timers::Runstate;
 use toolstack_compat::control::DomainInfo;
 use vault::Apply;
@@ -23,7 +23,8 @@ pub(crate) fn live(state: &State) -> impl Iterator<Item = DomainSlot> + '_ {
 /// The domain with number `id` or the next larger one.
 pub(crate) fn first_from(state: &State, id: u16) -> Option<DomainSlot> {
     let number = |slot: &DomainSlot| state.domains.domain(*slot).id.get().0;
-    live(state).filter(|slot| number(slot) >= id).min_by_key(number)
+    let next = || live(state).filter(|slot| number(slot) >= id).min_by_key(number);
+    state.domains.by_id(DomId(id)).or_else(next)
 }
 
 /// A vCPU's runstate while its own CPU does not change it.

@@ -2,7 +2,7 @@
 
 use crate::control::domctl;
 use crate::crash::everywhere;
-use crate::fixture::{ARGUMENT, FRAMES, LIST, LIST2, NEW, OTHER_ID, World};
+use crate::fixture::{ARGUMENT, DOM0, FRAMES, LIST, LIST2, NEW, OTHER, OTHER_ID, World};
 use crate::memory::{get_list, put_list, reservation};
 use domains::{Life, VcpuState};
 use frames::{Got, Kind, Owner};
@@ -184,6 +184,22 @@ fn claim(world: &World, domid: u16, pages: u64) -> i64 {
     world.call(MEMORY_OP, &[CLAIM, ARGUMENT])
 }
 
+/// Creates a domain of this number.
+fn create_as(world: &World, number: u16) -> i64 {
+    put_op(world, XEN_DOMCTL_CREATEDOMAIN, number, words(&DomctlCreatedomain { max_vcpus: 1, ..wanted() }));
+    world.call(DOMCTL, &[ARGUMENT])
+}
+
+#[test]
+fn a_domain_gets_the_slot_where_its_number_is_looked_for_first() {
+    let world = World::new();
+    let slot = |number| world.state.domains.by_id(DomId(number));
+    // Of four slots; that of the next number is taken.
+    assert_eq!((create_as(&world, 11), slot(11)), (0, Some(DomainSlot(3))));
+    create(&world);
+    assert_eq!([slot(ID), slot(OTHER_ID), slot(0), slot(7)], [Some(NEW), Some(OTHER), Some(DOM0), None]);
+}
+
 #[test]
 fn a_slot_stays_its_domains_while_a_cpu_may_be_at_work_with_it() {
     let world = World::new();
@@ -194,15 +210,7 @@ fn a_slot_stays_its_domains_while_a_cpu_may_be_at_work_with_it() {
     world.change(|tx| assert!(!hypercalls::remove_gone(world.state, tx, || false)));
     assert_eq!((life(&world), world.state.domains.has_dead()), (Life::Gone, true));
     // Another one gets the last slot; for the next there is none, until it has asked again.
-    let asked = |number: u16| {
-        put_op(
-            &world,
-            XEN_DOMCTL_CREATEDOMAIN,
-            number,
-            words(&DomctlCreatedomain { max_vcpus: 1, ..wanted() }),
-        );
-        world.call(DOMCTL, &[ARGUMENT])
-    };
+    let asked = |number| create_as(&world, number);
     let slot = |number| world.state.domains.by_id(DomId(number));
     assert_eq!((asked(50), slot(50)), (0, Some(DomainSlot(3))));
     assert_eq!((asked(51), slot(51)), (0, Some(NEW)));
