@@ -1,7 +1,7 @@
 //! `set_gdt`, `MMUEXT_SET_LDT`, `update_descriptor`.
 
 use crate::batch::Request;
-use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
+use crate::call::{Call, CallResult, Outcome, fault, mmu_errno, mmu_restart};
 use cpu_policy::descriptor;
 use frames::{Frames, Owner};
 use guest_memory::GuestMemory;
@@ -40,8 +40,8 @@ pub(crate) fn set_gdt<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M,
         reply.publish(tx, 0);
     };
     let owner = Owner::domain(call.domain);
-    mmu.get_descriptors(call.j, &frames[..count], owner, &check, &mut install).map_err(mmu_errno)?;
-    Ok(Outcome::Replied)
+    let done = mmu.get_descriptors(call.j, &frames[..count], owner, &check, &mut install);
+    call.restartable(done.map(|()| Outcome::Replied).map_err(mmu_restart))
 }
 
 /// Puts the new frames in the context and drops the references to the old ones.
@@ -111,7 +111,6 @@ pub(crate) fn update_descriptor<M: GuestMemory + 'static, A: Apply>(call: &mut C
     let reply = call.reply;
     let mmu = call.state.mmu(call.memory);
     let owner = Owner::domain(call.domain);
-    mmu.update_descriptor(call.j, Maddr(at), fixed, owner, &mut |tx| reply.publish(tx, 0))
-        .map_err(mmu_errno)?;
-    Ok(Outcome::Replied)
+    let done = mmu.update_descriptor(call.j, Maddr(at), fixed, owner, &mut |tx| reply.publish(tx, 0));
+    call.restartable(done.map(|()| Outcome::Replied).map_err(mmu_restart))
 }

@@ -24,9 +24,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         then: &mut dyn FnMut(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
         for mfn in mfns {
-            if self.frames.frame(*mfn).is_some_and(|frame| is_unused(frame.usage(), owner)) {
-                self.reclaim(j, *mfn)?;
-            }
+            self.make_plain(j, *mfn, owner)?;
         }
         self.begin_descriptors(j, mfns, owner)?;
         let result = j.transaction(|tx| {
