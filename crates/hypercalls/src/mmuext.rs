@@ -9,7 +9,7 @@ use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_cpu::{sync, synchronise};
 use pv_mmu::{Mmu, Subject};
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Effect, Preempted, Tx, kind};
 use xen_abi::Errno;
 use xen_abi::xen::{
     MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE, MMUEXT_FLUSH_CACHE_GLOBAL, MMUEXT_INVLPG_ALL,
@@ -69,12 +69,29 @@ fn one<M: GuestMemory + 'static, A: Apply>(
                 this.finish(tx);
             });
         }
-        MMUEXT_SET_LDT => crate::descriptors::set_ldt(call, this, op.arg1, op.arg2 as u32)?,
-        MMUEXT_CLEAR_PAGE => clear_or_copy(call, this, mfn, None, subject)?,
-        MMUEXT_COPY_PAGE => clear_or_copy(call, this, mfn, Some(Mfn(op.arg2)), subject)?,
+        MMUEXT_SET_LDT => {
+            let entries = op.arg2 as u32;
+            afford(call, 1 + entries / 512)?;
+            crate::descriptors::set_ldt(call, this, op.arg1, entries)?;
+        }
+        MMUEXT_CLEAR_PAGE | MMUEXT_COPY_PAGE => {
+            let from = (op.cmd == MMUEXT_COPY_PAGE).then_some(Mfn(op.arg2));
+            afford(call, 1)?;
+            clear_or_copy(call, this, mfn, from, subject)?;
+        }
         _ => return Err(Errno::ENOSYS),
     }
     Ok(this.finished())
+}
+
+/// Pays for what is done in one piece; the first of a list is done in any case.
+///
+/// # Errors
+/// `EAGAIN`: there was more than enough before it.
+fn afford<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, pieces: u32) -> Result<(), Errno> {
+    call.j.check().map_err(|Preempted| Errno::EAGAIN)?;
+    call.j.pay(pieces);
+    Ok(())
 }
 
 fn flush<M: GuestMemory + 'static, A: Apply>(

@@ -20,6 +20,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         subject: Subject,
         done: impl Fn(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
+        j.check()?;
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         self.get_table(j, mfn, level, subject, None, &mut |tx| {
             if frame.usage().is_pinned() {
@@ -42,6 +43,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         subject: Subject,
         done: impl Fn(&mut Tx<'static>),
     ) -> Result<(), MmuError> {
+        j.check()?;
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         let usage = frame.usage();
         let level = usage.kind().level().ok_or(MmuError::Invalid)?;
@@ -66,6 +68,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
             // The pin stays until the work ends, so that a stopped unpin is taken up by its repetition.
             // Somebody else may have completed the table meanwhile, for a reference of its own.
             if !begun || self.unwork(j, mfn, level, &mut |tx| done(tx))? {
+                j.pay(1);
                 return Ok(());
             }
         }

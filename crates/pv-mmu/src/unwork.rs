@@ -93,7 +93,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                         && (u.typed() == 0 || u.is_in_work())
                         && u.kind().level().is_some() =>
                 {
-                    self.reclaim(j, mfn)?;
+                    self.make_way(j, mfn)?;
                 }
                 _ => break,
             }

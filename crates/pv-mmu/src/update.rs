@@ -205,6 +205,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         }
         let new = adjusted_table(new);
         self.settle(j, debt)?;
+        j.check()?;
         let mut owes = false;
         let mut write = |tx: &mut Tx<'static>, took: bool| -> Result<(), MmuError> {
             if !self.is_live_table(table, subject.tables, Kind::table(level)) {
@@ -248,6 +249,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
         let table = debt.get();
         if table != Mfn(0) {
             self.retire(j, table)?;
+            j.pay(1);
             j.change(|tx| tx.set(debt, Mfn(0)));
         }
         Ok(())

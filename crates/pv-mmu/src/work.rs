@@ -124,7 +124,10 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 Ok(Begun::Work)
             });
             match begun {
-                Ok(Begun::Taken) => return Ok(()),
+                Ok(Begun::Taken) => {
+                    j.pay(1);
+                    return Ok(());
+                }
                 Ok(Begun::Refused) => {
                     let e = self.refusal(mfn).unwrap_or(MmuError::Invalid);
                     self.unwork(j, mfn, level, &mut |_| {})?;
@@ -256,14 +259,17 @@ impl<M: GuestMemory> Mmu<'_, M> {
             match step {
                 // Paid for what is done, so that every entry gets on however deep it must descend first.
                 Step::Advanced => j.spend()?,
-                Step::Complete => return Ok(true),
+                Step::Complete => {
+                    j.pay(1);
+                    return Ok(true);
+                }
                 Step::Gone => return Ok(false),
                 Step::InTheWay(m) => self.make_way(j, m)?,
                 Step::Below(child) => {
                     self.get_table(j, child, level - 1, subject, Some((mfn, level)), &mut |tx| {
                         self.child_done(tx, mfn, level, frame, child)
                     })?;
-                    j.spend()?;
+                    j.check()?;
                 }
             }
         }

@@ -19,11 +19,13 @@ pub struct Applier<P: 'static> {
     pub(crate) again: bool,
     /// Other CPUs are asked to flush: that is waited for when the transaction is over.
     asked: bool,
+    /// What effects in parts have done since somebody asked.
+    work: u32,
 }
 
 impl<P> Applier<P> {
     pub(crate) const fn new(system: &'static System<P>, context: &'static Context, again: bool) -> Self {
-        Self { system, context, again, asked: false }
+        Self { system, context, again, asked: false, work: 0 }
     }
 }
 
@@ -92,6 +94,7 @@ impl<P: Platform> Apply for Applier<P> {
     fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
         let (frames, memory) = (&self.system.state.frames, self.system.platform);
         apply_put_entries(frames, memory, self, effect, puts);
+        self.work += puts.work();
     }
 
     #[inline(always)]
@@ -145,6 +148,10 @@ impl<P: Platform> Apply for Applier<P> {
 
     fn take_fault(&mut self) -> bool {
         self.context.copy_fault.get() & fault::RESULT != 0
+    }
+
+    fn take_work(&mut self) -> u32 {
+        core::mem::take(&mut self.work)
     }
 }
 

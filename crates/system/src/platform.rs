@@ -45,8 +45,8 @@ pub enum Power {
 
 /// A machine. Methods act on the CPU that calls them.
 pub trait Platform: GuestMemory + Clock + 'static {
-    /// Transactions of long work in one entry before the guest gets a breath. Most take some hundreds of instructions, a run
-    /// of 96 present entries that are validated some 7,000; the longest, a full table whose references go, some 50,000.
+    /// Pieces of long work in one entry before the guest gets a breath. Most take some hundreds of instructions, a run of 96
+    /// present entries that are validated some 7,000. A full table whose references go takes some 50,000, which is nine.
     fn budget(&self) -> u32 {
         256
     }

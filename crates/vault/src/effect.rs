@@ -105,6 +105,11 @@ pub trait Apply {
     fn take_fault(&mut self) -> bool {
         false
     }
+
+    /// What effects in parts have done since this was asked last ([`Puts::work`]).
+    fn take_work(&mut self) -> u32 {
+        0
+    }
 }
 
 /// The hold an effect has on the log while it is applied: for changes that must happen exactly once, and

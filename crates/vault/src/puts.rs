@@ -7,6 +7,9 @@ use crate::lock::Held;
 use crate::log::Log;
 use crate::{kind, step};
 
+/// A reference from whose end something follows, mostly that a frame is free: so many others are dropped meanwhile.
+const FOLLOWED: u32 = 4;
+
 /// The hold that an effect [`PUT_ENTRIES`](kind::PUT_ENTRIES) has on the log: each of its references is dropped exactly
 /// once, for the head says with each how many parts of the effect are done, 65,535 at most.
 pub struct Puts<'l, 'h> {
@@ -15,6 +18,7 @@ pub struct Puts<'l, 'h> {
     done: u32,
     /// The head when no part is done.
     none: Head,
+    work: u32,
     held: &'h mut Held<'l>,
 }
 
@@ -28,12 +32,17 @@ impl<'l, 'h> Puts<'l, 'h> {
     pub(crate) fn new(log: &'l Log, head: Head, index: usize, held: &'h mut Held<'l>) -> Self {
         // Effects before this one that may be repeated are not counted by the head.
         let done = if head.applied() == index { head.parts() } else { 0 };
-        Self { log, head, done, none: head.with_applied(index), held }
+        Self { log, head, done, none: head.with_applied(index), work: 0, held }
     }
 
     /// Parts that were done before a crash.
     pub const fn done(&self) -> u32 {
         self.done
+    }
+
+    /// How long this took, in references that were dropped and nothing more.
+    pub const fn work(&self) -> u32 {
+        self.work
     }
 
     /// Drops a reference by the exchange of `word`, from which nothing follows; afterwards `parts` parts are done. False:
@@ -45,6 +54,7 @@ impl<'l, 'h> Puts<'l, 'h> {
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {
             self.head = after;
+            self.work += 1;
         }
         done
     }
@@ -57,6 +67,7 @@ impl<'l, 'h> Puts<'l, 'h> {
         {
             return;
         }
+        self.work += FOLLOWED;
         let after = self.none.with_parts(parts);
         let mut once = Once { log: self.log, head: self.head, after, chained: 0, held: &mut *self.held };
         match what {

@@ -8,5 +8,6 @@ mod msix;
 mod physdev;
 mod roots;
 mod sched;
+mod shares;
 mod vcpu;
 mod world;

@@ -29,15 +29,25 @@ pub(crate) struct Machine {
     memory: &'static FakeMemory,
     vcpu: VcpuSlot,
     fault: bool,
+    work: u32,
     pub(crate) kicked: Vec<u32>,
     pub(crate) timers: Vec<u32>,
     routes: Vec<u32>,
 }
 
 impl Apply for Machine {
+    fn plain_put(&mut self, effect: Effect) -> Option<(&'static vault::Word, u64, u64)> {
+        self.state.frames.plain_put(effect.kind, Mfn(effect.a))
+    }
+
     fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
         let (frames, memory) = (&self.state.frames, self.memory);
         pv_mmu::apply_put_entries(frames, memory, self, effect, puts);
+        self.work += puts.work();
+    }
+
+    fn take_work(&mut self) -> u32 {
+        std::mem::take(&mut self.work)
     }
 
     fn apply(&mut self, effect: &Effect, once: &mut Once<'_, '_>) {
@@ -223,6 +233,7 @@ impl World {
             memory: self.memory,
             vcpu,
             fault: false,
+            work: 0,
             kicked: vec![],
             timers: vec![],
             routes: vec![],

@@ -132,6 +132,7 @@ impl World {
             mutation: self.mutation,
             strikes: &self.strikes,
             again,
+            work: 0,
         }
     }
 
@@ -258,6 +259,7 @@ pub(crate) struct Effects<'w> {
     mutation: Mutation,
     strikes: &'w AtomicU32,
     again: bool,
+    work: u32,
 }
 
 impl Effects<'_> {
@@ -297,6 +299,11 @@ impl Apply for Effects<'_> {
     fn put_entries(&mut self, effect: &Effect, puts: &mut Puts<'_, '_>) {
         let (frames, memory) = (self.frames, self.memory);
         apply_put_entries(&frames, memory, self, effect, puts);
+        self.work += puts.work();
+    }
+
+    fn take_work(&mut self) -> u32 {
+        std::mem::take(&mut self.work)
     }
 
     fn restore_entry(&mut self, maddr: u64, old: u64) {
