@@ -23,9 +23,6 @@ impl<M: GuestMemory> Mmu<'_, M> {
         done: impl FnOnce(&mut Tx<'static>),
     ) -> bool {
         let table = at.mfn();
-        if !self.is_live_table(table, subject.tables, Kind::L1) {
-            return false;
-        }
         let written = j.transaction(|tx| {
             tx.lock(self.locks.of(table, 1));
             if !self.is_live_table(table, subject.tables, Kind::L1) {
