@@ -1,7 +1,7 @@
 //! `multicall`: a list of hypercalls, each committed with its result.
 
 use crate::call::{Call, CallResult, Outcome};
-use crate::reply::{MAX_OUTER, Reply, outer_progress};
+use crate::reply::{MAX_OUTER, RESULT, Reply, outer_progress};
 use crate::table::run;
 use domains::{Life, VcpuState};
 use guest_memory::GuestMemory;
@@ -88,7 +88,9 @@ fn one<M: GuestMemory + 'static, A: Apply>(
     call.told().hypercall(entry.op, &entry.args, true);
     let [a, b, c, d, e, _] = entry.args;
     call.args = [a, b, c, d, e];
-    let reply = Reply::Entry { at };
+    // Most results are 0, and most entries have had one before: it need not be an effect then.
+    let zero = entry.result == 0 || call.memory.write(Gva(at + RESULT), &0_u64).is_ok();
+    let reply = Reply::Entry { at, zero };
     let list = core::mem::replace(&mut call.reply, reply);
     let mut outcome = run(call, entry.op);
     if let Outcome::Value(value) = outcome {

@@ -11,6 +11,9 @@ pub(crate) const MAX_INNER: u64 = (1 << INNER_BITS) - 1;
 /// Multicall entries one entry of the guest may commit before it has to be run again.
 pub(crate) const MAX_OUTER: u64 = 31;
 
+/// Where the result is in a multicall entry.
+pub(crate) const RESULT: u64 = 8;
+
 /// Where the result goes.
 #[derive(Clone, Copy)]
 pub enum Reply {
@@ -20,6 +23,8 @@ pub enum Reply {
     Entry {
         /// Guest address of the entry.
         at: u64,
+        /// Its result is 0 already.
+        zero: bool,
     },
 }
 
@@ -27,14 +32,15 @@ impl core::fmt::Debug for Reply {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Reply::Register(_) => f.write_str("Register"),
-            Reply::Entry { at } => write!(f, "Entry({at:#x})"),
+            Reply::Entry { at, .. } => write!(f, "Entry({at:#x})"),
         }
     }
 }
 
 impl Reply {
     /// Publishes the result. RAX gets it before the commit and is not an effect: no handler reads it, and whoever runs
-    /// the entry again after a crash gives it another value.
+    /// the entry again after a crash gives it another value. So it is with a result of 0 that a multicall entry has
+    /// before it is carried out; any other comes with the outbox, for only the committed one may be seen.
     #[inline]
     pub fn publish(self, tx: &mut Tx<'_>, value: i64) {
         match self {
@@ -42,9 +48,10 @@ impl Reply {
                 registers.set(Reg::Rax, value as u64);
                 tx.last();
             }
-            Reply::Entry { at } => {
-                // `result` follows `op` in multicall_entry.
-                copy_word(tx, at + 8, value as u64);
+            Reply::Entry { at, zero } => {
+                if value != 0 || !zero {
+                    copy_word(tx, at + RESULT, value as u64);
+                }
                 let inner = tx.progress() & MAX_INNER;
                 tx.advance((1 << INNER_BITS) - inner);
             }
@@ -53,7 +60,7 @@ impl Reply {
 
     /// Publishes changed arguments of a multicall entry: its sub-call will be run again for the rest.
     pub(crate) fn publish_arguments(self, tx: &mut Tx<'_>, changed: &[(Reg, u64)]) {
-        let Reply::Entry { at } = self else { return };
+        let Reply::Entry { at, .. } = self else { return };
         for (register, value) in changed {
             let index = match register {
                 Reg::Rdi => 0,

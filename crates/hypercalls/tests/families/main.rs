@@ -11,6 +11,7 @@ mod granted;
 mod grants;
 mod life;
 mod memory;
+mod multicall;
 mod platform;
 mod processor;
 mod saving;
