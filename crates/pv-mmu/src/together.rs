@@ -3,7 +3,7 @@
 
 use crate::pte::adjusted_l1;
 use crate::{EntryWrite, Mmu, MmuError, Pte, Subject};
-use frames::{Frame, Frames, Got, Kind};
+use frames::{Frames, Got, Kind};
 use guest_memory::GuestMemory;
 use ids::Maddr;
 use vault::{Apply, Journal, Tx};
@@ -111,8 +111,17 @@ impl<M: GuestMemory> Mmu<'_, M> {
         new: Pte,
         subject: Subject,
     ) -> Result<(), MmuError> {
-        let usage = self.frames.frame(new.mfn()).map(Frame::usage);
-        let was_table = usage.is_some_and(|u| u.was_table() && u.owner() == subject.leaves);
-        if was_table && new.is_present() && new.is_writable() { self.make_way(j, new.mfn()) } else { Ok(()) }
+        let Some(frame) = self.frames.frame(new.mfn()) else { return Ok(()) };
+        let usage = frame.usage();
+        if usage.was_table()
+            && usage.owner() == subject.leaves
+            && new.is_present()
+            && new.is_writable()
+            && let Some(level) = usage.kind().level()
+        {
+            self.forget(j, new.mfn(), level, frame);
+            j.spend()?;
+        }
+        Ok(())
     }
 }

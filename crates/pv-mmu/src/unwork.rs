@@ -64,7 +64,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
     }
 
     /// Makes a frame that was a table one that may be written to: all processors forget it first.
-    fn forget<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, frame: &Frame) {
+    pub(crate) fn forget<A: Apply>(&self, j: &mut Journal<A>, mfn: Mfn, level: u32, frame: &Frame) {
         loop {
             let done = j.change(|tx| {
                 tx.lock(self.locks.of(mfn, level));
