@@ -29,10 +29,16 @@ enum Step {
 /// What came of asking for a table.
 enum Begun {
     Taken,
-    Work,
-    /// The same, and all processors have forgotten their translations.
+    /// It is in work; what came of its first transaction, if that was this one.
+    Work(Option<Step>),
+    /// It is in work, and all processors have forgotten their translations.
     Flushed,
     Refused,
+}
+
+/// What a refusal of a table says: what its stage cannot say is not said, for a repetition answers the same.
+fn said(e: MmuError) -> MmuError {
+    if e == MmuError::Busy { MmuError::Invalid } else { e }
 }
 
 /// A table (frame and level) to lock before the one worked on.
@@ -102,6 +108,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     }
                     Err(e) => return Err(MmuError::from(e).into()),
                 };
+                let mut fresh = None;
                 let may_be_stale = match got {
                     Got::Taken => {
                         then(tx)?;
@@ -111,7 +118,8 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     // Who began it may still wait for the flush.
                     Got::InWork => self.frames.frame(mfn).is_some_and(|f| f.usage().cursor() == 0),
                     Got::MustValidate => {
-                        let was = self.frames.frame(mfn).map_or(Kind::None, |f| f.usage().kind());
+                        fresh = self.frames.frame(mfn);
+                        let was = fresh.map_or(Kind::None, |f| f.usage().kind());
                         self.frames.begin_work(tx, mfn, subject.tables, kind).map_err(MmuError::from)?;
                         was != Kind::None && was != kind
                     }
@@ -121,7 +129,12 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     tx.publish(FLUSH_ALL);
                     return Ok(Begun::Flushed);
                 }
-                Ok(Begun::Work)
+                let Some(frame) = fresh else { return Ok(Begun::Work(None)) };
+                match self.advance(tx, (mfn, level, frame), 0, subject, outer, then) {
+                    Ok(Step::Complete) => Ok(Begun::Taken),
+                    Ok(step) => Ok(Begun::Work(Some(step))),
+                    Err(e) => Err(said(e).into()),
+                }
             });
             match begun {
                 Ok(Begun::Taken) => {
@@ -133,11 +146,15 @@ impl<M: GuestMemory> Mmu<'_, M> {
                     self.unwork(j, mfn, level, &mut |_| {})?;
                     return Err(e);
                 }
-                Ok(begun @ (Begun::Work | Begun::Flushed)) => {
-                    if matches!(begun, Begun::Flushed) {
-                        self.frames.note_forgotten(gone);
-                    }
-                    if self.work_to_end(j, mfn, level, subject, outer, then)? {
+                Ok(begun @ (Begun::Work(_) | Begun::Flushed)) => {
+                    let first = match begun {
+                        Begun::Work(first) => first,
+                        _ => {
+                            self.frames.note_forgotten(gone);
+                            None
+                        }
+                    };
+                    if self.work_to_end(j, (mfn, level), subject, outer, first, then)? {
                         return Ok(());
                     }
                 }
@@ -154,18 +171,18 @@ impl<M: GuestMemory> Mmu<'_, M> {
     fn work_to_end<A: Apply>(
         &self,
         j: &mut Journal<A>,
-        mfn: Mfn,
-        level: u32,
+        table: (Mfn, u32),
         subject: Subject,
         outer: Outer,
+        first: Option<Step>,
         then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
     ) -> Result<bool, MmuError> {
-        match self.work(j, mfn, level, subject, outer, then) {
+        let (mfn, level) = table;
+        match self.work(j, table, subject, outer, first, then) {
             Ok(complete) => Ok(complete),
             Err(MmuError::Preempted) => Err(MmuError::Preempted),
             Err(e) => {
-                // What the stage cannot say is not said: a repetition answers the same.
-                let e = if e == MmuError::Busy { MmuError::Invalid } else { e };
+                let e = said(e);
                 if self.refuse(j, mfn, level, e) {
                     self.unwork(j, mfn, level, &mut |_| {})?;
                 }
@@ -210,52 +227,37 @@ impl<M: GuestMemory> Mmu<'_, M> {
         outer.is_none_or(|(above, _)| above != mfn) && self.is_reclaimable(mfn)
     }
 
-    /// Moves the cursor of a frame in work to the end and completes it with `then`. `Ok(false)`: somebody
-    /// else completed or gave up the frame meanwhile.
+    /// Moves the cursor of a frame in work to the end and completes it with `then`; `first` came of the first transaction
+    /// of this, if that is over. `Ok(false)`: somebody else completed or gave up the frame meanwhile.
     fn work<A: Apply>(
         &self,
         j: &mut Journal<A>,
-        mfn: Mfn,
-        level: u32,
+        (mfn, level): (Mfn, u32),
         subject: Subject,
         outer: Outer,
+        mut first: Option<Step>,
         then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
     ) -> Result<bool, MmuError> {
         let frame = self.frames.frame(mfn).ok_or(MmuError::Invalid)?;
         loop {
-            let step = j.transaction(|tx| {
-                self.lock_outer(tx, outer);
-                tx.lock(self.locks.of(mfn, level));
-                let usage = frame.usage();
-                if !usage.is_in_work() || usage.kind() != Kind::table(level) {
-                    return Ok(Step::Gone);
-                }
-                if let Some(e) = self.refusal(mfn) {
-                    return Err(e);
-                }
-                if usage.stage() != Stage::UP {
-                    self.frames.set_stage(tx, frame, Stage::UP);
-                }
-                let start = usage.cursor();
-                let run = match level {
-                    _ if start == ENTRIES => Run::To(ENTRIES),
-                    1 => self.work_leaves(tx, mfn, start, subject, outer)?,
-                    _ => self.work_tables(tx, mfn, level, start, subject)?,
-                };
-                let to = match run {
-                    Run::To(ENTRIES) => {
-                        // The cursor goes with the work.
-                        self.complete(tx, mfn, level, frame, then)?;
-                        return Ok(Step::Complete);
+            let step = match first.take() {
+                Some(step) => step,
+                None => j.transaction(|tx| {
+                    self.lock_outer(tx, outer);
+                    tx.lock(self.locks.of(mfn, level));
+                    let usage = frame.usage();
+                    if !usage.is_in_work() || usage.kind() != Kind::table(level) {
+                        return Ok(Step::Gone);
                     }
-                    Run::InTheWay(m) => return Ok(Step::InTheWay(m)),
-                    Run::To(index) | Run::Below(_, index) => index,
-                };
-                if to != start {
-                    self.frames.move_cursor(tx, frame, to);
-                }
-                Ok(if let Run::Below(child, _) = run { Step::Below(child) } else { Step::Advanced })
-            })?;
+                    if let Some(e) = self.refusal(mfn) {
+                        return Err(e);
+                    }
+                    if usage.stage() != Stage::UP {
+                        self.frames.set_stage(tx, frame, Stage::UP);
+                    }
+                    self.advance(tx, (mfn, level, frame), usage.cursor(), subject, outer, then)
+                })?,
+            };
             match step {
                 // Paid for what is done, so that every entry gets on however deep it must descend first.
                 Step::Advanced => j.spend()?,
@@ -273,6 +275,37 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 }
             }
         }
+    }
+
+    /// The work of one transaction on a table in work, whose lock is held, from its cursor on; `then` if that is all.
+    #[inline(never)]
+    fn advance(
+        &self,
+        tx: &mut Tx<'static>,
+        (mfn, level, frame): (Mfn, u32, &Frame),
+        start: u16,
+        subject: Subject,
+        outer: Outer,
+        then: &mut dyn FnMut(&mut Tx<'static>) -> Result<(), MmuError>,
+    ) -> Result<Step, MmuError> {
+        let run = match level {
+            _ if start == ENTRIES => Run::To(ENTRIES),
+            1 => self.work_leaves(tx, mfn, start, subject, outer)?,
+            _ => self.work_tables(tx, mfn, level, start, subject)?,
+        };
+        let to = match run {
+            Run::To(ENTRIES) => {
+                // The cursor goes with the work.
+                self.complete(tx, mfn, level, frame, then)?;
+                return Ok(Step::Complete);
+            }
+            Run::InTheWay(m) => return Ok(Step::InTheWay(m)),
+            Run::To(index) | Run::Below(_, index) => index,
+        };
+        if to != start {
+            self.frames.move_cursor(tx, frame, to);
+        }
+        Ok(if let Run::Below(child, _) = run { Step::Below(child) } else { Step::Advanced })
     }
 
     /// A child table is valid: its reference becomes that of the parent's entry at the cursor.

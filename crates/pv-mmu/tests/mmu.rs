@@ -8,3 +8,4 @@ mod crash;
 mod mutation;
 mod races;
 mod random;
+mod refused;
