@@ -2,9 +2,10 @@
 //! hypervisor fails at.
 
 use guest_memory::GuestMemory as _;
-use ids::{DomainSlot, Gva, Maddr, VcpuSlot};
-use pv_cpu::{Context, Mode, Reg};
+use ids::{CpuId, DomainSlot, Gva, Maddr, VcpuSlot};
+use pv_cpu::{Context, Mode, Reg, SAVED};
 use simulator::{Cut, Entry, Size, World};
+use vault::{Effect, kind};
 use xen_abi::callback::CALLBACKTYPE_EVENT;
 
 const VCPU: VcpuSlot = VcpuSlot(0);
@@ -83,4 +84,31 @@ fn an_upcall_finds_the_runstate_shown() {
         assert!(world.recover(0, 0).0.result.is_ok());
         shows_the_kernel_its_runstate(&world, &format!("step {step}"));
     }
+}
+
+#[test]
+fn nothing_is_shown_of_one_whose_page_tables_are_not_in_use() {
+    const SECOND: VcpuSlot = VcpuSlot(1);
+    const UNTOUCHED: [u8; 48] = [0xaa; 48];
+    let world = World::boot(Size { cpus: 1, vcpus: 2 }).expect("a guest");
+    world.start_cpu(0).expect("it runs");
+    let mut journal = world.system.journal_beside();
+    journal.log().begin();
+    journal.change(|tx| world.system.state.timers().set_area(tx, SECOND, AREA)).expect("a vCPU");
+    journal.log().end();
+    world.machine.copy_out(AREA, &UNTOUCHED).expect("mapped");
+    // Taken, and then it was found that it may not run.
+    let context = world.system.state.contexts.context(SECOND);
+    context.set_mode(Mode::Kernel);
+    context.fpu_saved.set(SAVED);
+    world.system.schedule.keep(CpuId(0), SECOND);
+    let mut journal = world.system.journal_beside();
+    journal.log().begin();
+    journal.change(|tx| tx.publish(Effect { kind: kind::KICK, x: VCPU.0, a: 0, b: 0 }));
+    journal.log().end();
+    world.start_cpu(0).expect("it runs");
+    assert_eq!(world.system.schedule.loaded(CpuId(0)), Some(VCPU));
+    let mut seen = [0; 48];
+    world.machine.copy_in(AREA, &mut seen).expect("mapped");
+    assert_eq!(seen, UNTOUCHED);
 }

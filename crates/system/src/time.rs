@@ -8,7 +8,7 @@ use crate::switch::known;
 use core::sync::atomic::{Ordering, fence};
 use domains::{Life, VcpuState};
 use ids::{CpuId, Maddr, VcpuSlot};
-use pv_cpu::Mode;
+use pv_cpu::{IN_CPU, Mode};
 use timers::{State, TSC_STABLE, publish_time, publish_wall_clock};
 use vault::{Effect, kind};
 use xen_abi::xen::{VIRQ_TIMER, VMASST_TYPE_RUNSTATE_UPDATE_FLAG};
@@ -114,7 +114,12 @@ impl<P: Platform> System<P> {
         if !self.schedule.is_stale(vcpu, mark) {
             return;
         }
-        if self.state.contexts.context(vcpu).mode() != Mode::Kernel {
+        let context = self.state.contexts.context(vcpu);
+        // Taken, but not allowed to run: the page tables in use are another's.
+        if context.fpu_saved.get() != IN_CPU {
+            return;
+        }
+        if context.mode() != Mode::Kernel {
             self.schedule.disturb(cpu, look::AREA);
             return;
         }
