@@ -7,9 +7,17 @@ use ids::{CpuId, VcpuSlot};
 impl Queues {
     /// Says which CPUs run guests.
     pub fn set_online(&self, online: CpuSet) {
-        for (word, bits) in self.online.iter().zip(online.and(&self.region.cpus()).0) {
+        let online = online.and(&self.region.cpus());
+        for (word, bits) in self.online.iter().zip(online.0) {
             word.store(bits, Ordering::Release);
         }
+        self.is_only.store(online.len() == 1, Ordering::Release);
+    }
+
+    /// Whether one CPU alone runs guests: then every vCPU's place is there, whatever its affinity and pool.
+    #[inline]
+    pub(crate) fn is_only(&self) -> bool {
+        self.is_only.load(Ordering::Acquire)
     }
 
     /// CPUs that run guests.
@@ -26,9 +34,10 @@ impl Queues {
 
     /// Whether a vCPU may run on a CPU.
     pub fn may_run(&self, vcpu: VcpuSlot, cpu: CpuId, who: &impl Vcpus) -> bool {
-        let usual = who.only(vcpu).is_none()
-            && self.region.is_hard(vcpu, cpu)
-            && self.region.pool_with(cpu) == Some(self.region.pool_of(who.domain(vcpu)));
+        let usual = self.is_only()
+            || who.only(vcpu).is_none()
+                && self.region.is_hard(vcpu, cpu)
+                && self.region.pool_with(cpu) == Some(self.region.pool_of(who.domain(vcpu)));
         if usual { self.is_online(cpu) } else { self.places(vcpu, who).has(cpu) }
     }
 
@@ -67,10 +76,9 @@ impl Queues {
         self.places(vcpu, who).iter().find(|cpu| self.region.is_soft(vcpu, *cpu) && idle(cpu))
     }
 
-    /// An idle CPU for a vCPU, which is idle no more: its home, one where it had better run, or any.
-    pub(crate) fn call_idle(&self, vcpu: VcpuSlot, who: &impl Vcpus) -> Option<CpuId> {
+    /// An idle CPU of a vCPU's `places`, which is idle no more: its home, one where it had better run, or any.
+    pub(crate) fn call_idle(&self, vcpu: VcpuSlot, places: &CpuSet, who: &impl Vcpus) -> Option<CpuId> {
         let home = who.home(vcpu);
-        let places = self.places(vcpu, who);
         let idle =
             |cpu: &CpuId| self.words(*cpu).idle.load(Ordering::SeqCst) && !who.is_held_elsewhere(vcpu, *cpu);
         let soft = |cpu: &CpuId| self.region.is_soft(vcpu, *cpu);

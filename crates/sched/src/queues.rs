@@ -1,7 +1,7 @@
 //! Who waits, who runs, and who is next.
 
 use crate::budget::Budget;
-use crate::cpu_set::WORDS;
+use crate::cpu_set::{CpuSet, WORDS};
 use crate::found::Found;
 use crate::pay::price;
 use crate::turn::{NEVER, Turn, length};
@@ -22,6 +22,8 @@ pub struct Queues {
     pub(crate) region: Region,
     /// CPUs that run guests.
     pub(crate) online: [AtomicU64; WORDS],
+    /// They are one: nobody can go elsewhere, and nobody else is to be told.
+    pub(crate) is_only: AtomicBool,
     inner: Mutex<Inner>,
     /// How many wait.
     waiting: AtomicU32,
@@ -72,6 +74,7 @@ impl Queues {
         Self {
             region,
             online: region.cpus().0.map(AtomicU64::new),
+            is_only: AtomicBool::new(region.cpus().len() == 1),
             inner: Mutex::new(Inner {
                 waiting: Vec::with_capacity(region.vcpus.len()),
                 units: region.vcpus.iter().map(|_| Unit::default()).collect(),
@@ -142,7 +145,9 @@ impl Queues {
         let paid = unit.paid;
         inner.units[vcpu.0 as usize].paid = inner.turn(cpu).counts(paid, weight);
         self.push(&mut inner, vcpu);
-        self.shorten(&mut inner, cpu, vcpu, now, who);
+        if let Some(end) = self.end_for(&inner, cpu, vcpu, who) {
+            self.shorten(cpu, end, now);
+        }
         true
     }
 
@@ -193,9 +198,8 @@ impl Queues {
         Some(turn.since.saturating_add(length))
     }
 
-    /// Ends the turn on `cpu` earlier for somebody who waits. Whether it does.
-    fn shorten(&self, inner: &mut Inner, cpu: CpuId, rival: VcpuSlot, now: u64, who: &impl Vcpus) -> bool {
-        let Some(end) = self.end_for(inner, cpu, rival, who) else { return false };
+    /// Ends the turn on `cpu` at `end` or now, for somebody who waits. Whether that is earlier. With the lock held.
+    fn shorten(&self, cpu: CpuId, end: u64, now: u64) -> bool {
         let (end, until) = (end.max(now), &self.words(cpu).until);
         let sooner = end < until.load(Ordering::Relaxed);
         if sooner {
@@ -349,13 +353,14 @@ impl Queues {
     }
 
     /// While somebody waits: an idle CPU that would do for one of them, which is called, or the CPU that gives way to
-    /// the one that has paid least soonest. For after each choice, when the registers of who waits are in memory.
+    /// the one that has paid least soonest. For after each choice, when the registers of who waits are in memory. The only
+    /// CPU has nobody to tell: who comes shortens its turn, and each choice knows of all who wait.
     pub fn tell(&self, cpu: CpuId, now: u64, who: &impl Vcpus) -> Option<Told> {
-        if self.is_empty() {
+        if self.is_empty() || self.is_only() {
             return None;
         }
         let mut inner = self.inner.lock();
-        let mut least: Option<VcpuSlot> = None;
+        let mut least: Option<(VcpuSlot, CpuSet)> = None;
         for index in 0..inner.waiting.len() {
             let vcpu = inner.waiting[index];
             let domain = who.domain(vcpu);
@@ -364,19 +369,19 @@ impl Queues {
             if !budget.has_some() || !who.can_run(vcpu) {
                 continue;
             }
-            if let Some(idle) = self.call_idle(vcpu, who) {
+            let places = self.places(vcpu, who);
+            if let Some(idle) = self.call_idle(vcpu, &places, who) {
                 return Some(Told::Idle(idle));
             }
             let paid = |vcpu: VcpuSlot| inner.units[vcpu.0 as usize].paid;
-            if least.is_none_or(|least| paid(vcpu) < paid(least)) {
-                least = Some(vcpu);
+            if least.is_none_or(|(least, _)| paid(vcpu) < paid(least)) {
+                least = Some((vcpu, places));
             }
         }
-        let least = least?;
-        let places = self.places(least, who);
+        let (least, places) = least?;
         let end = |cpu: CpuId| self.end_for(&inner, cpu, least, who).map(|end| (end, cpu));
-        let (_, other) = places.iter().filter_map(end).min_by_key(|(end, at)| (*end, *at != cpu))?;
-        self.shorten(&mut inner, other, least, now, who).then_some(Told::Sooner(other))
+        let (end, other) = places.iter().filter_map(end).min_by_key(|(end, at)| (*end, *at != cpu))?;
+        self.shorten(other, end, now).then_some(Told::Sooner(other))
     }
 }
 

@@ -147,6 +147,11 @@ fn pools_have_their_own_cpus() {
     // Its CPU is lost: it runs where others do.
     w.queues.set_online(CpuSet::first(2));
     assert!(w.may_run(3, 0) && !w.may_run(3, 2) && w.may_run(0, 1));
+    // One is left: it is everybody's.
+    w.queues.set_online(CpuSet::first(1));
+    assert!(w.may_run(3, 0) && w.may_run(0, 0) && !w.may_run(0, 1));
+    w.queues.set_online(CpuSet::first(3));
+    assert!(w.may_run(3, 2) && !w.may_run(3, 0));
 }
 
 #[test]
