@@ -180,19 +180,15 @@ impl Platform for Machine {
             self.tlb(|tlb| tlb.flush(what));
         }
     }
-    fn ask_flush(&self, _: u32, what: Flush) {
+    fn ask_flush(&self, cpu: CpuId, what: Flush) {
         step();
         if self.forgetful.get() {
             return;
         }
-        let own = CURRENT.get();
-        for (cpu, shootdown) in self.shootdown.borrow_mut().iter_mut().enumerate() {
-            if cpu == own {
-                shootdown.asked = true;
-            } else {
-                shootdown.wanted = Some(shootdown.wanted.map_or(what, |_| Flush::All));
-            }
-        }
+        let mut shootdown = self.shootdown.borrow_mut();
+        shootdown[CURRENT.get()].asked = true;
+        let wanted = &mut shootdown[cpu.0 as usize].wanted;
+        *wanted = Some(wanted.map_or(what, |_| Flush::All));
     }
     fn await_flush(&self, cpus: u32) {
         step();

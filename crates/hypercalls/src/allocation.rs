@@ -1,7 +1,7 @@
 //! Frames for guests: only when no processor can still translate to them.
 
 use crate::call::Call;
-use crate::va_mapping::{DOMAIN, EVERYTHING};
+use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use guest_memory::GuestMemory;
 use ids::Mfn;
 use vault::{Apply, Effect, Tx, kind};
@@ -19,7 +19,7 @@ pub(crate) fn allocating<M: GuestMemory + 'static, A: Apply, O, E>(
     loop {
         if !frames.are_forgotten() {
             let gone = frames.gone();
-            call.j.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 }));
+            call.j.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 }));
             frames.note_forgotten(gone);
         }
         let done = call.j.transaction(|tx| {

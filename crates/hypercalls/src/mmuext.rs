@@ -2,7 +2,7 @@
 
 use crate::batch::{self, Request, Said};
 use crate::call::{Call, CallResult, fault, mmu_errno};
-use crate::va_mapping::{DOMAIN, EVERYTHING, LOCAL};
+use crate::va_mapping::{EVERY_CPU, EVERYTHING, flush_of};
 use domain::State;
 use frames::Kind;
 use guest_memory::GuestMemory;
@@ -49,15 +49,15 @@ fn one<M: GuestMemory + 'static, A: Apply>(
         MMUEXT_NEW_BASEPTR | MMUEXT_NEW_USER_BASEPTR => {
             return new_root(call, this, mfn, op.cmd == MMUEXT_NEW_USER_BASEPTR, subject);
         }
-        MMUEXT_TLB_FLUSH_LOCAL => flush(call, this, LOCAL, EVERYTHING),
-        MMUEXT_INVLPG_LOCAL => flush(call, this, LOCAL, op.arg1),
-        MMUEXT_TLB_FLUSH_ALL => flush(call, this, DOMAIN, EVERYTHING),
-        MMUEXT_INVLPG_ALL => flush(call, this, DOMAIN, op.arg1),
+        MMUEXT_TLB_FLUSH_LOCAL => flush(call, this, false, EVERYTHING),
+        MMUEXT_INVLPG_LOCAL => flush(call, this, false, op.arg1),
+        MMUEXT_TLB_FLUSH_ALL => flush(call, this, true, EVERYTHING),
+        MMUEXT_INVLPG_ALL => flush(call, this, true, op.arg1),
         MMUEXT_TLB_FLUSH_MULTI | MMUEXT_INVLPG_MULTI => {
             // The mask of vCPUs must be there; whom it names does not matter: all are flushed.
             call.memory.read::<u64>(Gva(op.arg2)).map_err(|_| Errno::EINVAL)?;
             let what = if op.cmd == MMUEXT_INVLPG_MULTI { op.arg1 } else { EVERYTHING };
-            flush(call, this, DOMAIN, what);
+            flush(call, this, true, what);
         }
         MMUEXT_FLUSH_CACHE | MMUEXT_FLUSH_CACHE_GLOBAL => {
             if !subject.io {
@@ -65,7 +65,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
             }
             // Caches are coherent for everything a PV guest maps but for device writes in flight.
             call.j.change(|tx| {
-                tx.publish(Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 1 });
+                tx.publish(Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 });
                 this.finish(tx);
             });
         }
@@ -97,11 +97,12 @@ fn afford<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, pieces:
 fn flush<M: GuestMemory + 'static, A: Apply>(
     call: &mut Call<'_, M, A>,
     this: &Request,
-    scope: u32,
+    all: bool,
     what: u64,
 ) {
+    let domain = call.domain;
     call.j.change(|tx| {
-        tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
+        tx.publish(flush_of(domain, all, what));
         this.finish(tx);
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use guest_memory::GuestMemory;
-use ids::{DomId, Gva};
+use ids::{DomId, DomainSlot, Gva};
 use pv_mmu::{AdBits, MmuError, Pte, walk};
 use vault::{Apply, Effect, kind};
 use xen_abi::Errno;
@@ -14,11 +14,18 @@ const FLUSH_TLB: u64 = 1;
 const FLUSH_PAGE: u64 = 2;
 
 /// Scope of a FLUSH effect: this CPU alone.
-pub(crate) const LOCAL: u32 = 0;
-/// Scope of a FLUSH effect: every CPU the domain runs on.
-pub(crate) const DOMAIN: u32 = 1;
+const LOCAL: u32 = 0;
+/// Scope of a FLUSH effect: every CPU, whatever it runs.
+pub(crate) const EVERY_CPU: u32 = 1;
+/// Scope of a FLUSH effect: the CPUs that hold a vCPU of the domain whose slot comes with it.
+const DOMAIN: u32 = 2;
 /// Operand of a FLUSH effect that means everything instead of one page.
 pub(crate) const EVERYTHING: u64 = u64::MAX;
+
+/// What a guest asks to be forgotten of its own mappings, on all of its vCPUs or here.
+pub(crate) fn flush_of(domain: DomainSlot, all: bool, what: u64) -> Effect {
+    Effect { kind: kind::FLUSH, x: if all { DOMAIN } else { LOCAL }, a: what, b: domain.0.into() }
+}
 
 /// `UVMF_ALL`: flush all vCPUs. Anything else in its place but 0 is the address of a mask of vCPUs.
 const ALL: u64 = 1 << 2;
@@ -51,7 +58,6 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
         // Whom it names does not matter: all are flushed.
         call.memory.read::<u64>(Gva(mask)).map_err(fault)?;
     }
-    let scope = if mask == 0 { LOCAL } else { DOMAIN };
     let flush = match flags & FLUSH_KIND {
         FLUSH_TLB => Some(EVERYTHING),
         FLUSH_PAGE => Some(va),
@@ -59,7 +65,7 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
         _ => return Err(Errno::EINVAL),
     };
     let mmu = call.state.mmu(call.memory);
-    let reply = call.reply;
+    let (reply, domain) = (call.reply, call.domain);
     let ready = mmu.expect_writable(call.j, Pte(value), subject);
     let result = ready.and_then(|()| {
         mmu.update_leaf(
@@ -70,7 +76,7 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
             |_| Some(value),
             |tx| {
                 if let Some(what) = flush {
-                    tx.publish(Effect { kind: kind::FLUSH, x: scope, a: what, b: 0 });
+                    tx.publish(flush_of(domain, mask != 0, what));
                 }
                 reply.publish(tx, 0);
             },

@@ -198,10 +198,7 @@ impl<P: Platform> Applier<P> {
         let what = if effect.a == u64::MAX { Flush::All } else { Flush::Page(Gva(effect.a)) };
         let gone = system.state.frames.gone();
         system.platform.flush(what);
-        if effect.x != 0 {
-            system.platform.ask_flush(cpus, what);
-            self.asked = true;
-        }
+        self.asked |= system.ask_others(effect, what);
         if cpus == 1 && what == Flush::All {
             system.state.frames.note_forgotten(gone);
         }

@@ -26,6 +26,7 @@ mod device_writes;
 mod end;
 mod entry;
 mod faults;
+mod flush;
 mod interrupt;
 mod leave;
 mod load;

@@ -25,7 +25,8 @@ impl<P: Platform> System<P> {
         }
         self.schedule.keep(cpu, vcpu);
         // Who stops a domain says so before it looks who holds its vCPUs: one of the two sees the other. Who holds one
-        // that is stopped does not have its registers.
+        // that is stopped does not have its registers. Nor does who changes page tables ask this CPU to forget from here
+        // on, if they are the last vCPU's, or has to, if they are this one's ([`System::ask_others`]).
         fence(Ordering::SeqCst);
         if !self.can_run(vcpu) {
             return false;

@@ -67,8 +67,8 @@ pub trait Platform: GuestMemory + Clock + 'static {
     fn set_base(&self, which: Base, value: u64);
     /// Makes this CPU's TLB forget.
     fn flush(&self, what: Flush);
-    /// Asks the other of `cpus` CPUs to forget that before they run a guest again.
-    fn ask_flush(&self, cpus: u32, what: Flush);
+    /// Asks another CPU to forget that before it runs a guest again.
+    fn ask_flush(&self, cpu: CpuId, what: Flush);
     /// Waits until those asked have done so; no lock is held.
     fn await_flush(&self, cpus: u32);
     /// Sets a machine-to-physical entry.

@@ -8,7 +8,7 @@ use super::elements::tell_now;
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::memory_reservation::{number, retired};
 use crate::reply::Reply;
-use crate::va_mapping::{DOMAIN, EVERYTHING};
+use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use core::mem::offset_of;
 use frames::{FrameError, Owner};
 use guest_memory::GuestMemory;
@@ -25,7 +25,7 @@ pub(super) const BYTES: u64 = size_of::<GnttabTransfer>() as u64;
 const STATUS: u64 = offset_of!(GnttabTransfer, status) as u64;
 /// Elements of one run; progress counts two for each.
 const AT_ONCE: u64 = 128;
-const FLUSH: Effect = Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 };
+const FLUSH: Effect = Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 };
 
 /// The hypercall.
 pub(super) fn transfer<M: GuestMemory + 'static, A: Apply>(

@@ -9,7 +9,7 @@ use super::group::{Group, Refused, Stop};
 use super::places::Places;
 use crate::call::{Call, CallResult, Outcome};
 use crate::told::Told;
-use crate::va_mapping::{DOMAIN, EVERYTHING};
+use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
@@ -27,7 +27,7 @@ use xen_abi::trace::TRC_MEM_PAGE_GRANT_UNMAP;
 /// Elements between two flushes, as in Xen.
 const BATCH: u64 = 32;
 
-const FLUSH: Effect = Effect { kind: kind::FLUSH, x: DOMAIN, a: EVERYTHING, b: 0 };
+const FLUSH: Effect = Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 };
 
 const BYTES: usize = size_of::<GnttabUnmapGrantRef>();
 

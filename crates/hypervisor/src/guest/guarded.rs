@@ -24,6 +24,7 @@ use machine::paging::PageTables;
 use machine::{control, direct, layout, percpu, tables};
 use mitigations::{Plan, Sequence};
 use pv_cpu::{Context, Mode};
+use system::Flush;
 
 /// What entries and exits do besides changing page tables: bits of [`cells::GUARDS`].
 pub(super) mod guards {
@@ -248,7 +249,7 @@ fn revoke(table: Maddr) {
         });
         for word in copied(cpu) {
             if take_back(word) && cpu != own {
-                shootdown::ask_one(cpu);
+                shootdown::ask(cpu, Flush::All);
             }
         }
     }

@@ -147,8 +147,8 @@ impl Platform for Hardware {
             Flush::Page(page) => control::flush_page(page.0),
         }
     }
-    fn ask_flush(&self, cpus: u32, what: Flush) {
-        shootdown::ask(cpus, what);
+    fn ask_flush(&self, cpu: CpuId, what: Flush) {
+        shootdown::ask(cpu, what);
     }
     #[inline(always)]
     fn await_flush(&self, cpus: u32) {

@@ -76,18 +76,9 @@ pub(crate) fn set_active(active: bool) {
     }
 }
 
-/// Asks all other CPUs to flush; [`wait`] when no lock is held.
-pub(crate) fn ask(cpus: u32, what: Flush) {
-    let own = this_cpu().0;
-    for cpu in (0..cpus).filter(|cpu| *cpu != own) {
-        want(cpu, word_of(what));
-    }
-    ASKED[own as usize].store(cpus > 1, Ordering::Relaxed);
-}
-
-/// As [`ask`], one CPU, everything.
-pub(crate) fn ask_one(cpu: CpuId) {
-    want(cpu.0, ALL);
+/// Asks another CPU to flush; [`wait`] when no lock is held.
+pub(crate) fn ask(cpu: CpuId, what: Flush) {
+    want(cpu.0, word_of(what));
     ASKED[this_cpu().0 as usize].store(true, Ordering::Relaxed);
 }
 

@@ -1,4 +1,4 @@
-//! A machine with one CPU and one pin.
+//! A machine with one pin, and one CPU that does something.
 
 use domain::State;
 use guest_memory::{FakeMemory, Fault, GuestMemory};
@@ -23,10 +23,12 @@ pub(crate) struct Hardware {
     pub(crate) written: Option<(u16, u32)>,
 }
 
-/// A machine with one CPU and one pin.
+/// A machine with one pin, and one CPU that does something.
 pub(crate) struct Machine {
     pub(crate) memory: FakeMemory,
     pub(crate) hardware: Mutex<Hardware>,
+    /// Which CPUs were asked to forget what.
+    pub(crate) asked: Mutex<Vec<(CpuId, Flush)>>,
     pub(crate) state: Mutex<Option<&'static State>>,
 }
 
@@ -161,7 +163,9 @@ impl Platform for Machine {
     fn console_receive(&self, _: &mut [u8]) -> usize {
         0
     }
-    fn ask_flush(&self, _: u32, _: Flush) {}
+    fn ask_flush(&self, cpu: CpuId, what: Flush) {
+        self.asked.lock().unwrap().push((cpu, what));
+    }
     fn await_flush(&self, _: u32) {}
     fn selectors(&self) -> [u16; 4] {
         [0; 4]

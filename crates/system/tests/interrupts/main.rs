@@ -23,6 +23,7 @@ use timers::TimeScale;
 use vault::{Apply, Effect, Ground, Journal, Once, step};
 use xen_abi::xen::{ArchSharedInfo, SharedInfo};
 
+mod flushes;
 mod machine;
 mod ordinary;
 
@@ -43,13 +44,13 @@ fn facts() -> &'static BootFacts {
 /// What every start makes of vault and machine.
 fn compose(vault: Ground, machine: &'static Machine) -> &'static System<Machine> {
     let mut arena = vault.arena();
-    let limits = Limits { frames: 64, domains: 2, vcpus: 2, cpus: 1, port_chunks: 4 };
+    let limits = Limits { frames: 64, domains: 2, vcpus: 3, cpus: 4, port_chunks: 4 };
     let locks: &'static Static = Box::leak(Box::new(Static::new()));
     let mut state = State::carve(&mut arena, limits, locks, facts(), IoRanges::new(40), [0; 16]).unwrap();
     state.policies.system = ordinary::policies();
     let state: &'static State = Box::leak(Box::new(state));
     *machine.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
-    let schedule = Schedule::new(1, 2, state.sched);
+    let schedule = Schedule::new(4, 3, state.sched);
     schedule.keep(CpuId(0), VCPU);
     Box::leak(Box::new(System {
         platform: machine,
@@ -82,8 +83,12 @@ impl World {
     fn new() -> Self {
         let vault = Ground::leak(8 << 16);
         let (memory, hardware) = (FakeMemory::new(64), Mutex::default());
-        let machine: &'static Machine =
-            Box::leak(Box::new(Machine { memory, hardware, state: Mutex::new(None) }));
+        let machine: &'static Machine = Box::leak(Box::new(Machine {
+            memory,
+            hardware,
+            asked: Mutex::default(),
+            state: Mutex::new(None),
+        }));
         let system = compose(vault, machine);
         let (state, events, irqs) = (system.state, system.state.events(machine), system.state.irqs());
         let mut j = Journal::new(&state.logs[0], SetUp(system), u32::MAX);
