@@ -20,6 +20,12 @@ impl Queues {
         self.is_only.load(Ordering::Acquire)
     }
 
+    /// Whether this CPU is the only one that runs guests.
+    #[inline]
+    pub fn is_alone(&self, cpu: CpuId) -> bool {
+        self.is_only() && self.is_online(cpu)
+    }
+
     /// CPUs that run guests.
     pub fn online(&self) -> CpuSet {
         CpuSet(self.online.each_ref().map(|word| word.load(Ordering::Acquire)))

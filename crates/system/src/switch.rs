@@ -187,7 +187,14 @@ impl<P: Platform> System<P> {
     }
 
     /// The CPU that a vCPU at home on this one belongs to, if that is another one.
+    #[inline]
     fn belongs(&'static self, vcpu: VcpuSlot, cpu: CpuId) -> Option<CpuId> {
+        if self.schedule.queues.is_alone(cpu) { None } else { self.best_home(vcpu, cpu) }
+    }
+
+    /// As [`belongs`](Self::belongs), where there are others.
+    #[inline(never)]
+    fn best_home(&'static self, vcpu: VcpuSlot, cpu: CpuId) -> Option<CpuId> {
         let queues = &self.schedule.queues;
         let to = if queues.may_run(vcpu, cpu, self) {
             queues.better_home(vcpu, cpu, self)

@@ -185,7 +185,15 @@ impl Timers<'_> {
     }
 
     /// From now on `cpu` wakes for this vCPU. Unknown CPUs change nothing.
+    #[inline]
     pub fn set_home(&self, slot: VcpuSlot, cpu: CpuId) {
+        if self.home(slot) != cpu {
+            self.move_home(slot, cpu);
+        }
+    }
+
+    #[inline(never)]
+    fn move_home(&self, slot: VcpuSlot, cpu: CpuId) {
         let derived = self.derived;
         let Some(place) = derived.vcpus.get(slot.0 as usize) else { return };
         loop {
