@@ -36,6 +36,10 @@ pub enum Mistake {
     Consequence,
     /// An effect that is applied exactly once is applied again.
     Twice,
+    /// Of an effect in parts, of which some are done, the others are forgotten.
+    Part,
+    /// Of such an effect, the last part that was done is done again.
+    Again,
     /// Flushes are forgotten while entries run.
     Flush,
     /// Outboxes are emptied before open transactions are rolled back.

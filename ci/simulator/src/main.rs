@@ -43,9 +43,13 @@ fn options() -> anyhow::Result<Options> {
                     "effect" => Mistake::Effect,
                     "consequence" => Mistake::Consequence,
                     "twice" => Mistake::Twice,
+                    "part" => Mistake::Part,
+                    "again" => Mistake::Again,
                     "flush" => Mistake::Flush,
                     "order" => Mistake::Order,
-                    other => bail!("--mistake {other}: undo, effect, consequence, twice, flush or order"),
+                    other => bail!(
+                        "--mistake {other}: undo, effect, consequence, twice, part, again, flush or order"
+                    ),
                 });
             }
             "--cpus" => options.plan.size.cpus = number()? as u32,

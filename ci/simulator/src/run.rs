@@ -154,16 +154,26 @@ impl World {
         let log = &self.system.state.logs[cpu as usize];
         let index = (std::ptr::from_ref(log) as usize - self.ground.words().as_ptr() as usize) / 8;
         let head = log.head();
-        // The head is a log's first word: undo entries or consequences from bit 3, effects from bit 16.
+        // The head is a log's first word: undo entries or consequences from bit 3, effects from bit 16, those that are
+        // applied from bit 24, parts of the next one from bit 32.
+        let word = &self.ground.words()[index];
+        let in_parts = word.load(Ordering::Relaxed) >> 32 & 0xffff != 0;
+        let settled = head.chained() == 0;
         let less = match (mistake, head.phase()) {
             (Mistake::Undo, Phase::Undo) if head.undo() > 0 => 1 << 3,
             (Mistake::Effect, Phase::Outbox) if head.effects() > head.applied() => 1 << 16,
             (Mistake::Consequence, Phase::Outbox) if head.chained() > 0 => 1 << 3,
             // Of what was dropped exactly once the head knows.
-            (Mistake::Twice, Phase::Outbox) if head.applied() > 0 && head.chained() == 0 => 1 << 32,
+            (Mistake::Twice, Phase::Outbox) if head.applied() > 0 && settled && !in_parts => 1 << 24,
+            (Mistake::Part, Phase::Outbox) if in_parts && settled => {
+                // Entries that hold nothing are parts as well: the next that matters may be far.
+                word.fetch_or(0x3ff << 32, Ordering::Relaxed);
+                0
+            }
+            (Mistake::Again, Phase::Outbox) if in_parts && settled => 1 << 32,
             _ => 0,
         };
-        self.ground.words()[index].fetch_sub(less, Ordering::Relaxed);
+        word.fetch_sub(less, Ordering::Relaxed);
     }
 
     /// Finishes what is left to be finished lazily: page tables in work that nobody waits for, or that

@@ -67,6 +67,8 @@ fn mistakes_are_noticed() {
         (Mistake::Effect, 500),
         (Mistake::Consequence, 4000),
         (Mistake::Twice, 4000),
+        (Mistake::Part, 16000),
+        (Mistake::Again, 16000),
         (Mistake::Flush, 8000),
     ];
     for (mistake, within) in mistakes {
@@ -84,6 +86,8 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Effect, 500),
         (Mistake::Consequence, 1000),
         (Mistake::Twice, 1000),
+        (Mistake::Part, 4000),
+        (Mistake::Again, 4000),
         (Mistake::Flush, 2000),
         (Mistake::Order, 8000),
     ];
