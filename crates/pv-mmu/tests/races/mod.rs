@@ -1,6 +1,7 @@
 //! Two processors: the second runs a whole operation between two durable steps of the first, which then
 //! goes on, or crashes.
 
+mod claims;
 mod marks;
 
 use crate::crash::{Crash, quiet};
@@ -25,6 +26,17 @@ struct Met {
 /// later, unless the second still waits.
 fn meet(world: &World, ops: [&Op; 2], budget: u32, at: u64, crash: Option<u64>) -> Met {
     let [first, second] = ops;
+    beside(world, || world.attempt(0, first, budget), (second, budget), at, crash)
+}
+
+/// The same of whatever is done on CPU 0.
+fn beside(
+    world: &World,
+    first: impl FnOnce() -> Tried,
+    (second, budget): (&Op, u32),
+    at: u64,
+    crash: Option<u64>,
+) -> Met {
     world.logs.iter().for_each(vault::Log::begin);
     std::thread::scope(|scope| {
         let (go, start) = channel::<()>();
@@ -56,7 +68,7 @@ fn meet(world: &World, ops: [&Op; 2], budget: u32, at: u64, crash: Option<u64>) 
                 panic_any(Crash);
             }
         });
-        let result = catch_unwind(AssertUnwindSafe(|| world.attempt(0, first, budget)));
+        let result = catch_unwind(AssertUnwindSafe(first));
         vault::step::disarm();
         let first = match result {
             Ok(tried) => Some(tried),

@@ -2,7 +2,7 @@
 
 pub(crate) use super::random::Random;
 use super::{FRAMES, RAM, World, owner, subject};
-use frames::{Frames, Got, Kind};
+use frames::{Frames, Kind};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Maddr, Mfn};
 use pv_mmu::{AdBits, EntryWrite, MmuError, Pte};
@@ -256,19 +256,7 @@ impl World {
                 Tried::Done
             }
             Op::Segments { domain, mfn } => {
-                let got = j.transaction(|tx| {
-                    tx.advance(1);
-                    match frames.get_typed(tx, Mfn(mfn), owner(domain), Kind::Descriptors)? {
-                        Got::Taken => Ok(()),
-                        Got::MustValidate => {
-                            frames.begin_work(tx, Mfn(mfn), owner(domain), Kind::Descriptors)?;
-                            frames.finish_descriptors(tx, frames.frame(Mfn(mfn)).ok_or(MmuError::Invalid)?);
-                            Ok(())
-                        }
-                        Got::InWork => Err(MmuError::Preempted),
-                    }
-                });
-                got.into()
+                mmu.get_descriptors(&mut j, &[Mfn(mfn)], owner(domain), &Some, &mut |tx| tx.advance(1)).into()
             }
             Op::DropSegments { mfn } => {
                 if known.typed.get(&mfn).copied().unwrap_or(0) == 0
