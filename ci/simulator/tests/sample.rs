@@ -86,8 +86,8 @@ fn mistakes_are_noticed_where_processors_meet() {
         (Mistake::Effect, 500),
         (Mistake::Consequence, 1000),
         (Mistake::Twice, 1000),
-        (Mistake::Part, 4000),
-        (Mistake::Again, 4000),
+        (Mistake::Part, 8000),
+        (Mistake::Again, 8000),
         (Mistake::Flush, 2000),
         (Mistake::Order, 8000),
     ];

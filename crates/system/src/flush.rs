@@ -26,10 +26,13 @@ impl<P: Platform> System<P> {
     ///
     /// A slot of a vCPU is its domain's for as long as that lives, and it lives while it asks. Recovery says whom each CPU
     /// holds before any goes on, and each flushes after that.
+    #[inline(always)]
     pub(crate) fn ask_others(&self, effect: &Effect, what: Flush) -> bool {
-        if effect.x == LOCAL {
-            return false;
-        }
+        effect.x != LOCAL && self.schedule.cpus() > 1 && self.ask_concerned(effect, what)
+    }
+
+    #[inline(never)]
+    fn ask_concerned(&self, effect: &Effect, what: Flush) -> bool {
         fence(Ordering::SeqCst);
         let (own, domain) = (self.platform.cpu(), DomainSlot(effect.b as u16));
         let is_concerned = |cpu: &CpuId| *cpu != own && (effect.x != DOMAIN || self.holds(*cpu, domain));

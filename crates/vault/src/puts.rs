@@ -7,7 +7,7 @@ use crate::lock::Held;
 use crate::log::Log;
 use crate::{kind, step};
 
-/// A reference from whose end something follows, mostly that a frame is free: so many others are dropped meanwhile.
+/// A reference from whose end something follows, mostly that a frame is free: so many parts are done meanwhile.
 const FOLLOWED: u32 = 4;
 
 /// The hold that an effect [`PUT_ENTRIES`](kind::PUT_ENTRIES) has on the log: each of its references is dropped exactly
@@ -18,7 +18,8 @@ pub struct Puts<'l, 'h> {
     done: u32,
     /// The head when no part is done.
     none: Head,
-    work: u32,
+    /// What followed, in parts.
+    followed: u32,
     held: &'h mut Held<'l>,
 }
 
@@ -32,7 +33,7 @@ impl<'l, 'h> Puts<'l, 'h> {
     pub(crate) fn new(log: &'l Log, head: Head, index: usize, held: &'h mut Held<'l>) -> Self {
         // Effects before this one that may be repeated are not counted by the head.
         let done = if head.applied() == index { head.parts() } else { 0 };
-        Self { log, head, done, none: head.with_applied(index), work: 0, held }
+        Self { log, head, done, none: head.with_applied(index), followed: 0, held }
     }
 
     /// Parts that were done before a crash.
@@ -40,9 +41,11 @@ impl<'l, 'h> Puts<'l, 'h> {
         self.done
     }
 
-    /// How long this took, in references that were dropped and nothing more.
+    /// How long this took, in parts: nothing is counted with each, so one that dropped no reference is as long as one that
+    /// did.
     pub const fn work(&self) -> u32 {
-        self.work
+        let parts = if self.head.applied() == self.none.applied() { self.head.parts() } else { self.done };
+        parts.saturating_sub(self.done) + self.followed
     }
 
     /// Drops a reference by the exchange of `word`, from which nothing follows; afterwards `parts` parts are done. False:
@@ -54,7 +57,6 @@ impl<'l, 'h> Puts<'l, 'h> {
         let done = step::exchange(&word.cell, old, new, &self.log.head, after.0);
         if done {
             self.head = after;
-            self.work += 1;
         }
         done
     }
@@ -67,7 +69,7 @@ impl<'l, 'h> Puts<'l, 'h> {
         {
             return;
         }
-        self.work += FOLLOWED;
+        self.followed += FOLLOWED;
         let after = self.none.with_parts(parts);
         let mut once = Once { log: self.log, head: self.head, after, chained: 0, held: &mut *self.held };
         match what {
