@@ -254,8 +254,8 @@ impl Region {
     }
 
     /// The slot of the domain with this number. It is no other domain's while the log of the CPU that asks stays open
-    /// ([`remove`](Self::remove)).
-    #[inline]
+    /// ([`remove`](Self::remove)). Not inlined: it is asked in many places.
+    #[inline(never)]
     pub fn by_id(&self, id: DomId) -> Option<DomainSlot> {
         // Whoever gives a slot up says so first and looks at the logs then; here it is the other way round.
         fence(Ordering::SeqCst);

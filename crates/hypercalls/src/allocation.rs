@@ -1,10 +1,9 @@
 //! Frames for guests: only when no processor can still translate to them.
 
 use crate::call::Call;
-use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use guest_memory::GuestMemory;
 use ids::Mfn;
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Tx, flush};
 
 /// Runs `f` as one transaction, which allocates frames and clears them. Before that every CPU forgets its
 /// translations if frames became free since it last did; if one becomes free meanwhile, all is done again.
@@ -19,7 +18,7 @@ pub(crate) fn allocating<M: GuestMemory + 'static, A: Apply, O, E>(
     loop {
         if !frames.are_forgotten() {
             let gone = frames.gone();
-            call.j.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 }));
+            call.j.change(|tx| tx.publish(flush::EVERYWHERE));
             frames.note_forgotten(gone);
         }
         let done = call.j.transaction(|tx| {

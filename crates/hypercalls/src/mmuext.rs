@@ -2,14 +2,14 @@
 
 use crate::batch::{self, Request, Said};
 use crate::call::{Call, CallResult, fault, mmu_errno};
-use crate::va_mapping::{EVERY_CPU, EVERYTHING, flush_of};
 use domain::State;
 use frames::Kind;
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr, Mfn};
 use pv_cpu::{sync, synchronise};
 use pv_mmu::{Mmu, Subject};
-use vault::{Apply, Effect, Preempted, Tx, kind};
+use vault::flush::{self, EVERYTHING};
+use vault::{Apply, Preempted, Tx};
 use xen_abi::Errno;
 use xen_abi::xen::{
     MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_FLUSH_CACHE, MMUEXT_FLUSH_CACHE_GLOBAL, MMUEXT_INVLPG_ALL,
@@ -65,7 +65,7 @@ fn one<M: GuestMemory + 'static, A: Apply>(
             }
             // Caches are coherent for everything a PV guest maps but for device writes in flight.
             call.j.change(|tx| {
-                tx.publish(Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 });
+                tx.publish(flush::EVERYWHERE);
                 this.finish(tx);
             });
         }
@@ -100,9 +100,9 @@ fn flush<M: GuestMemory + 'static, A: Apply>(
     all: bool,
     what: u64,
 ) {
-    let domain = call.domain;
+    let domain = call.domain.0;
     call.j.change(|tx| {
-        tx.publish(flush_of(domain, all, what));
+        tx.publish(flush::of_domain(domain, all, what));
         this.finish(tx);
     });
 }

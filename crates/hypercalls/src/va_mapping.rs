@@ -2,9 +2,10 @@
 
 use crate::call::{Call, CallResult, Outcome, fault, mmu_errno};
 use guest_memory::GuestMemory;
-use ids::{DomId, DomainSlot, Gva};
+use ids::{DomId, Gva};
 use pv_mmu::{AdBits, MmuError, Pte, walk};
-use vault::{Apply, Effect, kind};
+use vault::Apply;
+use vault::flush::{self, EVERYTHING};
 use xen_abi::Errno;
 use xen_abi::xen::DOMID_XEN;
 
@@ -12,20 +13,6 @@ use xen_abi::xen::DOMID_XEN;
 const FLUSH_KIND: u64 = 3;
 const FLUSH_TLB: u64 = 1;
 const FLUSH_PAGE: u64 = 2;
-
-/// Scope of a FLUSH effect: this CPU alone.
-const LOCAL: u32 = 0;
-/// Scope of a FLUSH effect: every CPU, whatever it runs.
-pub(crate) const EVERY_CPU: u32 = 1;
-/// Scope of a FLUSH effect: the CPUs that hold a vCPU of the domain whose slot comes with it.
-const DOMAIN: u32 = 2;
-/// Operand of a FLUSH effect that means everything instead of one page.
-pub(crate) const EVERYTHING: u64 = u64::MAX;
-
-/// What a guest asks to be forgotten of its own mappings, on all of its vCPUs or here.
-pub(crate) fn flush_of(domain: DomainSlot, all: bool, what: u64) -> Effect {
-    Effect { kind: kind::FLUSH, x: if all { DOMAIN } else { LOCAL }, a: what, b: domain.0.into() }
-}
 
 /// `UVMF_ALL`: flush all vCPUs. Anything else in its place but 0 is the address of a mask of vCPUs.
 const ALL: u64 = 1 << 2;
@@ -76,7 +63,7 @@ fn update<M: GuestMemory + 'static, A: Apply>(call: &mut Call<'_, M, A>, owner: 
             |_| Some(value),
             |tx| {
                 if let Some(what) = flush {
-                    tx.publish(flush_of(domain, mask != 0, what));
+                    tx.publish(flush::of_domain(domain.0, mask != 0, what));
                 }
                 reply.publish(tx, 0);
             },

@@ -1,12 +1,11 @@
 //! Descriptor tables: frames of a GDT or LDT, which hold no references but must hold only descriptors a
 //! guest may have.
 
-use crate::work::FLUSH_ALL;
 use crate::{Mmu, MmuError};
 use frames::{Got, Kind, Owner, Usage};
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
-use vault::{Apply, Effect, Journal, Tx, kind};
+use vault::{Apply, Effect, Journal, Tx, flush, kind};
 
 impl<M: GuestMemory> Mmu<'_, M> {
     /// Gets a typed reference to each of `mfns` as descriptor tables, checking the contents of those that
@@ -71,7 +70,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 }
             }
             if begun {
-                tx.publish(FLUSH_ALL);
+                tx.publish(flush::EVERYWHERE);
             }
             Ok(())
         })

@@ -5,12 +5,12 @@
 
 use crate::given::put_entries;
 use crate::scan::{Lines, previous_present};
-use crate::work::{ENTRIES, FLUSH_ALL, entry_address, is_hypervisor_slot};
+use crate::work::{ENTRIES, entry_address, is_hypervisor_slot};
 use crate::{Mmu, MmuError, Pte};
 use frames::{Frame, Kind, Owner, Stage};
 use guest_memory::GuestMemory;
 use ids::Mfn;
-use vault::{Apply, Journal, Tx};
+use vault::{Apply, Journal, Tx, flush};
 
 enum Step {
     Empty,
@@ -74,7 +74,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 return;
             }
             let gone = self.frames.gone();
-            j.change(|tx| tx.publish(FLUSH_ALL));
+            j.change(|tx| tx.publish(flush::EVERYWHERE));
             self.frames.note_forgotten(gone);
         }
     }

@@ -7,15 +7,12 @@ use crate::{Mmu, MmuError, Pte, Subject, adjusted_table};
 use frames::{Frame, FrameError, Got, Kind, Stage};
 use guest_memory::GuestMemory;
 use ids::{Maddr, Mfn};
-use vault::{Apply, Effect, Journal, Tx, kind};
+use vault::{Apply, Journal, Tx, flush};
 
 /// Entries of a table.
 pub(crate) const ENTRIES: u16 = 512;
 /// Root entries that belong to the hypervisor.
 pub(crate) const HYPERVISOR_SLOTS: core::ops::Range<u16> = 256..272;
-
-/// All processors forget all translations, waited for behind the transaction.
-pub(crate) const FLUSH_ALL: Effect = Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 };
 
 /// What comes of one transaction of work.
 enum Step {
@@ -126,7 +123,7 @@ impl<M: GuestMemory> Mmu<'_, M> {
                 };
                 if may_be_stale && !self.frames.are_unwritable() {
                     // A processor may still write to the former page, or take it for another table.
-                    tx.publish(FLUSH_ALL);
+                    tx.publish(flush::EVERYWHERE);
                     return Ok(Begun::Flushed);
                 }
                 let Some(frame) = fresh else { return Ok(Begun::Work(None)) };

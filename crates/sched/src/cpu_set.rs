@@ -74,6 +74,7 @@ impl CpuSet {
     }
 
     /// How many there are.
+    #[inline(never)]
     pub fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }

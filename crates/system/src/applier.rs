@@ -6,7 +6,7 @@ use hypercalls::{FORGET, LEVELS};
 use ids::{DomainSlot, Gva, Maddr, Mfn, VcpuSlot};
 use pv_cpu::{Context, Mode, Reg, fault, vector};
 use pv_mmu::{AdBits, apply_pte, apply_put_entries, restore_pte};
-use vault::{Apply, Effect, Log, Once, Puts, Word, kind};
+use vault::{Apply, Effect, Log, Once, Puts, Word, flush, kind};
 use xen_abi::Errno;
 use xen_abi::arch::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER};
 
@@ -195,7 +195,7 @@ impl<P: Platform> System<P> {
 impl<P: Platform> Applier<P> {
     fn flush(&mut self, effect: &Effect) {
         let (system, cpus) = (self.system, self.system.schedule.cpus());
-        let what = if effect.a == u64::MAX { Flush::All } else { Flush::Page(Gva(effect.a)) };
+        let what = if effect.a == flush::EVERYTHING { Flush::All } else { Flush::Page(Gva(effect.a)) };
         let gone = system.state.frames.gone();
         system.platform.flush(what);
         self.asked |= system.ask_others(effect, what);

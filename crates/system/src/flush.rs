@@ -5,11 +5,7 @@ use crate::platform::{Flush, Platform};
 use core::sync::atomic::{Ordering, fence};
 use ids::{CpuId, DomainSlot};
 use vault::Effect;
-
-/// Scope of a FLUSH effect: this CPU alone.
-const LOCAL: u32 = 0;
-/// Scope of a FLUSH effect: the CPUs that hold a vCPU of the domain in slot `b`. Any other: all CPUs.
-const DOMAIN: u32 = 2;
+use vault::flush::{DOMAIN, LOCAL};
 
 impl<P: Platform> System<P> {
     /// Asks the other CPUs that are concerned to forget; whether there are any.

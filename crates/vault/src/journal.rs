@@ -78,6 +78,7 @@ impl<A: Apply> Journal<A> {
     ///
     /// # Errors
     /// [`Preempted`] when more was done than there was.
+    #[inline(never)]
     pub fn check(&mut self) -> Result<(), Preempted> {
         self.budget -= i64::from(self.apply.take_work());
         if self.budget < 0 { Err(Preempted) } else { Ok(()) }

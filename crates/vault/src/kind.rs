@@ -13,7 +13,7 @@
 //! | EVENT | port | domain slot | | at least once |
 //! | KICK | vCPU slot | | | at least once |
 //! | TIMER | vCPU slot | | | derived from the durable deadline |
-//! | FLUSH | 0: this CPU, 1: all, 2: those that hold vCPUs of the domain | address, or all ones | domain slot | at least once |
+//! | FLUSH | [which CPUs](crate::flush) | address, or all ones | domain slot | at least once |
 //! | IRQ_ROUTE | irq | | | derived from the durable route |
 //! | CONTEXT | what | | | the CPU's registers follow the durable context |
 //! | CONSOLE | offset of the bytes | | length | printed again |

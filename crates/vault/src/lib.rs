@@ -27,6 +27,7 @@ mod arena;
 mod cell;
 mod drain;
 mod effect;
+pub mod flush;
 mod head;
 mod journal;
 pub mod kind;

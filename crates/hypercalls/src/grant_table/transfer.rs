@@ -8,13 +8,12 @@ use super::elements::tell_now;
 use crate::call::{Call, CallResult, Outcome, fault};
 use crate::memory_reservation::{number, retired};
 use crate::reply::Reply;
-use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use core::mem::offset_of;
 use frames::{FrameError, Owner};
 use guest_memory::GuestMemory;
 use ids::{DomId, Gva, Mfn};
 use pv_cpu::Reg;
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Tx, flush};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DOMAIN, GNTST_BAD_PAGE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabTransfer,
@@ -25,7 +24,6 @@ pub(super) const BYTES: u64 = size_of::<GnttabTransfer>() as u64;
 const STATUS: u64 = offset_of!(GnttabTransfer, status) as u64;
 /// Elements of one run; progress counts two for each.
 const AT_ONCE: u64 = 128;
-const FLUSH: Effect = Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 };
 
 /// The hypercall.
 pub(super) fn transfer<M: GuestMemory + 'static, A: Apply>(
@@ -103,7 +101,7 @@ fn give<M: GuestMemory + 'static, A: Apply>(
         let wanted = state.grants.accept(tx, memory, (taker, request.ref_), id, mfn)?;
         state.frames.hand_over(tx, mfn, from, taker).map_err(|_| GNTST_GENERAL_ERROR)?;
         number(tx, mfn, wanted, 1);
-        tx.publish(FLUSH);
+        tx.publish(flush::EVERYWHERE);
         tx.advance(1);
         Ok(())
     });

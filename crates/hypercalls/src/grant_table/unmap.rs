@@ -9,14 +9,13 @@ use super::group::{Group, Refused, Stop};
 use super::places::Places;
 use crate::call::{Call, CallResult, Outcome};
 use crate::told::Told;
-use crate::va_mapping::{EVERY_CPU, EVERYTHING};
 use core::mem::offset_of;
 use domain::State;
 use frames::Owner;
 use grants::{Leaving, Mapping, NoMapping, Use};
 use guest_memory::GuestMemory;
 use ids::{DomainSlot, Gva, Maddr};
-use vault::{Apply, Effect, Tx, kind};
+use vault::{Apply, Tx, flush};
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DEV_ADDR, GNTST_BAD_HANDLE, GNTST_GENERAL_ERROR, GNTST_OKAY, GnttabUnmapAndReplace,
@@ -26,8 +25,6 @@ use xen_abi::trace::TRC_MEM_PAGE_GRANT_UNMAP;
 
 /// Elements between two flushes, as in Xen.
 const BATCH: u64 = 32;
-
-const FLUSH: Effect = Effect { kind: kind::FLUSH, x: EVERY_CPU, a: EVERYTHING, b: 0 };
 
 const BYTES: usize = size_of::<GnttabUnmapGrantRef>();
 
@@ -50,7 +47,7 @@ pub(super) fn unmap<M: GuestMemory + 'static, A: Apply>(
     let result = run(call, at, count, replaces);
     // Cut by a fault, or by a failure of the hypervisor before the flush.
     if call.state.grants.is_waiting(call.vcpu) {
-        call.j.change(|tx| tx.publish(FLUSH));
+        call.j.change(|tx| tx.publish(flush::EVERYWHERE));
         complete(call, None);
     }
     result
@@ -151,7 +148,7 @@ fn finish(tx: &mut Tx<'static>, first: &Element, done: u64, waits: bool) -> Run 
     let ended = first.ends_behind(done);
     let flushed = waits && (ended || (first.index + done).is_multiple_of(BATCH));
     if flushed {
-        tx.publish(FLUSH);
+        tx.publish(flush::EVERYWHERE);
     }
     if ended && waits {
         tx.advance(done);

@@ -10,7 +10,7 @@ use domain::{InBar, State};
 use guest_memory::GuestMemory;
 use ids::Maddr;
 use irqs::{Guard, MsixTable, Source};
-use vault::{Apply, Effect, Preempted, kind};
+use vault::{Apply, Preempted, flush};
 use xen_abi::Errno;
 
 /// The table of the device whose message is to be mapped: where its base address register says, or else where the guest
@@ -57,7 +57,7 @@ pub(super) fn guard<M: GuestMemory + 'static, A: Apply>(
                 Ok(Step::Swept)
             }
             Guard::Open(_) => {
-                tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 });
+                tx.publish(flush::EVERYWHERE);
                 Ok(Step::Forgotten)
             }
         })?;

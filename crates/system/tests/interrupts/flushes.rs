@@ -5,7 +5,7 @@ use guest_memory::GuestMemory as _;
 use ids::{CpuId, DomainSlot, Gva, VcpuSlot};
 use pv_cpu::{Mode, Reg, vector};
 use system::Flush;
-use vault::{Effect, Journal, kind};
+use vault::{Journal, flush};
 use xen_abi::hypercall;
 use xen_abi::xen::{DOMID_SELF, MMUEXT_INVLPG_ALL, MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MmuextOp};
 use zerocopy::IntoBytes as _;
@@ -71,7 +71,7 @@ fn a_flush_for_frames_that_are_used_again_asks_everyone() {
     let w = world();
     let mut journal = w.system.journal_beside();
     journal.log().begin();
-    journal.change(|tx| tx.publish(Effect { kind: kind::FLUSH, x: 1, a: u64::MAX, b: 0 }));
+    journal.change(|tx| tx.publish(flush::EVERYWHERE));
     journal.log().end();
     assert_eq!(*w.machine.asked.lock().unwrap(), [1, 2, 3].map(|cpu| (CpuId(cpu), Flush::All)));
 }
