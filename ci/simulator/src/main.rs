@@ -1,9 +1,10 @@
 //! Runs campaigns: `simulator --seed N --steps N --crash every|random|meeting --cpus N --vcpus N --minutes M`.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use simulator::{Crashes, Mistake, Plan, Report, Size, campaign, meetings};
-use std::process::ExitCode;
+use std::ops::Range;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 struct Options {
@@ -73,12 +74,12 @@ fn options() -> anyhow::Result<Options> {
     Ok(options)
 }
 
-fn show(report: &Report, seconds: f64) {
+fn show(seed: u64, report: &Report, seconds: f64) {
     for (family, f) in &report.families {
         println!("  {family:<24} {:>7} entries {:>9} steps {:>9} crashes", f.entries, f.steps, f.crashes);
     }
     println!(
-        "{} crashes, {} in recovery, {} steps in {seconds:.1} s: {:.2} million steps a minute; {} ends, \
+        "seed {seed}: {} crashes, {} in recovery, {} steps in {seconds:.1} s: {:.2} million steps a minute; {} ends, \
          {} unfinished, {} rescheduled",
         report.crashes,
         report.second,
@@ -103,17 +104,35 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let options = options()?;
-    for seed in options.plan.seed..options.plan.seed + options.seeds {
-        let start = Instant::now();
-        let plan = Plan { seed, ..options.plan };
-        let again = || command(&plan, options.meetings);
-        if options.meetings {
-            let report = meetings(&plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
-            println!("seed {seed}: {report:?} in {:.1} s", start.elapsed().as_secs_f64());
-        } else {
-            let report = campaign(&plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
-            show(&report, start.elapsed().as_secs_f64());
-        }
+    match options.seeds {
+        1 => one(&options.plan, options.meetings),
+        seeds => each(options.plan.seed..options.plan.seed + seeds),
+    }
+}
+
+/// Runs each seed in a process of its own: a campaign keeps the memory of every machine that it boots.
+fn each(seeds: Range<u64>) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("this program's own path")?;
+    for seed in seeds {
+        let seed = seed.to_string();
+        let mut one = Command::new(&program);
+        // The last of each option counts.
+        one.args(std::env::args_os().skip(1)).args(["--seed", &seed, "--seeds", "1"]);
+        let ended = one.status().context("a process for a seed")?;
+        ensure!(ended.success(), "seed {seed}: {ended}");
+    }
+    Ok(())
+}
+
+fn one(plan: &Plan, with_others: bool) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let again = || command(plan, with_others);
+    if with_others {
+        let report = meetings(plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
+        println!("seed {}: {report:?} in {:.1} s", plan.seed, start.elapsed().as_secs_f64());
+    } else {
+        let report = campaign(plan).map_err(|e| anyhow!("{e}\n{}", again()))?;
+        show(plan.seed, &report, start.elapsed().as_secs_f64());
     }
     Ok(())
 }
