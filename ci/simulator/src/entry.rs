@@ -75,8 +75,7 @@ impl Entry {
             match write {
                 Write::Virtual(va, bytes) => {
                     for (offset, byte) in (0..).zip(bytes) {
-                        let va = va.wrapping_add(offset);
-                        if let Some(at) = machine.memory.translate(context.root_kernel.get(), va, true) {
+                        if let Some(at) = place(world, vcpu, va.wrapping_add(offset)) {
                             machine.memory.put_part(at, 1, (*byte).into());
                         }
                     }
@@ -102,4 +101,21 @@ impl Entry {
             cpu.fpu = self.fpu;
         });
     }
+
+    /// What stands by now where its vCPU has put arguments; `None`: no writable memory.
+    pub(crate) fn arguments(&self, world: &World) -> Vec<Option<u8>> {
+        let Some(vcpu) = self.vcpu else { return Vec::new() };
+        let ranges = self.writes.iter().filter_map(|write| match write {
+            Write::Virtual(va, bytes) => Some((*va, bytes.len() as u64)),
+            _ => None,
+        });
+        let bytes = ranges.flat_map(|(va, len)| (0..len).map(move |offset| va.wrapping_add(offset)));
+        bytes.map(|va| place(world, vcpu, va).map(|at| world.machine.load8(at))).collect()
+    }
+}
+
+/// Where a vCPU's kernel writes.
+fn place(world: &World, vcpu: VcpuSlot, va: u64) -> Option<Maddr> {
+    let root = world.system.state.contexts.context(vcpu).root_kernel.get();
+    world.machine.memory.translate(root, va, true)
 }

@@ -3,7 +3,8 @@
 //!
 //! What must come of it: every invariant holds; no processor remembers what it must not; and where each entry is
 //! one transaction, the state is what one after the other would have left, in some order: what was committed
-//! happened once, what was not happened not at all, and then once when it was dispatched again.
+//! happened once, what was not happened not at all, and then once when it was dispatched again. Sets in which one
+//! entry overwrites the arguments of another are not compared.
 
 use crate::baton::{Schedule, Together, together};
 use crate::campaign::{MOST_ENDS, Mistake, Plan};
@@ -152,7 +153,12 @@ impl Campaign {
     fn serial(&mut self, entries: &[Option<Entry>], order: &[u32]) -> Serial {
         let mut ends = vec![None; entries.len()];
         let (mut steps, mut again) = (0, false);
+        let arguments = |entry: &Entry| entry.arguments(&self.world);
+        let before: Vec<_> = entries.iter().map(|entry| entry.as_ref().map(arguments)).collect();
         for entry in order.iter().filter_map(|cpu| entries[*cpu as usize].as_ref()) {
+            // Arguments are read before the transaction: an entry whose arguments another one overwrites may read them before
+            // it, and come after it otherwise.
+            again |= before[entry.cpu as usize] != Some(entry.arguments(&self.world));
             let (ran, commits) = self.world.enter_counted(entry);
             steps += ran.steps;
             let (result, more) = self.world.settle(entry, ran.result);
