@@ -327,7 +327,8 @@ impl Campaign {
             return self.world.compare_results(ran.result, outcome);
         }
         if outcome.restarted {
-            return Err(format!("{repaired:?}\n{first}"));
+            let ended = self.world.ended_poll(ran.result, outcome);
+            return if ended { Ok(()) } else { Err(format!("{repaired:?}\n{first}")) };
         }
         self.compare_swept(ran.result, saved, outcome)
             .map_err(|e| format!("{repaired:?}\n{first}swept:\n{e}"))

@@ -30,6 +30,8 @@ pub struct Outcome {
     pub lived: bool,
     /// Several entries came to it at the same time: which of them freed what first is not promised.
     pub met: bool,
+    /// A vCPU [polls](World::polls) for what is not written down.
+    pub polls: bool,
 }
 
 /// Differences listed in a report, at most.
@@ -45,7 +47,8 @@ impl World {
     /// What a run left.
     pub fn outcome(&self, result: Result<VcpuSlot, Cut>, restarted: bool, complete_at: u64) -> Outcome {
         let memory = self.machine.memory.changed();
-        Outcome { result, picture: self.picture(), memory, restarted, complete_at, lived: false, met: false }
+        let (picture, polls) = (self.picture(), self.polls());
+        Outcome { result, picture, memory, restarted, complete_at, lived: false, met: false, polls }
     }
 
     /// Where clocks and runstates are shown: what a start writes anew, whatever the guest has made of it.
@@ -117,6 +120,11 @@ impl World {
                 (Ok(_), Err(Cut::Asleep)) | (Err(Cut::Asleep), Ok(_)) => self.size.cpus > 1,
                 _ => false,
             }
+    }
+
+    /// Whether a vCPU goes on that would wait in a poll without the crash, which a start has [ended](Self::polls).
+    pub fn ended_poll(&self, result: Result<VcpuSlot, Cut>, wanted: &Outcome) -> bool {
+        wanted.polls && !self.polls() && result.is_ok() && wanted.result == Err(Cut::Asleep)
     }
 
     /// The vCPUs that wait for a time.
