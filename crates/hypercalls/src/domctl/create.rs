@@ -169,11 +169,12 @@ pub(super) fn max_memory<M: GuestMemory + 'static, A: Apply>(
     let (state, reply) = (call.state, call.reply);
     let pages = (kib / (FRAME_SIZE / 1024)).min(u64::from(u32::MAX) - 1);
     call.j.transaction(|tx| {
-        state.frames.set_max_pages(tx, slot, pages);
-        // With the lock that its end takes the limit away under.
+        // Its end begins under this lock. Nothing is written before: who asks for the limit takes none.
+        tx.lock(state.domain_locks.of(slot));
         if state.domains.domain(slot).is_ending() {
             return Err(Errno::EINVAL);
         }
+        state.frames.set_max_pages(tx, slot, pages);
         reply.publish(tx, 0);
         Ok(())
     })
