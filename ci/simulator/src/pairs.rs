@@ -322,7 +322,8 @@ impl Campaign {
         for entry in entries.iter().flatten() {
             let Some(end) = ends[entry.cpu as usize] else { continue };
             let (end, more) = self.world.settle(entry, end);
-            again |= more;
+            // Another entry may have taken its vCPU down before its rest.
+            again |= more || self.world.has_rest(entry);
             ends[entry.cpu as usize] = Some(end);
         }
         if ends.iter().flatten().any(|end| !is_regular(end)) {

@@ -128,7 +128,15 @@ impl World {
 
     /// Runs a hypercall that has to be run again for its rest until it has none;
     /// also whether it was run again at all.
-    pub fn settle(&self, entry: &Entry, mut result: Result<VcpuSlot, Cut>) -> (Result<VcpuSlot, Cut>, bool) {
+    pub fn settle(&self, entry: &Entry, result: Result<VcpuSlot, Cut>) -> (Result<VcpuSlot, Cut>, bool) {
+        let settled = self.run_rest(entry, result);
+        // Between two entries it means nothing.
+        let contexts = &self.system.state.contexts;
+        (0..self.size.vcpus).for_each(|vcpu| contexts.context(VcpuSlot(vcpu)).copy_fault.set(0));
+        settled
+    }
+
+    fn run_rest(&self, entry: &Entry, mut result: Result<VcpuSlot, Cut>) -> (Result<VcpuSlot, Cut>, bool) {
         for run in 0..MOST_RUNS {
             let Ok(vcpu) = result else { return (result, run > 0) };
             if entry.vcpu != Some(vcpu) || !self.has_rest(entry) {
@@ -177,12 +185,18 @@ impl World {
     }
 
     /// Finishes what is left to be finished lazily: page tables in work that nobody waits for, or that
-    /// nobody uses any more; dead domains of which nobody holds a frame. Done before two states are compared a second
-    /// time.
+    /// nobody uses any more, or that a vCPU still has to take apart; dead domains of which nobody holds a frame. Done
+    /// before two states are compared a second time.
     pub fn sweep(&self) {
         let state = self.system.state;
         become_cpu(0);
         self.system.remove_dead();
+        for vcpu in (0..self.size.vcpus).map(VcpuSlot) {
+            let mut journal = self.system.journal_beside();
+            journal.log().begin();
+            let _ = state.mmu(self.machine).settle(&mut journal, &state.contexts.context(vcpu).debt);
+            journal.log().end();
+        }
         let in_work = |mfn: &Mfn| {
             let usage = state.frames.frame(*mfn).map(|frame| frame.usage());
             usage.is_some_and(|u| u.is_in_work() || u.is_validated() && u.typed() == 0)
