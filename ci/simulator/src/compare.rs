@@ -11,7 +11,7 @@ use pv_cpu::{Mode, Reg, vector};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use system::System;
+use system::{INFO_CR2, System};
 
 /// How a run ended and what it left.
 #[derive(Debug)]
@@ -280,6 +280,12 @@ impl World {
             // A life that failed may have prepared another vCPU.
             shown.extend(self.shown_again());
             shown.extend(self.unused_frames());
+        }
+        if wanted.met {
+            // One that was to tell its kernel of a fault may find no fault when it is dispatched again.
+            shown.extend(self.unused_frames());
+            let fault = |v| events.vcpu_info(v).map(|info| info.0 + INFO_CR2..info.0 + INFO_CR2 + 8);
+            shown.extend((0..self.size.vcpus).map(VcpuSlot).filter_map(fault));
         }
         let shared = self.system.state.domains.domains.iter().map(|domain| domain.shared_info.get().maddr());
         let walls: Vec<u64> = shared.map(|shared| shared.0 + WALL_VERSION).collect();
