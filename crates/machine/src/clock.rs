@@ -145,10 +145,12 @@ pub fn delay(nanoseconds: u64, tsc_khz: u64) {
 pub fn wait_until(nanoseconds: u64, tsc_khz: u64, done: impl Fn() -> bool) -> bool {
     let (start, ticks) = (tsc(), u128::from(nanoseconds) * u128::from(tsc_khz) / 1_000_000);
     loop {
+        // Before the question: a CPU that its host kept from running asks once more.
+        let late = u128::from(tsc().wrapping_sub(start)) >= ticks;
         if done() {
             return true;
         }
-        if u128::from(tsc().wrapping_sub(start)) >= ticks {
+        if late {
             return false;
         }
         core::hint::spin_loop();
