@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::check::Tally;
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::kernel::Kernel;
@@ -16,6 +15,7 @@ use crate::options::{Given, Options};
 use crate::packages::Suite;
 use crate::qemu::{End, Outcome};
 use crate::stand;
+use crate::tally::{Tally, report};
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -230,26 +230,26 @@ pub(crate) fn run(
     }
     progress(&format!("{} bad inputs", chosen.len()));
     make_files(workspace, image)?;
-    let one = |input: &BadInput| {
-        Tally::one(match stand::boot(workspace, toolchain, &input.options(workspace, image)) {
-            Ok(outcome) => judge(input, &outcome),
-            Err(error) => {
-                println!("test {} ... FAILED: {error:#}", title(input));
-                false
-            }
-        })
+    let one = |input: &BadInput| match stand::boot(workspace, toolchain, &input.options(workspace, image)) {
+        Ok(outcome) => judge(input, &outcome),
+        Err(error) => report(&title(input), Some(format!("{error:#}"))),
     };
     Ok(lanes::run(lanes::room(), chosen, |_| 1, one, Tally::add))
 }
 
 /// Prints how a boot ended; whether it was as it must be.
-fn judge(input: &BadInput, outcome: &Outcome) -> bool {
+fn judge(input: &BadInput, outcome: &Outcome) -> Tally {
     let (line, took) = (said(&outcome.log), seconds(outcome.took));
     match &outcome.end {
-        End::Done => println!("test {} ... ok ({took}): {line}", title(input)),
-        end => println!("test {} ... FAILED ({took}): {line}\n    {end}", title(input)),
+        End::Done => {
+            println!("test {} ... ok ({took}): {line}", title(input));
+            Tally::held()
+        }
+        end => {
+            println!("test {} ... FAILED ({took}): {line}\n    {end}", title(input));
+            Tally::broken_with_log(&format!("{}: {end}", title(input)), &outcome.log)
+        }
     }
-    outcome.end == End::Done
 }
 
 /// The line of a log that says why there is no boot.

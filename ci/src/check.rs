@@ -8,36 +8,14 @@ use anyhow::{Context as _, Result};
 use crate::command::{progress, seconds};
 use crate::image;
 use crate::laws;
+use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
-
-/// How many things held and how many did not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Held.
-    pub(crate) passed: usize,
-    /// Did not.
-    pub(crate) failed: usize,
-}
-
-impl Tally {
-    /// Adds another count to this one.
-    pub(crate) fn add(&mut self, other: Tally) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-    }
-
-    /// One thing.
-    pub(crate) fn one(held: bool) -> Tally {
-        Tally { passed: usize::from(held), failed: usize::from(!held) }
-    }
-}
 
 /// Everything that needs no QEMU.
 pub(crate) fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<Tally> {
     let mut tally = Tally::default();
-    let (held, broken) = laws::judge(workspace)?;
-    tally.add(Tally { passed: held, failed: broken });
+    tally.add(laws::judge(workspace)?);
     tally.add(step("format", toolchain.cargo(workspace, "fmt").args(["--all", "--check"]))?);
     let mut clippy = toolchain.cargo(workspace, "clippy");
     clippy.args(["--quiet", "--workspace", "--all-targets"]);
@@ -65,7 +43,7 @@ fn step(name: &str, command: &mut Command) -> Result<Tally> {
     let status = command.status().with_context(|| format!("starting {name}"))?;
     let verdict = if status.success() { "ok" } else { "FAILED" };
     println!("check {name} ... {verdict} ({})", seconds(start.elapsed()));
-    Ok(Tally::one(status.success()))
+    Ok(if status.success() { Tally::held() } else { Tally::broken(name.into()) })
 }
 
 /// The unit, property and integration tests of all host crates.
@@ -83,7 +61,9 @@ fn host_tests(workspace: &Workspace, toolchain: &Toolchain) -> Result<Tally> {
         print!("{text}");
         eprint!("{}", String::from_utf8_lossy(&result.stderr));
         // A test that does not compile, or dies, has no line of its own.
-        tally.failed = tally.failed.max(1);
+        if tally.failed == 0 {
+            tally.add(Tally::broken("host tests: one does not compile, or died".into()));
+        }
     }
     println!(
         "check host tests ... {} passed, {} failed ({})",
@@ -97,13 +77,19 @@ fn host_tests(workspace: &Workspace, toolchain: &Toolchain) -> Result<Tally> {
 /// Sums the lines `test result: ok. 27 passed; 0 failed; ...` of cargo's output.
 fn count(text: &str) -> Tally {
     let mut tally = Tally::default();
-    for line in text.lines().filter(|line| line.starts_with("test result: ")) {
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED")) {
+            tally.name(format!("host test {name}"));
+        }
+        if !line.starts_with("test result: ") {
+            continue;
+        }
         let words: Vec<&str> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         let before = |what: &str| -> usize {
             let at = words.iter().position(|word| *word == what);
             at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
         };
-        tally.add(Tally { passed: before("passed"), failed: before("failed") });
+        tally.add(Tally::counts(before("passed"), before("failed")));
     }
     tally
 }
@@ -115,7 +101,9 @@ mod tests {
     #[test]
     fn result_lines_are_summed() {
         let text = "running 3 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\
-                    test result: FAILED. 5 passed; 2 failed; 0 ignored\nnot a test result: ok. 9 passed\n";
-        assert_eq!(count(text), Tally { passed: 7, failed: 2 });
+                    test a::b ... FAILED\ntest a::c ... ok\ntest result: FAILED. 5 passed; 2 failed; 0 ignored\nnot a test result: ok. 9 passed\n";
+        let mut expected = Tally::counts(7, 2);
+        expected.name("host test a::b".into());
+        assert_eq!(count(text), expected);
     }
 }

@@ -32,6 +32,7 @@ mod suite;
 mod survive;
 mod symbols;
 mod table;
+mod tally;
 mod toolchain;
 mod toolstack;
 mod vmlinux;
@@ -103,7 +104,7 @@ fn act(verb: &str, options: Options) -> Result<bool> {
             Some(row) => bench::profile(&workspace, &toolchain, row, &options.words).map(|()| true),
             None => bench::run(&workspace, &toolchain, &options.words).map(|()| true),
         },
-        "laws" => laws::judge(&workspace).map(|(_, broken)| broken == 0),
+        "laws" => laws::judge(&workspace).map(|tally| tally.failed == 0),
         _ => bail!("{USAGE}"),
     }
 }
@@ -119,7 +120,5 @@ fn boot(workspace: &Workspace, toolchain: &Toolchain, options: &Options) -> Resu
 }
 
 fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<bool> {
-    let tally = check::check(workspace, toolchain)?;
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(tally.failed == 0)
+    Ok(check::check(workspace, toolchain)?.close(""))
 }

@@ -226,7 +226,10 @@ fn follow(
                     }
                 }
                 Act::Monitor(line) => listener.monitor(&line),
-                Act::Refused(line) => return Ok(Some(End::Refused(line))),
+                Act::Refused(line) => {
+                    last_words(&stream, run.echo);
+                    return Ok(Some(End::Refused(line)));
+                }
                 Act::Done => {
                     last_line(&stream, run.echo);
                     return Ok(Some(End::Done));
@@ -245,6 +248,18 @@ fn last_line(stream: &Receiver<Vec<u8>>, echo: bool) {
         }
         if bytes.contains(&b'\n') {
             return;
+        }
+    }
+}
+
+/// Lets what follows the text that means failure come: it says why. Until nothing comes for half a second.
+fn last_words(stream: &Receiver<Vec<u8>>, echo: bool) {
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until
+        && let Ok(bytes) = stream.recv_timeout(Duration::from_millis(500))
+    {
+        if echo {
+            let _ = std::io::stdout().write_all(&bytes);
         }
     }
 }

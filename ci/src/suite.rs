@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::bad_inputs;
-use crate::check::{self, Tally};
+use crate::check;
 use crate::command::{progress, seconds};
 use crate::expect::Step;
 use crate::image;
@@ -26,6 +26,7 @@ use crate::space;
 use crate::stand;
 use crate::survive;
 use crate::table;
+use crate::tally::{Tally, report};
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -244,28 +245,22 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
     if let Some(image) = image.filter(|_| matches(survive::SAMPLE, filter)) {
         let lost =
             survive::sample(workspace, toolchain, &image).unwrap_or_else(|error| Some(format!("{error:#}")));
-        println!(
-            "test {} ... {}",
-            survive::SAMPLE,
-            lost.as_ref().map_or("ok".into(), |why| format!("FAILED: {why}"))
-        );
-        tally.add(Tally::one(lost.is_none()));
+        tally.add(report(survive::SAMPLE, lost));
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(tally.failed == 0 && tally.passed > 0)
+    Ok(tally.close(""))
 }
 
 /// The plain image; one that does not build is a failure of its own, beside those of the tests that need it.
 fn build(workspace: &Workspace, toolchain: &Toolchain, tally: &mut Tally) -> Option<PathBuf> {
-    let result = image::build(workspace, toolchain, &[]);
-    tally.add(Tally::one(result.is_ok()));
-    match result {
+    match image::build(workspace, toolchain, &[]) {
         Ok(image) => {
             println!("check the image builds ... ok");
+            tally.add(Tally::held());
             Some(image)
         }
         Err(error) => {
             println!("check the image builds ... FAILED: {error:#}");
+            tally.add(Tally::broken(format!("the image builds: {error:#}")));
             None
         }
     }
@@ -285,7 +280,7 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
             // A medium is some 30 MB; a failed test's stays for looking into.
             let _ = fs::remove_dir_all(workspace.build(&format!("iso/{}", options.name)));
             let _ = fs::remove_dir_all(scratch::folder(workspace, &options.name));
-            Tally::one(true)
+            Tally::held()
         }
         Ok(outcome) => {
             let (took, log) = (seconds(outcome.took), outcome.log.display());
@@ -293,12 +288,9 @@ fn run_one(workspace: &Workspace, toolchain: &Toolchain, test: &Test, options: &
             if let Err(full) = space::check(workspace) {
                 println!("    {full:#}");
             }
-            Tally::one(false)
+            Tally::broken_with_log(&format!("{}: {}", test.name, outcome.end), &outcome.log)
         }
-        Err(error) => {
-            println!("test {} ... FAILED: {error:#}", test.name);
-            Tally::one(false)
-        }
+        Err(error) => report(test.name, Some(format!("{error:#}"))),
     }
 }
 

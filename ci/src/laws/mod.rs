@@ -16,6 +16,7 @@ use anyhow::Result;
 
 pub(crate) use tree::Tree;
 
+use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// One place that breaks a law.
@@ -57,17 +58,17 @@ const LAWS: [Law; 7] = [
     ("durable types name lock and rebuild", records::judge),
 ];
 
-/// Judges the checkout by every law, printing a line for each; returns how many held and how many did not.
-pub(crate) fn judge(workspace: &Workspace) -> Result<(usize, usize)> {
+/// Judges the checkout by every law, printing a line for each; returns how many held.
+pub(crate) fn judge(workspace: &Workspace) -> Result<Tally> {
     let tree = Tree::read(workspace.root())?;
-    let mut broken = 0;
+    let mut tally = Tally::default();
     for (name, law) in LAWS {
         let violations = law(&tree);
         println!("law {name} ... {}", if violations.is_empty() { "ok" } else { "FAILED" });
         for violation in &violations {
             println!("    {violation}");
         }
-        broken += usize::from(!violations.is_empty());
+        tally.add(if violations.is_empty() { Tally::held() } else { Tally::broken(format!("law {name}")) });
     }
-    Ok((LAWS.len() - broken, broken))
+    Ok(tally)
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Test, all, matches, run_one};
-use crate::check::Tally;
 use crate::command::progress;
 use crate::image;
 use crate::lanes;
 use crate::options::Below;
+use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
@@ -44,8 +44,7 @@ pub(crate) fn run(workspace: &Workspace, toolchain: &Toolchain, filter: &[String
         Tally::add,
     );
     let failures = failures.into_inner();
-    println!("{} passed, {} failed, {failures} microreboots", tally.passed, tally.failed);
-    Ok(tally.failed == 0 && tally.passed > 0)
+    Ok(tally.close(&format!(", {failures} microreboots")))
 }
 
 /// Runs one test on that image; also returns how many microreboots came.
@@ -61,5 +60,6 @@ fn fail_always(workspace: &Workspace, toolchain: &Toolchain, image: &Path, test:
     let log = fs::read(workspace.build(&format!("logs/{}.log", options.name))).unwrap_or_default();
     let times = String::from_utf8_lossy(&log).matches("Recovered from failure ").count();
     println!("    {times} microreboots in: {}", test.name);
-    (if times == 0 { Tally::one(false) } else { passed }, times)
+    let none = || Tally::broken(format!("{}: no microreboot came", test.name));
+    (if times == 0 && passed.failed == 0 { none() } else { passed }, times)
 }
