@@ -32,6 +32,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -339,6 +340,19 @@ static void *listen_to_lab(void *nothing)
     return nothing;
 }
 
+/* In a thread that takes no signals, as QEMU's own: one that it handles would end a read. */
+static bool start_listening(void)
+{
+    pthread_t thread;
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = !pthread_create(&thread, NULL, listen_to_lab, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 static struct range range_of(const char *words)
 {
     char *end;
@@ -358,8 +372,6 @@ static bool connect_to(const char *path)
 
 __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
-    pthread_t thread;
-
     (void)info;
     if (!find_functions() || !measure()) {
         fprintf(stderr, "fail: this QEMU keeps its functions to itself: it was built without modules\n");
@@ -376,7 +388,7 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
             waits[wait_count++] = range_of(argv[i] + 5);
     }
     runs = calloc(text.end - text.start + 1, sizeof(*runs));
-    if (lab < 0 || text.end == text.start || !runs || pthread_create(&thread, NULL, listen_to_lab, NULL)) {
+    if (lab < 0 || text.end == text.start || !runs || !start_listening()) {
         fprintf(stderr, "fail: the options socket=PATH and text=START-END are needed\n");
         return -1;
     }
