@@ -10,11 +10,12 @@
 
 #[cfg(feature = "inject")]
 mod on {
+    use crate::guest::hardware::this_cpu;
     use crate::guest::host::HostFrame;
     use crate::guest::{host, run};
     use crate::{devices, efi, recovery, sealed, stop};
     use core::hint::spin_loop;
-    use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
     use ids::DomainSlot;
     use machine::apic::Ipi;
     use pv_cpu::{Context, Mode, Reg, vector};
@@ -53,12 +54,9 @@ mod on {
     static LEFT: AtomicU64 = AtomicU64::new(0);
     /// Its kind.
     static KIND: AtomicU64 = AtomicU64::new(0);
-    /// An entry begins: the log is closed. (Of one CPU after another: good enough for a test.)
-    static AT_ENTRY: AtomicBool = AtomicBool::new(false);
-    /// The next NMI's handler loops.
-    static NMI_LOOPS: AtomicBool = AtomicBool::new(false);
-
-    /// So does the next in the firmware.
+    /// The CPU, plus one, whose next NMI's handler loops; 0: none's.
+    static NMI_LOOPS: AtomicU32 = AtomicU32::new(0);
+    /// The handler of the next NMI in the firmware loops.
     static FIRMWARE_LOOPS: AtomicBool = AtomicBool::new(false);
 
     fn is_asked(context: &Context) -> bool {
@@ -71,9 +69,7 @@ mod on {
     /// An entry: sees whether Dom0 asks.
     pub(crate) fn entry(context: &Context) {
         if !is_asked(context) {
-            AT_ENTRY.store(true, Ordering::Relaxed);
-            point();
-            AT_ENTRY.store(false, Ordering::Relaxed);
+            pass(true);
             return;
         }
         let [points, kind, ..] = context.registers.arguments();
@@ -113,15 +109,19 @@ mod on {
     /// A place where the failure may come.
     #[inline]
     pub(crate) fn point() {
+        pass(false);
+    }
+
+    /// `at_entry`: it begins, so the log is closed.
+    fn pass(at_entry: bool) {
         let left = LEFT.load(Ordering::Relaxed);
-        if left == 0 {
+        let may_fail = at_entry || KIND.load(Ordering::Relaxed) != kind::HANG_LOCKED;
+        if left == 0 || left == 1 && !may_fail {
             return;
         }
-        let may_fail = AT_ENTRY.load(Ordering::Relaxed) || KIND.load(Ordering::Relaxed) != kind::HANG_LOCKED;
-        if left > 1 || may_fail {
-            LEFT.store(left - 1, Ordering::Relaxed);
-        }
-        if left == 1 && may_fail {
+        // Of CPUs that are here together one alone fails: nobody is left to notice where all ignore NMIs.
+        let passed = LEFT.compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed);
+        if left == 1 && passed.is_ok() {
             fail();
         }
     }
@@ -131,7 +131,7 @@ mod on {
             kind::HANG => hang(),
             kind::HANG_LOCKED => hang_with_lock(),
             kind::IGNORE_NMI | kind::LOST => {
-                NMI_LOOPS.store(true, Ordering::Release);
+                NMI_LOOPS.store(this_cpu().0 + 1, Ordering::Release);
                 let apic = devices::local_apic(sealed::sealed().facts);
                 // SAFETY: to this CPU, whose NMI gate is set.
                 unsafe { apic.send(Ipi::Nmi, apic.id()) };
@@ -164,7 +164,8 @@ mod on {
             stop::forget_nmi();
             hang()
         }
-        if NMI_LOOPS.swap(false, Ordering::AcqRel) {
+        if NMI_LOOPS.load(Ordering::Acquire) == this_cpu().0 + 1 {
+            NMI_LOOPS.store(0, Ordering::Release);
             if KIND.load(Ordering::Relaxed) == kind::LOST {
                 stop::forget_nmi();
             }
