@@ -143,10 +143,16 @@ pub fn delay(nanoseconds: u64, tsc_khz: u64) {
 /// count instructions know that they only wait.
 #[inline(never)]
 pub fn wait_until(nanoseconds: u64, tsc_khz: u64, done: impl Fn() -> bool) -> bool {
-    let (start, ticks) = (tsc(), u128::from(nanoseconds) * u128::from(tsc_khz) / 1_000_000);
+    wait_on(tsc, u128::from(nanoseconds) * u128::from(tsc_khz) / 1_000_000, done)
+}
+
+/// Spins until `done`, at most for `ticks` of the counter that `now` reads.
+#[inline(always)]
+fn wait_on(now: impl Fn() -> u64, ticks: u128, done: impl Fn() -> bool) -> bool {
+    let start = now();
     loop {
         // Before the question: a CPU that its host kept from running asks once more.
-        let late = u128::from(tsc().wrapping_sub(start)) >= ticks;
+        let late = u128::from(now().wrapping_sub(start)) >= ticks;
         if done() {
             return true;
         }
@@ -190,6 +196,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::Cell;
 
     #[test]
     fn rates_follow_from_two_samples() {
@@ -197,6 +204,21 @@ mod tests {
         let end = Sample { tsc: 1000 + 24_500_000, apic: u32::MAX - 10_000_000, reference: 0 };
         assert_eq!(rates(start, end, 10_000_000), Rates { tsc_khz: 2_450_000, apic_khz: 1_000_000 });
         assert_eq!(rates(start, end, 0), Rates { tsc_khz: 0, apic_khz: 0 });
+    }
+
+    #[test]
+    fn one_kept_from_running_asks_once_more() {
+        let (now, asked) = (Cell::new(0), Cell::new(0));
+        // The first question takes longer than the limit; the answer has come then.
+        let answered = || {
+            now.set(now.get() + 5000);
+            asked.replace(asked.get() + 1) > 0
+        };
+        assert!(wait_on(|| now.get(), 1000, answered));
+        assert_eq!((now.get(), asked.get()), (10_000, 2));
+        let tick = || now.replace(now.get() + 1);
+        assert!(!wait_on(tick, 1000, || false));
+        assert_eq!(now.get(), 11_001);
     }
 
     #[test]
