@@ -227,11 +227,13 @@ fn follow(
                 }
                 Act::Monitor(line) => listener.monitor(&line),
                 Act::Refused(line) => {
-                    last_words(&stream, run.echo);
+                    // What follows says why.
+                    hear_out(&stream, run.echo, Duration::from_secs(3), |_| false);
                     return Ok(Some(End::Refused(line)));
                 }
                 Act::Done => {
-                    last_line(&stream, run.echo);
+                    // To the end of the line that ended the conversation.
+                    hear_out(&stream, run.echo, Duration::from_millis(300), |bytes| bytes.contains(&b'\n'));
                     return Ok(Some(End::Done));
                 }
             }
@@ -239,27 +241,17 @@ fn follow(
     }
 }
 
-/// Lets the line that ended the conversation come to its end, for the log's sake.
-fn last_line(stream: &Receiver<Vec<u8>>, echo: bool) {
-    let until = Instant::now() + Duration::from_millis(300);
-    while let Ok(bytes) = stream.recv_timeout(until.saturating_duration_since(Instant::now())) {
+/// Lets what is still being said come, for the log's sake: for `limit` at most, until nothing comes for half a second or
+/// what came is `enough`.
+fn hear_out(stream: &Receiver<Vec<u8>>, echo: bool, limit: Duration, enough: impl Fn(&[u8]) -> bool) {
+    let until = Instant::now() + limit;
+    let pause = || until.saturating_duration_since(Instant::now()).min(Duration::from_millis(500));
+    while let Ok(bytes) = stream.recv_timeout(pause()) {
         if echo {
             let _ = std::io::stdout().write_all(&bytes);
         }
-        if bytes.contains(&b'\n') {
+        if enough(&bytes) || Instant::now() >= until {
             return;
-        }
-    }
-}
-
-/// Lets what follows the text that means failure come: it says why. Until nothing comes for half a second.
-fn last_words(stream: &Receiver<Vec<u8>>, echo: bool) {
-    let until = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < until
-        && let Ok(bytes) = stream.recv_timeout(Duration::from_millis(500))
-    {
-        if echo {
-            let _ = std::io::stdout().write_all(&bytes);
         }
     }
 }

@@ -275,15 +275,14 @@ impl World {
         let loaded = self.loaded();
         let clock = |v| Some((events.vcpu_info(v)?.0 + TIME_VERSION, loaded.contains(&Some(v))));
         let clocks: Vec<(u64, bool)> = (0..self.size.vcpus).map(VcpuSlot).filter_map(clock).collect();
-        let mut shown = if wanted.lived { self.shown_again() } else { Vec::new() };
-        if self.size.vcpus > self.size.cpus {
-            // A life that failed may have prepared another vCPU.
-            shown.extend(self.shown_again());
+        // A life that failed may have prepared another vCPU.
+        let another = self.size.vcpus > self.size.cpus;
+        let mut shown = if wanted.lived || another { self.shown_again() } else { Vec::new() };
+        if another || wanted.met {
             shown.extend(self.unused_frames());
         }
         if wanted.met {
-            // One that was to tell its kernel of a fault may find no fault when it is dispatched again.
-            shown.extend(self.unused_frames());
+            // A vCPU that was to tell its kernel of a fault may find none when it is dispatched again.
             let fault = |v| events.vcpu_info(v).map(|info| info.0 + INFO_CR2..info.0 + INFO_CR2 + 8);
             shown.extend((0..self.size.vcpus).map(VcpuSlot).filter_map(fault));
         }
