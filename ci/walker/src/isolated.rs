@@ -18,6 +18,7 @@ const HOST_ROOT: u64 = ENTRY + 0x10;
 const COPIED: u64 = ENTRY + 0x20;
 const ROOTS: u64 = ENTRY + 0x30;
 const COPIES: u64 = SHOWN + 0x80;
+const FILLING: u64 = COPIES + 8 * WAYS + 8;
 // `machine/src/isolation.rs`.
 const WAYS: u64 = 8;
 const CODE_TABLES: u64 = 3;
@@ -52,6 +53,8 @@ struct Copy {
     root: u64,
     /// The frame of the table it is a copy of; 0: of none.
     of: u64,
+    /// It is being filled: the machine stopped in the middle of that.
+    in_work: bool,
 }
 
 /// All that each CPU keeps; those in use are among them.
@@ -65,13 +68,14 @@ fn copies(machine: &Machine<'_>) -> Vec<Copy> {
     let mut found = Vec::new();
     for cpu in 0..machine.chart.cpus {
         let used = (0..2).map(|which| (cell(cpu, COPIED + 8 * which), cell(cpu, ROOTS + 8 * which)));
+        let filling = cell(cpu, FILLING).unwrap_or(0);
         let first = tables + CODE_TABLES + cpu * CPU_TABLES + 2;
         let kept = (0..WAYS).map(|way| (cell(cpu, COPIES + 8 * way), Some((first + way) * FRAME)));
         for (of, root) in kept.chain(used) {
             if let (Some(of), Some(root)) = (of, root)
                 && root != 0
             {
-                let copy = Copy { cpu, root: root / FRAME, of: of / FRAME };
+                let copy = Copy { cpu, root: root / FRAME, of: of / FRAME, in_work: root == filling };
                 // One that is in use and not kept is checked as well.
                 if !found.contains(&copy) {
                     found.push(copy);
@@ -88,12 +92,12 @@ pub(crate) fn check(machine: &Machine<'_>, table: &Table, own: &Own, cr3s: &[u64
     // The copy of a table that is a root no more may be out of date: nobody can load that table.
     let is_root = |mfn| table.get(mfn).is_some_and(|frame| frame.kind == 4 && frame.validated);
     for cr3 in cr3s.iter().map(|cr3| (cr3 & ADDRESS) / FRAME).filter(|root| is_isolated(machine, *root)) {
-        if !copies.iter().any(|copy| copy.root == cr3 && is_root(copy.of)) {
+        if !copies.iter().any(|copy| copy.root == cr3 && is_root(copy.of) && !copy.in_work) {
             report.wrong(format!("a CPU runs on the isolated root {cr3:#x}, which is no copy of a root"));
         }
     }
     for copy in &copies {
-        let live = is_root(copy.of);
+        let live = is_root(copy.of) && !copy.in_work;
         report.isolated += usize::from(live);
         check_one(machine, own, copy, live, report);
     }
@@ -173,7 +177,9 @@ impl Visitor for Shown {
 /// Damage of a copy.
 pub(crate) fn mutations(machine: &Machine<'_>, table: &Table, found: &mut Vec<Mutation>) {
     let is_root = |mfn| table.get(mfn).is_some_and(|frame| frame.kind == 4 && frame.validated);
-    let Some(copy) = copies(machine).into_iter().find(|copy| is_root(copy.of)) else { return };
+    let Some(copy) = copies(machine).into_iter().find(|copy| is_root(copy.of) && !copy.in_work) else {
+        return;
+    };
     let at = |slot: usize| copy.root * FRAME + 8 * slot as u64;
     let own = machine.memory.frame(machine.root()).unwrap_or([0; 512]);
     found.push(Mutation { name: "an isolated root shows the direct map", maddr: at(262), value: own[262] });

@@ -36,6 +36,8 @@ pub(crate) const HOST_FRAME: u64 = DATA + 0x48;
 pub(crate) const COPIES: u64 = DATA + 0x80;
 /// Which of them is given away next.
 pub(crate) const NEXT_COPY: u64 = COPIES + 8 * WAYS as u64;
+/// The isolated root that is being filled; 0: none.
+pub(crate) const FILLING: u64 = NEXT_COPY + 8;
 /// The epitaphs, in CPU 0's block (`recovery`).
 pub(crate) const EPITAPH: u64 = DATA + 0x1000;
 /// The stop record (`stop`).
@@ -45,7 +47,7 @@ pub(crate) const TRACE: u64 = DATA + 0x3000;
 /// Bytes there.
 pub(crate) const TRACE_BYTES: u64 = 0x1000;
 
-const _: () = assert!(NEXT_COPY + 8 <= EPITAPH);
+const _: () = assert!(FILLING + 8 <= EPITAPH);
 const _: () = assert!(TRACE + TRACE_BYTES <= DATA + DATA_SIZE);
 const _: () = assert!(STOP_RECORD + 0x1000 <= TRACE);
 // The stack above them: a frame, and what clears the return stack.

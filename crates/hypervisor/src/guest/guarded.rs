@@ -116,6 +116,7 @@ pub(crate) fn start() {
     for cpu in (0..record.cpus).map(CpuId) {
         let (used, all) = (copied(cpu), copies(cpu));
         used.iter().chain(&all).for_each(|word| word.store(0, Ordering::Relaxed));
+        word(cpu, cells::FILLING).store(0, Ordering::Relaxed);
     }
 }
 
@@ -266,7 +267,10 @@ pub(super) extern "C" fn copy_root(context: &Context) {
     let found = copies.iter().position(|of| of.load(Ordering::Relaxed) == root.0);
     let way = found.unwrap_or_else(|| give_away(isolation, cpu, which ^ 1));
     let copy = isolation.root(cpu, way);
+    let filling = word(cpu, cells::FILLING);
     if found.is_none() {
+        // For who looks at the stopped machine: what follows is no copy yet.
+        filling.store(copy.0, Ordering::Relaxed);
         copies[way].store(root.0, Ordering::Release);
     }
     roots(cpu)[which].store(copy.0, Ordering::Relaxed);
@@ -286,6 +290,7 @@ pub(super) extern "C" fn copy_root(context: &Context) {
         // SAFETY: a validated root table, which other CPUs change by single words, and this CPU's own copy of it.
         unsafe { direct::copy_words(from, to, slots.len()) };
     }
+    filling.store(0, Ordering::Release);
 }
 
 /// The next of this CPU's isolated roots in turn, but for the one in use for the `other` mode.
