@@ -5,8 +5,8 @@
 //! CPU's own (`machine::isolation`). A CPU keeps the copies of the tables that it used last. A copy is good as long as
 //! nothing was written to the table it was made from: each write of the hypervisor to a root table ([`written`]) revokes
 //! the copies of that table, and asks the CPUs that run on them for a flush, which is waited for when the outbox is
-//! empty. On its way to the guest a CPU whose copy was revoked makes another. Guests cannot write to a live root table themselves, and one that becomes a root
-//! table anew gets the hypervisor's slots written, so its copies are revoked too.
+//! empty. On its way to the guest a CPU whose copy was revoked makes another. Guests cannot write to a live root table
+//! themselves, and one that becomes a root table anew gets the hypervisor's slots written, so its copies are revoked too.
 //!
 //! State class: derived. Every start writes the fixed tables and forgets all copies.
 #![expect(unsafe_code, reason = "words of the entry pages; page tables")]
